@@ -1,0 +1,1 @@
+"""The model bundle and the backends that run its networks. No torch, no ROS."""

@@ -1,0 +1,189 @@
+"""The model bundle: a folder with two networks and the manifest that says what they expect.
+
+Every consumer goes through `load_bundle`, so nothing about a model is hard-coded elsewhere, and a
+network is never run unless its bytes are the ones the manifest was written for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+SCHEMA = "rap.bundle/1"
+MANIFEST_NAME = "bundle.yaml"
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class BundleError(ValueError):
+    """A bundle that must not be used; the text names file, field and reason in one line."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkFile(_Strict):
+    """One ONNX file of the bundle."""
+
+    path: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+\.onnx$")]
+    sha256: Sha256
+
+
+class BundleCamera(_Strict):
+    """One camera slot of the nominal rig, as the network's input image sees it.
+
+    `rotation` and `translation` are ego-from-camera: optical frame to rear-axle frame, metres.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    width: Annotated[int, Field(gt=0)]
+    height: Annotated[int, Field(gt=0)]
+    intrinsics: tuple[Positive, Positive, Finite, Finite]
+    rotation: tuple[tuple[Finite, Finite, Finite], ...] = Field(min_length=3, max_length=3)
+    translation: tuple[Finite, Finite, Finite]
+
+    def ego_from_camera(self) -> npt.NDArray[np.float64]:
+        """Returns the (4, 4) transform from the optical frame to the ego frame."""
+        transform = np.eye(4)
+        transform[:3, :3] = self.rotation
+        transform[:3, 3] = self.translation
+        return transform
+
+
+class Normalization(_Strict):
+    """Network input = (rgb - mean) / std, with rgb in 0..255."""
+
+    mean: tuple[Finite, Finite, Finite]
+    std: tuple[Positive, Positive, Positive]
+
+
+class FeatureShape(_Strict):
+    """Shape of the encoder's output per camera."""
+
+    channels: Annotated[int, Field(gt=0)]
+    height: Annotated[int, Field(gt=0)]
+    width: Annotated[int, Field(gt=0)]
+
+
+class History(_Strict):
+    """Ego history the planner reads: `steps` states, `dt_s` apart, the last one now."""
+
+    steps: Annotated[int, Field(gt=0)]
+    dt_s: Positive
+
+
+class Training(_Strict):
+    """Where the weights came from."""
+
+    command: str
+    maps: tuple[str, ...]
+    data_license: str
+    samples: Annotated[int, Field(ge=0)]
+
+
+class Manifest(_Strict):
+    """`bundle.yaml`, validated. Extra or missing fields are errors."""
+
+    schema_: Literal["rap.bundle/1"] = Field(alias="schema")
+    name: Annotated[str, Field(min_length=1)]
+    encoder: NetworkFile
+    planner: NetworkFile
+    cameras: tuple[BundleCamera, ...] = Field(min_length=1)
+    normalization: Normalization
+    style: str
+    commands: tuple[Literal["left"], Literal["straight"], Literal["right"], Literal["unknown"]]
+    proposals: Annotated[int, Field(gt=0)]
+    horizon_steps: Annotated[int, Field(gt=0)]
+    dt_s: Positive
+    history: History
+    features: FeatureShape
+    training: Training
+    metrics: dict[str, float]
+
+    @field_validator("cameras")
+    @classmethod
+    def _unique_cameras(cls, cameras: tuple[BundleCamera, ...]) -> tuple[BundleCamera, ...]:
+        names = [camera.name for camera in cameras]
+        if len(set(names)) != len(names):
+            raise ValueError(f"camera names must be unique, got {names}")
+        return cameras
+
+    @model_validator(mode="after")
+    def _one_image_size(self) -> Manifest:
+        sizes = {(camera.width, camera.height) for camera in self.cameras}
+        if len(sizes) > 1:
+            raise ValueError(f"all cameras must have one image size, got {sorted(sizes)}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A validated bundle on disk.
+
+    Attributes:
+        path: The folder.
+        manifest: Its validated manifest.
+        encoder_path: ONNX file of the encoder, hash checked.
+        planner_path: ONNX file of the planner, hash checked.
+    """
+
+    path: Path
+    manifest: Manifest
+    encoder_path: Path
+    planner_path: Path
+
+
+def file_sha256(path: Path) -> str:
+    """Returns the hex sha256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Reads and validates a bundle folder.
+
+    Raises:
+        BundleError: If a file is missing, the manifest is malformed or a hash does not match.
+    """
+    manifest = _read_manifest(path / MANIFEST_NAME)
+    return Bundle(
+        path=path,
+        manifest=manifest,
+        encoder_path=_checked_network(path, manifest.encoder),
+        planner_path=_checked_network(path, manifest.planner),
+    )
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BundleError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise BundleError(f"{path}: expected a mapping, got {type(content).__name__}")
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "manifest"
+        raise BundleError(f"{path}: {where}: {first['msg']}") from error
+
+
+def _checked_network(folder: Path, network: NetworkFile) -> Path:
+    path = folder / network.path
+    try:
+        digest = file_sha256(path)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+    if digest != network.sha256:
+        raise BundleError(f"{path}: sha256 is {digest}, {MANIFEST_NAME} says {network.sha256}")
+    return path

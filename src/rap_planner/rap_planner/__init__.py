@@ -1,0 +1,1 @@
+"""From aligned features to a trajectory: planner, route, trajectory and guard logic."""

@@ -1,0 +1,82 @@
+"""The driving command: what a route asks for next."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from rap_raster.frames import FloatArray, Pose, to_local, wrap_angle
+
+LOOK_AHEAD_M = 20.0
+"""How far along the route the command looks. Source: RAP release, `driving_command.py`."""
+
+LATERAL_M = 2.0
+"""Lateral offset from which the command is a turn. Source: RAP release, `driving_command.py`."""
+
+OFF_ROUTE_M = 10.0
+"""Farther from the route than two lanes and a half, its direction says nothing about here."""
+
+MAX_HEADING_RAD = np.pi / 2
+"""Route pieces that lead against the vehicle's heading belong to another road."""
+
+
+class Command(IntEnum):
+    """The driving command of the ROS contract (`command`, std_msgs/UInt8)."""
+
+    LEFT = 0
+    STRAIGHT = 1
+    RIGHT = 2
+    UNKNOWN = 3
+
+
+def command_from_route(route_m: npt.NDArray[np.float64] | None, pose: Pose) -> Command:
+    """Derives the command from the route ahead of a pose.
+
+    The ego is projected on the nearest piece of the route that leads its way; the point
+    `LOOK_AHEAD_M` further along decides by its lateral offset in the ego frame.
+
+    Args:
+        route_m: (n, >=2) route points in driving order, map frame; None where there is no route.
+        pose: Where the ego is.
+
+    Returns:
+        UNKNOWN without a route, off the route, or within `LOOK_AHEAD_M` of its end.
+    """
+    if route_m is None or len(route_m) < 2:
+        return Command.UNKNOWN
+    projection = _project(np.asarray(route_m[:, :2], dtype=np.float64), pose)
+    if projection is None:
+        return Command.UNKNOWN
+    local, along_m, arc_m = projection
+    target_m = along_m + LOOK_AHEAD_M
+    if target_m > arc_m[-1]:
+        return Command.UNKNOWN
+    lateral_m = float(np.interp(target_m, arc_m, local[:, 1]))
+    if lateral_m >= LATERAL_M:
+        return Command.LEFT
+    if lateral_m <= -LATERAL_M:
+        return Command.RIGHT
+    return Command.STRAIGHT
+
+
+def _project(route_m: FloatArray, pose: Pose) -> tuple[FloatArray, float, FloatArray] | None:
+    """Returns ego-frame route points, arc length of the projection, and arc lengths."""
+    keep = np.concatenate([[True], np.any(np.diff(route_m, axis=0) != 0, axis=1)])
+    points = route_m[keep]
+    if len(points) < 2:
+        return None
+    headed = np.concatenate([points, np.zeros((len(points), 1))], axis=1)
+    local = to_local([pose.x_m, pose.y_m, pose.yaw_rad], headed)[:, :2]
+    starts, steps = local[:-1], np.diff(local, axis=0)
+    lengths = np.linalg.norm(steps, axis=1)
+    share = np.clip(-(starts * steps).sum(1) / lengths**2, 0.0, 1.0)
+    distance = np.linalg.norm(starts + share[:, None] * steps, axis=1)
+    heading = np.abs(wrap_angle(np.arctan2(steps[:, 1], steps[:, 0])))
+    distance[heading > MAX_HEADING_RAD] = np.inf
+    nearest = int(np.argmin(distance))
+    if distance[nearest] > OFF_ROUTE_M:
+        return None
+    arc_m = np.concatenate([[0.0], np.cumsum(lengths)])
+    return local, float(arc_m[nearest] + share[nearest] * lengths[nearest]), arc_m

@@ -1,0 +1,90 @@
+"""The vector map: shapes to draw and a lane graph to route on, whatever file they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rap_raster.frames import FloatArray
+from rap_raster.scene import Shapes
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One lane of the lane graph, as driven: points run in the direction of travel.
+
+    Attributes:
+        id: Unique within the map.
+        centerline_m: (n, 3) metres, map frame.
+        left_m: (n, 3) left edge in the direction of travel, or None where unknown.
+        right_m: (n, 3) right edge, or None where unknown.
+        successors: Ids of the lanes that follow.
+        left_neighbor: Id of the lane to the left with the same direction, or None.
+        right_neighbor: Id of the lane to the right with the same direction, or None.
+        in_junction: True for a connector inside a junction.
+        speed_limit_mps: Or None where unknown.
+    """
+
+    id: str
+    centerline_m: FloatArray
+    left_m: FloatArray | None = None
+    right_m: FloatArray | None = None
+    successors: tuple[str, ...] = ()
+    left_neighbor: str | None = None
+    right_neighbor: str | None = None
+    in_junction: bool = False
+    speed_limit_mps: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficLight:
+    """A mapped signal head.
+
+    Attributes:
+        id: Unique within the map.
+        center_m: (3,) metres, map frame.
+        yaw_rad: Direction the light shines towards.
+        lane_ids: Connector lanes it governs; empty where unknown.
+    """
+
+    id: str
+    center_m: FloatArray
+    yaw_rad: float
+    lane_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VectorMap:
+    """A road map.
+
+    Attributes:
+        name: For people and logs, such as "Town01".
+        polylines: Lines to draw, `LineKind` codes.
+        polygons: Areas to draw, `PolygonKind` codes.
+        lanes: Lane graph by lane id; may be empty.
+        traffic_lights: Mapped signal heads; may be empty.
+    """
+
+    name: str
+    polylines: Shapes
+    polygons: Shapes
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    traffic_lights: tuple[TrafficLight, ...] = ()
+
+
+def shapes_near(shapes: Shapes, center_m: FloatArray, radius_m: float) -> Shapes:
+    """Returns the shapes with a bounding box that comes within `radius_m` of a point.
+
+    Args:
+        shapes: Any number of polylines or polygons.
+        center_m: (2,) or (3,) metres, map frame; height is ignored.
+        radius_m: Metres, measured along x and y separately.
+    """
+    if len(shapes) == 0:
+        return shapes
+    starts = shapes.offsets[:-1]
+    low = np.minimum.reduceat(shapes.points_m[:, :2], starts, axis=0)
+    high = np.maximum.reduceat(shapes.points_m[:, :2], starts, axis=0)
+    near = np.all((low <= center_m[:2] + radius_m) & (high >= center_m[:2] - radius_m), axis=1)
+    return shapes.select(np.flatnonzero(near))

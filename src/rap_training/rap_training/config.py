@@ -1,0 +1,137 @@
+"""One YAML file describes one training; this is its typed form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the text names file, field and reason in one line."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(_Strict):
+    """Shape of the network.
+
+    Attributes:
+        encoder_channels: Width of the stem (stride 4) and of each stage after it (stride 2).
+        feature_channels: F, channels of the aligned features.
+        width: Channels of queries and tokens in the planner head.
+        probe_channels: Channels looked up at the proposals' poses.
+        heads: Attention heads.
+        proposals: K.
+        horizon_steps: T.
+        dt_s: Time between poses.
+        history_steps: S, rows of the ego history.
+        history_dt_s: Time between them.
+        refinements: Passes of the one shared refiner.
+    """
+
+    encoder_channels: tuple[int, ...] = (32, 64, 96)
+    feature_channels: int = 64
+    width: int = 96
+    probe_channels: int = 32
+    heads: int = 4
+    proposals: int = 64
+    horizon_steps: int = 10
+    dt_s: float = 0.5
+    history_steps: int = 4
+    history_dt_s: float = 0.5
+    refinements: int = 2
+
+
+class DataConfig(_Strict):
+    """What samples are made of.
+
+    Attributes:
+        style: Raster style.
+        camera_share: Share of samples that also carry simulated camera images.
+        standing_share: Share of the standing samples (ego stands now and for the next 5 s) kept.
+        unknown_command_share: Share of samples whose command is hidden.
+        short_history_share: Share of samples whose history starts late, as after a restart.
+        yaw_jitter_rad: Standard deviation of the cameras' mounting yaw and pitch.
+        focal_jitter: Relative standard deviation of the focal lengths.
+        position_jitter_m: Standard deviation of the cameras' mounting position.
+        speed_noise_mps: Standard deviation of the error on the reported speeds.
+    """
+
+    style: str = "semantic"
+    camera_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    standing_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    unknown_command_share: Annotated[float, Field(ge=0, le=1)] = 0.15
+    short_history_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    yaw_jitter_rad: float = 0.02
+    focal_jitter: float = 0.08
+    position_jitter_m: float = 0.15
+    speed_noise_mps: float = 0.1
+
+
+class OptimizerConfig(_Strict):
+    """How the weights are fitted.
+
+    Attributes:
+        steps: Optimiser steps.
+        batch_size: Samples per step.
+        learning_rate: Peak of the one-cycle schedule.
+        weight_decay: AdamW's.
+        gradient_clip: Largest gradient norm.
+        seed: Of weights, sampling and noise.
+    """
+
+    steps: int = 3000
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    gradient_clip: float = 5.0
+    seed: int = 1
+
+
+class LossConfig(_Strict):
+    """Weights of the loss terms; see `rap_training.losses`.
+
+    Attributes:
+        score: Of the score loss.
+        score_temperature_m: Softness of the score target, metres of mean displacement.
+        early_refinements: Of each earlier refinement, relative to the one after it.
+        alignment: Of the distance between camera and raster features.
+    """
+
+    score: float = 0.3
+    score_temperature_m: float = 0.5
+    early_refinements: float = 0.3
+    alignment: float = 1.0
+
+
+class TrainingConfig(_Strict):
+    """Everything that decides the weights, given the logs."""
+
+    name: str = "default"
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    loss: LossConfig = LossConfig()
+
+
+def load_config(path: Path) -> TrainingConfig:
+    """Reads a training configuration.
+
+    Raises:
+        ConfigError: If the file cannot be read or a field is wrong.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    try:
+        return TrainingConfig.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "configuration"
+        raise ConfigError(f"{path}: {where}: {first['msg']}") from error

@@ -1,0 +1,1 @@
+"""The network: image encoder, geometry-aware planner head, and both together."""

@@ -1,0 +1,176 @@
+"""The planner head: proposals as queries that look at the features where they would drive.
+
+Each proposal is a sequence of accelerations and curvature-like turn rates that is integrated by a
+rear-axle bicycle, so whatever the network says is a smooth, forward path, and saying nothing is
+constant velocity.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rap_training.config import ModelConfig
+from rap_training.model.attention import Attention, sample_cameras, viewing_rays
+
+HISTORY_SCALE = (10.0, 2.0, 0.5, 10.0, 1.0, 0.5, 1.0)
+"""Typical sizes of the history columns, so that the first layer sees numbers around one."""
+
+ACCELERATION_SCALE_MPS2 = 3.0
+TURN_SCALE_RADPM = 0.1
+"""Network outputs around one mean hard braking and a 10 m curve."""
+
+PROBE_OFFSETS_M = ((0.0, 0.0, 0.0), (0.0, 1.2, 0.0), (0.0, -1.2, 0.0), (4.0, 0.0, 0.8))
+"""Where a pose looks: its own place, both sides of its lane, and a car length ahead."""
+
+
+def integrate(controls: Tensor, speed: Tensor, dt_s: float) -> Tensor:
+    """Rolls controls out from the ego frame's origin.
+
+    Args:
+        controls: (B, K, T, 2) acceleration (m/s^2) and curvature (1/m), constant within a step.
+        speed: (B,) forward speed now, m/s.
+        dt_s: Step.
+
+    Returns:
+        (B, K, T, 3) x, y, yaw after each step; never backwards.
+    """
+    ends = speed[:, None, None] + torch.cumsum(controls[..., 0], dim=-1) * dt_s
+    ends = ends.clamp(min=0.0)
+    starts = torch.cat([speed[:, None, None].expand_as(ends[..., :1]).clamp(min=0.0),
+                        ends[..., :-1]], dim=-1)  # fmt: skip
+    lengths = 0.5 * (starts + ends) * dt_s
+    turns = lengths * controls[..., 1]
+    yaw = torch.cumsum(turns, dim=-1)
+    middle = yaw - 0.5 * turns
+    x = torch.cumsum(lengths * torch.cos(middle), dim=-1)
+    y = torch.cumsum(lengths * torch.sin(middle), dim=-1)
+    return torch.stack([x, y, yaw], dim=-1)
+
+
+def _mlp(in_width: int, width: int, out_width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(in_width, width), nn.ReLU(), nn.Linear(width, out_width))
+
+
+class Refiner(nn.Module):
+    """One refinement pass; the same weights serve every pass."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Builds the pass."""
+        super().__init__()
+        width, steps = config.width, config.horizon_steps
+        self.probe = _mlp(len(PROBE_OFFSETS_M) * config.probe_channels + 3, width, width)
+        self.time_mix = _mlp(steps * width, 2 * width, width)
+        self.scene_attention = Attention(width, config.heads)
+        self.proposal_attention = Attention(width, config.heads)
+        self.feed_forward = _mlp(width, 2 * width, width)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(5))
+        self.to_steps = nn.Linear(width, steps * width)
+
+    def forward(
+        self, queries: Tensor, poses: Tensor, probes: Tensor, tokens: Tensor, token_mask: Tensor
+    ) -> Tensor:
+        """Updates the queries.
+
+        Args:
+            queries: (B, K, T, D).
+            poses: (B, K, T, 3) current proposals, ego frame.
+            probes: (B, K, T, P * G) features at the proposals' probe points.
+            tokens: (B, M, D) all feature cells.
+            token_mask: (B, M).
+
+        Returns:
+            (B, K, T, D).
+        """
+        batch, count, steps, width = queries.shape
+        scaled = poses * poses.new_tensor([0.05, 0.1, 1.0])
+        queries = self.norms[0](queries + self.probe(torch.cat([probes, scaled], dim=-1)))
+        whole = self.norms[1](self.time_mix(queries.reshape(batch, count, steps * width)))
+        whole = self.norms[2](whole + self.scene_attention(whole, tokens, token_mask))
+        whole = self.norms[3](whole + self.proposal_attention(whole, whole))
+        whole = self.norms[4](whole + self.feed_forward(whole))
+        refined: Tensor = queries + self.to_steps(whole).reshape(batch, count, steps, width)
+        return refined
+
+
+class PlannerHead(nn.Module):
+    """Aligned features, ego history and command to scored proposals."""
+
+    history_scale: Tensor
+    probe_offsets: Tensor
+
+    def __init__(self, config: ModelConfig, stride: int) -> None:
+        """Builds the head for features with `stride` input pixels per cell."""
+        super().__init__()
+        width = config.width
+        self.config, self.stride = config, stride
+        self.ego = _mlp(config.history_steps * len(HISTORY_SCALE) + 4, 2 * width, width)
+        self.tokens = nn.Linear(config.feature_channels, width)
+        self.ray = nn.Linear(3, width)
+        self.probe_maps = nn.Linear(width, config.probe_channels)
+        self.proposal = nn.Parameter(torch.randn(config.proposals, 1, width))
+        self.step = nn.Parameter(torch.randn(1, config.horizon_steps, width))
+        controls = nn.Linear(width, 2)
+        nn.init.normal_(controls.weight, std=0.02)  # start near constant velocity
+        nn.init.zeros_(controls.bias)
+        self.controls = nn.Sequential(nn.Linear(width, width), nn.ReLU(), controls)
+        self.refiner = Refiner(config)
+        self.scorer = _mlp(config.horizon_steps * width, 2 * width, 1)
+        self.register_buffer("history_scale", torch.tensor(HISTORY_SCALE))
+        self.register_buffer("probe_offsets", torch.tensor(PROBE_OFFSETS_M))
+
+    def forward(
+        self, features: Tensor, camera_valid: Tensor, image_from_ego: Tensor, history: Tensor,
+        command: Tensor,
+    ) -> tuple[list[Tensor], Tensor]:  # fmt: skip
+        """Plans.
+
+        Args:
+            features: (B, C, F, h, w).
+            camera_valid: (B, C), 1 where a camera has features.
+            image_from_ego: (B, C, 3, 4) pixels of the encoder's input image.
+            history: (B, S, 7) `HISTORY_COLUMNS`, last row now.
+            command: (B, 4) one-hot.
+
+        Returns:
+            proposals: One (B, K, T, 3) per pass, ego frame; the last one is the answer.
+            scores: (B, K) logits.
+        """
+        maps, tokens, token_mask = self._scene(features, camera_valid, image_from_ego)
+        ego = self.ego(torch.cat([(history / self.history_scale).flatten(1), command], dim=1))
+        queries = self.proposal + self.step + ego[:, None, None]
+        speed = history[:, -1, 3]
+        proposals = [self._decode(queries, speed)]
+        for _ in range(self.config.refinements):
+            poses = proposals[-1].detach()
+            probes = self._probe(maps, camera_valid, image_from_ego, poses)
+            queries = self.refiner(queries, poses, probes, tokens, token_mask)
+            proposals.append(self._decode(queries, speed))
+        return proposals, self.scorer(queries.flatten(2))[..., 0]
+
+    def _scene(
+        self, features: Tensor, camera_valid: Tensor, image_from_ego: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns (B, C, G, h, w) maps to probe, (B, M, D) tokens and their (B, M) mask."""
+        rows, columns = features.shape[-2:]
+        rays = viewing_rays(image_from_ego, rows, columns, self.stride)
+        cells = self.tokens(features.permute(0, 1, 3, 4, 2)) + self.ray(rays)
+        mask = camera_valid[:, :, None].expand(-1, -1, rows * columns).flatten(1)
+        return self.probe_maps(cells).permute(0, 1, 4, 2, 3), cells.flatten(1, 3), mask
+
+    def _decode(self, queries: Tensor, speed: Tensor) -> Tensor:
+        scale = queries.new_tensor([ACCELERATION_SCALE_MPS2, TURN_SCALE_RADPM])
+        return integrate(self.controls(queries) * scale, speed, self.config.dt_s)
+
+    def _probe(
+        self, maps: Tensor, camera_valid: Tensor, image_from_ego: Tensor, poses: Tensor
+    ) -> Tensor:
+        """Returns (B, K, T, P * G) features around every pose."""
+        batch, count, steps, _ = poses.shape
+        cos, sin = torch.cos(poses[..., 2:]), torch.sin(poses[..., 2:])
+        dx, dy, dz = self.probe_offsets.unbind(-1)
+        x = poses[..., :1] + cos * dx - sin * dy
+        y = poses[..., 1:2] + sin * dx + cos * dy
+        points = torch.stack([x, y, dz.expand_as(x)], dim=-1).reshape(batch, -1, 3)
+        sampled = sample_cameras(maps, camera_valid, image_from_ego, points, self.stride)
+        return sampled.reshape(batch, count, steps, -1)

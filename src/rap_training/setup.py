@@ -1,0 +1,35 @@
+from setuptools import find_packages, setup
+
+PACKAGE = "rap_training"
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    description="Offline: augmentation, model, training and export.",
+    license="Apache-2.0",
+    maintainer="RAP maintainers",
+    maintainer_email="maintainers@example.org",
+    python_requires=">=3.10",
+    packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+    ],
+    install_requires=[
+        "numpy>=1.26",
+        "PyYAML",
+        "rap_evaluation",
+        "rap_inference",
+        "rap_perception",
+        "rap_planner",
+        "rap_raster",
+        "typer",
+    ],
+    extras_require={"test": ["pytest"]},
+    zip_safe=False,
+    entry_points={
+        "console_scripts": [
+            "rap-train = rap_training.cli:main",
+        ],
+    },
+)

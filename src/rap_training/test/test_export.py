@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from rap_inference.bundle import load_bundle
+from rap_inference.network import OnnxRuntimeNetwork
+from rap_planner.planner import planner_inputs
+from rap_planner.route import Command
+from rap_raster.features import AlignedFeatures, FeatureEncoder, nominal_rig
+from rap_training.config import TrainingConfig
+from rap_training.export import export_bundle
+from rap_training.model.rap_model import RapModel
+from rap_training.normalization import normalize
+from rap_training.rig import NOMINAL_RIG
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    torch.manual_seed(0)
+    config = TrainingConfig()
+    model = RapModel(config.model).eval()
+    out = tmp_path_factory.mktemp("bundle")
+    bundle = export_bundle(model, config, out, maps=("Toy",), command="test", metrics={"x": 1.0})
+    return model, bundle
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_onnx_equals_torch(exported, seed):
+    # The whole run-time path (normalisation, encoder, planner inputs) against the torch model.
+    model, bundle = exported
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (3, 128, 256, 3), dtype=np.uint8)
+    sources = np.array([1, 1, seed != 2], dtype=np.uint8)  # seed 2: one camera missing
+    maps = FeatureEncoder(bundle, OnnxRuntimeNetwork(bundle.encoder_path)).encode(images)
+    rig = nominal_rig(bundle)
+    features = AlignedFeatures(
+        stamp_ns=0,
+        sources=sources,
+        maps=maps,
+        intrinsics=np.array([[c.fx, c.fy, c.cx, c.cy] for c in rig]),
+        ego_from_camera=np.stack([c.ego_from_camera for c in rig]),
+        alignment_distance=np.full(3, np.nan, dtype=np.float32),
+    )
+    history = rng.normal(size=(4, 7)).astype(np.float32)
+    history[:, 3] = rng.uniform(0, 15)
+    inputs = planner_inputs(features, history, Command(seed))
+    outputs = OnnxRuntimeNetwork(bundle.planner_path).run(inputs)
+    plan = model(
+        normalize(torch.from_numpy(images))[None],
+        *(torch.from_numpy(inputs[name]) for name in list(inputs)[1:]),
+    )
+    np.testing.assert_allclose(maps, plan.features[0].numpy(), atol=1e-4)
+    np.testing.assert_allclose(outputs["proposals"], plan.proposals[-1].numpy(), atol=1e-4)
+    np.testing.assert_allclose(outputs["scores"], plan.scores.numpy(), atol=1e-4)
+
+
+def test_another_input_gives_another_output(exported):
+    # Parity would also hold for constants; these outputs do depend on the inputs.
+    _, bundle = exported
+    network = OnnxRuntimeNetwork(bundle.encoder_path)
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 1, 3, 128, 256)).astype(np.float32)
+    a, b = (network.run({"images": x})["features"] for x in (first, second))
+    assert np.abs(a - b).max() > 1e-3
+
+
+def test_manifest_carries_the_rig_it_was_trained_for(exported):
+    for camera, nominal in zip(nominal_rig(exported[1]), NOMINAL_RIG, strict=True):
+        np.testing.assert_allclose(camera.image_from_ego(), nominal.image_from_ego())
+
+
+def test_default_bundle_is_valid_and_small(pytestconfig):
+    folder = pytestconfig.rootpath / "models" / "default"
+    load_bundle(folder)
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 10_000_000

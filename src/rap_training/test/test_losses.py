@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from rap_training.losses import alignment_loss, imitation_loss, pose_error, score_loss
+
+
+def test_heading_error_is_wrapped():
+    near_pi = torch.tensor([[[[0.0, 0.0, math.pi - 0.01]]]])
+    error = pose_error(near_pi, torch.tensor([[[0.0, 0.0, -math.pi + 0.01]]]))
+    assert error.item() == pytest.approx(2 * 0.02, abs=1e-5)
+
+
+def test_only_the_nearest_proposal_is_pulled():
+    proposals = torch.tensor([[[[1.0, 0.0, 0.0]], [[5.0, 0.0, 0.0]]]], requires_grad=True)
+    imitation_loss([proposals], torch.zeros(1, 1, 3), 0.3).backward()
+    assert proposals.grad is not None
+    assert proposals.grad[0, 0].abs().sum() > 0
+    assert proposals.grad[0, 1].abs().sum() == 0
+
+
+def test_score_loss_prefers_the_score_of_the_nearest_proposal():
+    proposals = torch.tensor([[[[0.0, 0.0, 0.0]], [[9.0, 0.0, 0.0]]]])
+    target = torch.zeros(1, 1, 3)
+    right = score_loss(proposals, torch.tensor([[3.0, -3.0]]), target, 0.5)
+    wrong = score_loss(proposals, torch.tensor([[-3.0, 3.0]]), target, 0.5)
+    assert right < wrong
+
+
+def test_alignment_moves_the_camera_features_and_never_the_raster_features():
+    camera = torch.zeros(2, 3, requires_grad=True)
+    raster = torch.ones(2, 3, requires_grad=True)
+    alignment_loss(camera, raster).backward()
+    assert camera.grad is not None
+    assert (camera.grad < 0).all()
+    assert raster.grad is None
+
+
+def test_alignment_does_not_depend_on_the_scale_of_the_features():
+    torch.manual_seed(0)
+    camera, raster = torch.randn(4, 5), torch.randn(4, 5)
+    torch.testing.assert_close(
+        alignment_loss(camera, raster), alignment_loss(10 * camera, 10 * raster)
+    )

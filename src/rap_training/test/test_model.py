@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from rap_raster.camera import project_points
+from rap_training.config import ModelConfig
+from rap_training.model.attention import Attention, sample_cameras, viewing_rays
+from rap_training.model.head import integrate
+from rap_training.model.rap_model import RapModel
+from rap_training.rig import HEIGHT, NOMINAL_RIG, WIDTH
+
+STRIDE = 16
+
+
+def model_inputs(batch: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(seed)
+    projections = np.stack([camera.image_from_ego() for camera in NOMINAL_RIG])
+    history = torch.randn(batch, 4, 7, generator=generator)
+    history[..., 3] = history[..., 3].abs() * 5
+    return (
+        torch.randn(batch, 3, 3, HEIGHT, WIDTH, generator=generator),
+        torch.ones(batch, 3),
+        torch.from_numpy(projections).float().expand(batch, -1, -1, -1),
+        history,
+        torch.eye(4)[torch.arange(batch) % 4],
+    )
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return RapModel(ModelConfig()).eval()
+
+
+def test_no_control_is_constant_velocity():
+    poses = integrate(torch.zeros(1, 1, 10, 2), torch.tensor([8.0]), 0.5)
+    expected = torch.stack([4.0 * torch.arange(1, 11), torch.zeros(10), torch.zeros(10)], dim=-1)
+    torch.testing.assert_close(poses[0, 0], expected)
+
+
+def test_constant_curvature_is_a_circle():
+    controls = torch.tensor([0.0, 0.05]).expand(1, 1, 40, 2)
+    poses = integrate(controls, torch.tensor([5.0]), 0.1)[0, 0]
+    center = torch.tensor([0.0, 20.0])
+    radius = (poses[:, :2] - center).norm(dim=-1)
+    torch.testing.assert_close(radius, torch.full((40,), 20.0), atol=2e-3, rtol=0)
+    torch.testing.assert_close(poses[-1, 2], torch.tensor(5.0 * 4.0 * 0.05))
+
+
+def test_braking_stops_and_never_reverses():
+    controls = torch.tensor([-4.0, 0.0]).expand(1, 1, 10, 2)
+    x = integrate(controls, torch.tensor([4.0]), 0.5)[0, 0, :, 0]
+    assert (x.diff() >= 0).all()
+    assert x[-1] == pytest.approx(2.0)  # v^2 / 2a
+
+
+@torch.no_grad()
+def test_batch_of_three_equals_three_batches_of_one(model):
+    inputs = model_inputs(3)
+    together = model(*inputs)
+    for row in range(3):
+        alone = model(*(x[row : row + 1] for x in inputs))
+        torch.testing.assert_close(
+            alone.proposals[-1][0], together.proposals[-1][row], atol=1e-4, rtol=1e-4
+        )
+        torch.testing.assert_close(alone.scores[0], together.scores[row], atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_masked_camera_changes_nothing_whatever_it_shows(model):
+    images, valid, *rest = model_inputs(1)
+    valid[0, 1] = 0.0
+    first = model(images, valid, *rest)
+    images[0, 1] = 100.0
+    second = model(images, valid, *rest)
+    torch.testing.assert_close(first.proposals[-1], second.proposals[-1])
+    valid[0, 1] = 1.0  # the positive: seen, it does change the plan
+    assert not torch.allclose(model(images, valid, *rest).scores, second.scores)
+
+
+@torch.no_grad()
+def test_a_moved_camera_changes_the_plan(model):
+    images, valid, projections, *rest = model_inputs(1)
+    shifted = projections.clone()
+    shifted[0, 0, :, 3] += shifted[0, 0, :, :3] @ torch.tensor([0.0, 2.0, 0.0])
+    first, second = model(images, valid, projections, *rest), model(images, valid, shifted, *rest)
+    assert not torch.allclose(first.scores, second.scores)
+
+
+@torch.no_grad()
+def test_command_and_history_reach_the_plan(model):
+    *rest, history, command = model_inputs(1)
+    base = model(*rest, history, command).scores
+    assert not torch.allclose(base, model(*rest, history, command.roll(1, dims=1)).scores)
+    assert not torch.allclose(base, model(*rest, history + 0.5, command).scores)
+
+
+def test_features_are_sampled_where_the_camera_model_says_the_point_is():
+    # Feature maps that hold their own pixel coordinates: sampling must return the projection.
+    columns, rows = WIDTH // STRIDE, HEIGHT // STRIDE
+    u = (torch.arange(columns) + 0.5) * STRIDE - 0.5
+    v = (torch.arange(rows) + 0.5) * STRIDE - 0.5
+    grid = torch.stack([u.expand(rows, columns), v[:, None].expand(rows, columns)])
+    camera = NOMINAL_RIG[0]
+    points = np.random.default_rng(0).uniform([6.0, -2.0, 0.0], [40.0, 2.0, 2.0], (200, 3))
+    pixels, visible = project_points(camera, points)
+    inner = (
+        visible
+        & (pixels > STRIDE).all(axis=1)
+        & (pixels < [WIDTH - STRIDE, HEIGHT - STRIDE]).all(axis=1)
+    )
+    assert inner.sum() > 50
+    sampled = sample_cameras(
+        grid[None, None].float(),
+        torch.ones(1, 1),
+        torch.from_numpy(camera.image_from_ego()).float()[None, None],
+        torch.from_numpy(points).float()[None],
+        STRIDE,
+    )[0].numpy()
+    np.testing.assert_allclose(sampled[inner], pixels[inner], atol=1e-2)
+
+
+def test_points_no_camera_sees_sample_as_zero():
+    behind = torch.tensor([[[-20.0, 0.0, 0.0]]])
+    projections = model_inputs(1)[2]
+    sampled = sample_cameras(torch.ones(1, 3, 4, 8, 16), torch.ones(1, 3), projections, behind, 16)
+    assert (sampled == 0).all()
+
+
+def test_viewing_rays_meet_the_pixels_they_belong_to():
+    projections = model_inputs(1)[2]
+    rays = viewing_rays(projections, 8, 16, STRIDE)[0].numpy()
+    for camera, camera_rays in zip(NOMINAL_RIG, rays, strict=True):
+        along = camera.ego_from_camera[:3, 3] + 10.0 * camera_rays.reshape(-1, 3)
+        pixels, _ = project_points(camera, along)
+        u, v = np.meshgrid((np.arange(16) + 0.5) * 16 - 0.5, (np.arange(8) + 0.5) * 16 - 0.5)
+        np.testing.assert_allclose(pixels, np.stack([u, v], -1).reshape(-1, 2), atol=0.05)
+
+
+def test_attention_ignores_masked_keys():
+    torch.manual_seed(0)
+    attention = Attention(8, 2)
+    queries, keys = torch.randn(1, 3, 8), torch.randn(1, 5, 8)
+    mask = torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]])
+    torch.testing.assert_close(attention(queries, keys, mask), attention(queries, keys[:, :3]))
