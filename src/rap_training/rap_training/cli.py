@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 from rap_evaluation.logs.drive_log import DriveLog, LogError
-from rap_evaluation.map_split import VALIDATION_MAPS
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rap_bringup.console import progress_bar
+from rap_evaluation.map_split import VALIDATION_MAPS
 from rap_evaluation.moments import Moment, moments
+from rap_evaluation.open_loop import OpenLoopReport, open_loop_report
 from rap_inference.bundle import BundleError
 from rap_training.config import ConfigError, TrainingConfig, load_config
-from rap_training.export import export_bundle
+from rap_training.export import export_bundle, with_metrics
 from rap_training.fit import CheckpointError, fit, load_model
 
 app = typer.Typer(
@@ -41,9 +42,7 @@ def fit_command(
     """
     settings = load_config(config) if config else TrainingConfig()
     train = load_moments(logs, settings)
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    ) as progress:
+    with progress_bar() as progress:
         fit(train, settings, out, workers=workers, progress=progress)
     typer.echo(f"checkpoint: {out} ({len(train)} moments in the logs)")
 
@@ -56,15 +55,30 @@ def export_command(
     validation: Annotated[
         Path | None, typer.Option(help="Logs of validation maps, measured for the model card.")
     ] = None,
+    made_by: Annotated[
+        str, typer.Option(help="The command that makes this bundle, for the model card.")
+    ] = "rap-train fit, rap-train export",
 ) -> None:
     """Exports a checkpoint as a bundle of ONNX files.
 
     Example: rap-train export out/fit/default --out models/default --logs out/logs/train
+    --validation out/logs/validate
     """
     model, config = load_model(checkpoint)
     maps = tuple(sorted({log.map.name for log in open_logs(logs)}))
-    bundle = export_bundle(model, config, out, maps=maps, command="make bundle", metrics={})
+    bundle = export_bundle(model, config, out, maps=maps, command=made_by, metrics={})
+    if validation:
+        with progress_bar() as progress:
+            report = open_loop_report(bundle, open_logs(validation), progress=progress)
+        bundle = with_metrics(bundle, model_card(report))
     typer.echo(f"bundle: {bundle.path}")
+    for name, value in bundle.manifest.metrics.items():
+        typer.echo(f"  {name}: {value:g}")
+
+
+def model_card(report: OpenLoopReport) -> dict[str, float]:
+    """Returns the figures of a report under names that say what they were measured on."""
+    return {f"open_loop_{name}": round(value, 3) for name, value in report.as_dict().items()}
 
 
 def open_logs(folder: Path) -> list[DriveLog]:

@@ -60,9 +60,39 @@ def export_bundle(
         The bundle, validated.
     """
     out.mkdir(parents=True, exist_ok=True)
-    rows, columns = HEIGHT // model.encoder.stride, WIDTH // model.encoder.stride
-    _export_networks(model, config, out, rows, columns)
-    manifest = {
+    stride = model.encoder.stride
+    features = {
+        "channels": config.model.feature_channels,
+        "height": HEIGHT // stride,
+        "width": WIDTH // stride,
+    }
+    _export_networks(model, config, out, (features["height"], features["width"]))
+    training = {
+        "command": command,
+        "maps": list(maps),
+        "data_license": DATA_LICENSE,
+        "samples": config.optimizer.steps * config.optimizer.batch_size,
+    }
+    manifest = _manifest(config, out) | {"features": features, "training": training}
+    return _write_manifest(out, manifest | {"metrics": metrics})
+
+
+def with_metrics(bundle: Bundle, metrics: dict[str, float]) -> Bundle:
+    """Writes measured figures into a bundle's model card and returns the bundle anew."""
+    manifest = yaml.safe_load((bundle.path / MANIFEST_NAME).read_text(encoding="utf-8"))
+    return _write_manifest(bundle.path, manifest | {"metrics": metrics})
+
+
+def _write_manifest(out: Path, manifest: dict[str, object]) -> Bundle:
+    text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True)
+    (out / MANIFEST_NAME).write_text(text, encoding="utf-8")
+    return load_bundle(out)
+
+
+def _manifest(config: TrainingConfig, out: Path) -> dict[str, object]:
+    """Returns what the configuration and the files themselves say."""
+    model = config.model
+    return {
         "schema": SCHEMA,
         "name": config.name,
         "encoder": {"path": "encoder.onnx", "sha256": file_sha256(out / "encoder.onnx")},
@@ -71,28 +101,15 @@ def export_bundle(
         "normalization": {"mean": list(MEAN), "std": list(STD)},
         "style": config.data.style,
         "commands": [command.name.lower() for command in Command],
-        "proposals": config.model.proposals,
-        "horizon_steps": config.model.horizon_steps,
-        "dt_s": config.model.dt_s,
-        "history": {"steps": config.model.history_steps, "dt_s": config.model.history_dt_s},
-        "features": {
-            "channels": config.model.feature_channels, "height": rows, "width": columns,
-        },
-        "training": {
-            "command": command,
-            "maps": list(maps),
-            "data_license": DATA_LICENSE,
-            "samples": config.optimizer.steps * config.optimizer.batch_size,
-        },
-        "metrics": {name: round(value, 4) for name, value in metrics.items()},
-    }  # fmt: skip
-    text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True)
-    (out / MANIFEST_NAME).write_text(text, encoding="utf-8")
-    return load_bundle(out)
+        "proposals": model.proposals,
+        "horizon_steps": model.horizon_steps,
+        "dt_s": model.dt_s,
+        "history": {"steps": model.history_steps, "dt_s": model.history_dt_s},
+    }
 
 
 def _export_networks(
-    model: RapModel, config: TrainingConfig, out: Path, rows: int, columns: int
+    model: RapModel, config: TrainingConfig, out: Path, cells: tuple[int, int]
 ) -> None:
     shape, cameras = config.model, len(NOMINAL_RIG)
     images = torch.zeros(cameras, 3, HEIGHT, WIDTH)
@@ -101,7 +118,7 @@ def _export_networks(
         [torch.from_numpy(camera.image_from_ego()).float() for camera in NOMINAL_RIG]
     )
     inputs = (
-        torch.zeros(1, cameras, shape.feature_channels, rows, columns),
+        torch.zeros(1, cameras, shape.feature_channels, *cells),
         torch.ones(1, cameras),
         projections[None],
         torch.zeros(1, shape.history_steps, 7),

@@ -1,0 +1,159 @@
+"""Open-loop evaluation: planned against driven futures, from rasters of logged scenes.
+
+It measures with the code that runs on the vehicle (bundle, encoder, planner), not with the training
+model. Open-loop errors are no measure of driving; they answer whether a model learned anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+from rich.progress import Progress
+
+from rap_evaluation.logs.drive_log import DriveLog
+from rap_evaluation.moments import Moment, is_standing, moments
+from rap_inference.bundle import Bundle
+from rap_inference.network import OnnxRuntimeNetwork
+from rap_planner.planner import Planner
+from rap_raster.features import AlignedFeatures, FeatureEncoder, FeatureSource, nominal_rig
+from rap_raster.frames import FloatArray, to_local
+from rap_raster.rasterizer import build_geometry, render
+from rap_raster.styles import load_style
+
+ADE_HORIZON_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLoopReport:
+    """Mean errors over moments.
+
+    Attributes:
+        moments: How many moments were evaluated.
+        moving: How many of them go somewhere.
+        ade_3s_m: Average displacement over 3 s of the best-scored candidate.
+        ade_3s_constant_velocity_m: The same for a straight line at the current speed.
+        min_ade_3s_m: The same for the candidate that turned out nearest.
+        moving_ade_3s_m: `ade_3s_m` of the moving moments alone.
+        moving_ade_3s_constant_velocity_m: Its baseline.
+    """
+
+    moments: int
+    moving: int
+    ade_3s_m: float
+    ade_3s_constant_velocity_m: float
+    min_ade_3s_m: float
+    moving_ade_3s_m: float
+    moving_ade_3s_constant_velocity_m: float
+
+    def as_dict(self) -> dict[str, float]:
+        """Returns the report as JSON wants it."""
+        return asdict(self)
+
+
+class RasterDriver:
+    """Runs a bundle on rasters of scenes, in its nominal rig."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Loads both networks of the bundle."""
+        self.manifest = bundle.manifest
+        self._encoder = FeatureEncoder(bundle, OnnxRuntimeNetwork(bundle.encoder_path))
+        self._planner = Planner(bundle, OnnxRuntimeNetwork(bundle.planner_path))
+        self._style = load_style(bundle.manifest.style)
+        self._rig = nominal_rig(bundle)
+
+    def plan(self, moment: Moment) -> tuple[FloatArray, npt.NDArray[np.float32]]:
+        """Returns (K, T, 3) proposals in the ego frame and their (K,) scores."""
+        history = self.manifest.history
+        ego = moment.ego()
+        if ego is None:
+            raise ValueError(f"track {moment.seat} does not exist at step {moment.step}")
+        candidates = self._planner.plan(
+            self._features(moment, ego.stamp_ns),
+            ego,
+            moment.history(history.steps, history.dt_s),
+            moment.command(),
+            "route",
+        )
+        return to_local(ego.planar, candidates.poses_m), candidates.scores
+
+    def _features(self, moment: Moment, stamp_ns: int) -> AlignedFeatures:
+        geometry = build_geometry(moment.scene(), self._style)
+        images = np.stack([render(geometry, camera)["rgb"] for camera in self._rig])
+        count = len(self._rig)
+        return AlignedFeatures(
+            stamp_ns=stamp_ns,
+            sources=np.full(count, FeatureSource.RASTER, dtype=np.uint8),
+            maps=self._encoder.encode(images),
+            intrinsics=np.array([[c.fx, c.fy, c.cx, c.cy] for c in self._rig]),
+            ego_from_camera=np.stack([c.ego_from_camera for c in self._rig]),
+            alignment_distance=np.full(count, np.nan, dtype=np.float32),
+        )
+
+
+def evaluate_open_loop(
+    bundle: Bundle, moments: list[Moment], on_progress: Callable[[], None] = lambda: None
+) -> OpenLoopReport:
+    """Plans at every moment and compares with what was driven.
+
+    Args:
+        bundle: The model.
+        moments: At least one.
+        on_progress: Called after every moment.
+    """
+    driver = RasterDriver(bundle)
+    horizon_s = driver.manifest.horizon_steps * driver.manifest.dt_s
+    rows = []
+    for moment in moments:
+        rows.append((*_errors(driver, moment), is_standing(moment, horizon_s)))
+        on_progress()
+    table = np.array(rows, dtype=np.float64)
+    moving = table[table[:, 3] == 0]
+    return OpenLoopReport(
+        moments=len(table),
+        moving=len(moving),
+        ade_3s_m=float(table[:, 0].mean()),
+        ade_3s_constant_velocity_m=float(table[:, 1].mean()),
+        min_ade_3s_m=float(table[:, 2].mean()),
+        moving_ade_3s_m=float(moving[:, 0].mean()) if len(moving) else float("nan"),
+        moving_ade_3s_constant_velocity_m=(
+            float(moving[:, 1].mean()) if len(moving) else float("nan")
+        ),
+    )
+
+
+def open_loop_report(
+    bundle: Bundle, logs: list[DriveLog], *, count: int = 1000, seed: int = 0, progress: Progress
+) -> OpenLoopReport:
+    """Evaluates a bundle on moments drawn evenly from some logs.
+
+    Args:
+        bundle: The model.
+        logs: Where the moments come from.
+        count: How many moments; all there are if fewer.
+        seed: Of the draw.
+        progress: Where to report to.
+    """
+    horizon_s = bundle.manifest.horizon_steps * bundle.manifest.dt_s
+    every = [moment for log in logs for moment in moments(log, horizon_s)]
+    order = np.random.default_rng(seed).permutation(len(every))[:count]
+    task = progress.add_task("evaluating", total=len(order))
+    return evaluate_open_loop(
+        bundle, [every[i] for i in order], lambda: progress.update(task, advance=1)
+    )
+
+
+def _errors(driver: RasterDriver, moment: Moment) -> tuple[float, float, float]:
+    """Returns the ADE of the best-scored candidate, of constant velocity and of the nearest."""
+    dt_s = driver.manifest.dt_s
+    steps = round(ADE_HORIZON_S / dt_s)
+    driven = moment.future(steps, dt_s)[:, :2]
+    proposals, scores = driver.plan(moment)
+    displacement = np.linalg.norm(proposals[:, :steps, :2] - driven, axis=-1).mean(-1)
+    ego = moment.ego()
+    speed_mps = ego.vx_mps if ego else 0.0
+    straight = np.stack([speed_mps * dt_s * np.arange(1, steps + 1), np.zeros(steps)], axis=-1)
+    baseline = float(np.linalg.norm(straight - driven, axis=-1).mean())
+    return float(displacement[scores.argmax()]), baseline, float(displacement.min())

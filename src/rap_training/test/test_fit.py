@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from rap_bringup.console import progress_bar
+from rap_planner.route import Command
+from rap_raster.frames import Pose
+from rap_raster.scene import Boxes, Lights, LineKind, Scene, Shapes
+from rap_training.config import (
+    ConfigError,
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainingConfig,
+    load_config,
+)
+from rap_training.dataset import DriveDataset
+from rap_training.fit import LOG_NAME, CheckpointError, fit, load_model
+
+SPEED_MPS = 8.0
+
+
+class ToyMoment:
+    """A straight road that the ego leaves to the side where a box stands."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number % 2 == 0
+
+    def scene(self) -> Scene:
+        side = 6.0 if self.left else -6.0
+        line = [[x, 4.0, 0.0] for x in range(0, 60, 10)]
+        return Scene(
+            ego=Pose(0.0, 0.0, 0.0, 0.0),
+            boxes=Boxes.from_rows([[1, 2, 15.0, side, 1.5, 8.0, 3.0, 3.0, 0.0, 0.0, 0.0]]),
+            polylines=Shapes.from_list([(LineKind.ROAD_BOUNDARY, line)]),
+            polygons=Shapes.from_list([]),
+            lights=Lights.empty(),
+        )
+
+    def history(self, steps: int, dt_s: float) -> np.ndarray:
+        rows = np.zeros((steps, 7), dtype=np.float32)
+        rows[:, 0] = SPEED_MPS * dt_s * (np.arange(steps) - steps + 1)
+        rows[:, 3], rows[:, 6] = SPEED_MPS, 1.0
+        return rows
+
+    def future(self, steps: int, dt_s: float) -> np.ndarray:
+        yaw = (0.05 if self.left else -0.05) * SPEED_MPS * dt_s * np.arange(1, steps + 1)
+        radius = 20.0 if self.left else -20.0
+        return np.stack([radius * np.sin(yaw), radius * (1 - np.cos(yaw)), yaw], axis=1)
+
+    def command(self) -> Command:
+        return Command.STRAIGHT
+
+
+TOYS = [ToyMoment(number) for number in range(8)]
+
+
+def toy_config(steps: int, **data: float) -> TrainingConfig:
+    return TrainingConfig(
+        model=ModelConfig(encoder_channels=(8, 16, 16), feature_channels=16, width=32,
+                          proposals=8, refinements=1),
+        data=DataConfig(**{"camera_share": 0.5, **data}),
+        optimizer=OptimizerConfig(steps=steps, batch_size=4, learning_rate=3e-3),
+    )  # fmt: skip
+
+
+def run(config: TrainingConfig, out, workers: int = 0) -> None:
+    with progress_bar() as progress:
+        fit(TOYS, config, out, workers=workers, progress=progress)
+
+
+def weights(out) -> dict[str, torch.Tensor]:
+    return load_model(out)[0].state_dict()
+
+
+def test_an_index_always_gives_the_same_bytes():
+    first, second = (DriveDataset(TOYS, toy_config(10), 40) for _ in range(2))
+    for index in (0, 7, 39):
+        a, b = first[index], second[index]
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not torch.equal(first[0]["image_from_ego"], first[1]["image_from_ego"])
+
+
+def test_camera_images_are_there_exactly_where_the_sample_says_so():
+    dataset = DriveDataset(TOYS, toy_config(10), 20)
+    flags = [
+        (bool(s["has_images"]), bool(s["images"].any()))
+        for s in map(dataset.__getitem__, range(20))
+    ]
+    assert {shown for _, shown in flags} == {True, False}
+    assert all(said == shown for said, shown in flags)
+
+
+def test_no_moments_is_an_error():
+    with pytest.raises(ValueError, match="no moment"):
+        DriveDataset([], toy_config(1), 1)
+
+
+def test_loss_falls_and_the_box_decides_the_plan(tmp_path):
+    config = toy_config(60)
+    run(config, tmp_path)
+    with (tmp_path / LOG_NAME).open() as file:
+        losses = [float(row["raster"]) for row in csv.DictReader(file)]
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
+    assert len(losses) == 60
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch, workers):
+    config = toy_config(6)
+    run(config, tmp_path / "whole")
+    monkeypatch.setattr("rap_training.fit.CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr("rap_training.fit._log", _killed_at(5))
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "killed", workers)
+    monkeypatch.undo()
+    run(config, tmp_path / "killed", workers)
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def _killed_at(fatal_step: int):
+    def log(path, step, losses):
+        if step == fatal_step:
+            raise KeyboardInterrupt
+
+    return log
+
+
+def test_a_folder_with_another_run_is_refused(tmp_path):
+    run(toy_config(2), tmp_path)
+    with pytest.raises(CheckpointError, match="another configuration"):
+        run(toy_config(3), tmp_path)
+
+
+def test_a_folder_without_a_run_is_no_checkpoint(tmp_path):
+    with pytest.raises(CheckpointError, match="not a usable checkpoint") as caught:
+        load_model(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("optimizer: {stepz: 3}", "optimizer.stepz"),
+        ("data: {camera_share: 2}", "data.camera_share"),
+        ("model: 3", "model"),
+        ("[", "cannot be read"),
+    ],
+)
+def test_bad_configurations_are_named_in_one_line(tmp_path, text, field):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=field) as caught:
+        load_config(path)
+    assert "\n" not in str(caught.value)
