@@ -88,7 +88,8 @@ def simulate_camera(scene: Scene, camera: CameraModel, *, seed: int) -> npt.NDAr
             [
                 scene.boxes.centers_m[order],
                 scene.boxes.sizes_m[order],
-                scene.boxes.yaws_rad[order, None],
+                np.cos(scene.boxes.yaws_rad[order, None]),
+                np.sin(scene.boxes.yaws_rad[order, None]),
             ],
             axis=1,
         ),

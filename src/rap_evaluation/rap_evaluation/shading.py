@@ -175,10 +175,9 @@ def _lamp(code: int) -> Color:
 def _local(point: Color, box: Array) -> Color:
     """Position in a box in units of its half size."""
     dx, dy = point[0] - box[0], point[1] - box[1]
-    cos, sin = math.cos(box[6]), math.sin(box[6])
     return (
-        2 * (cos * dx + sin * dy) / box[3],
-        2 * (cos * dy - sin * dx) / box[4],
+        2 * (box[6] * dx + box[7] * dy) / box[3],
+        2 * (box[6] * dy - box[7] * dx) / box[4],
         2 * (point[2] - box[2]) / box[5],
     )
 
@@ -189,7 +188,7 @@ def _box_shading(
 ) -> tuple[float, float, float, float]:
     """Colour of a point on a box and the cosine between its face and the sun."""
     a, b, c = _local(point, box)
-    cos, sin = math.cos(box[6]), math.sin(box[6])
+    cos, sin = box[6], box[7]
     if abs(c) > abs(a) and abs(c) > abs(b):
         side, lambert = 2, sun[2] if c > 0 else 0.0
     elif abs(a) > abs(b):
@@ -203,15 +202,15 @@ def _box_shading(
 
 
 @njit(cache=True, nogil=True)
-def _in_shadow(point: Color, boxes: Array, near: Array, count: int, sun: Array) -> bool:
-    """True if the way from a ground point to the sun meets one of the near boxes."""
-    for k in range(count):
-        box = boxes[near[k]]
-        reach = 0.5 * (box[3] + box[4]) + box[5] / sun[2]
-        if abs(point[0] - box[0]) > reach or abs(point[1] - box[1]) > reach:
+def _in_shadow(point: Color, boxes: Array, casters: Array, sun: Array) -> bool:
+    """True if the way from a ground point to the sun meets one of the casters."""
+    for k in range(len(casters)):
+        reach = casters[k, 1]
+        if abs(point[0] - casters[k, 2]) > reach or abs(point[1] - casters[k, 3]) > reach:
             continue
+        box = boxes[int(casters[k, 0])]
         for step in range(1, 5):
-            rise = 0.25 * step * box[5] / sun[2] * 0.9
+            rise = 0.225 * step * box[5] / sun[2]
             probe = (point[0] + rise * sun[0], point[1] + rise * sun[1], box[2])
             a, b, _ = _local(probe, box)
             if abs(a) < 1 and abs(b) < 1:
@@ -220,14 +219,17 @@ def _in_shadow(point: Color, boxes: Array, near: Array, count: int, sun: Array) 
 
 
 @njit(cache=True, nogil=True)
-def _near_boxes(boxes: Array, ego: Array, near: Array) -> int:
-    """Collects the boxes whose shadows can be seen; returns their number."""
+def _casters(boxes: Array, ego: Array, sun: Array) -> Array:
+    """Returns (n, 4) index, shadow length, x and y of the boxes whose shadows can be seen."""
+    found = np.empty((len(boxes), 4))
     count = 0
     for k in range(len(boxes)):
         if math.hypot(boxes[k, 0] - ego[0], boxes[k, 1] - ego[1]) < SHADOW_RANGE_M:
-            near[count] = k
+            found[count, 0] = k
+            found[count, 1] = 0.5 * (boxes[k, 3] + boxes[k, 4]) + boxes[k, 5] / sun[2]
+            found[count, 2:] = boxes[k, :2]
             count += 1
-    return count
+    return found[:count]
 
 
 @njit(cache=True, nogil=True)
@@ -236,16 +238,14 @@ def _expose(
 ) -> np.uint8:
     """Linear light to a grey level: gain, gamma, sensor noise."""
     level = _GAMMA[int(1023.0 * min(1.0, max(0.0, value * gain)))]
-    first = _hash(i * 3 + channel, j, seed)
-    second = _hash(i * 3 + channel, j, seed + 101)
-    level += noise * (first + second - 1.0) * 2.45  # two uniforms: standard deviation one
+    level += noise * (_hash(i * 3 + channel, j, seed) - 0.5) * 3.46  # standard deviation one
     return np.uint8(min(255.0, max(0.0, level)))
 
 
 @njit(cache=True, nogil=True)
 def _surface(
     code: int, instance: int, point: Color, distance_m: float, ids: Array, boxes: Array,
-    near: Array, day: Array,
+    casters: Array, day: Array,
 ) -> Color:  # fmt: skip
     """Light that leaves a point of the scene towards the camera, without haze."""
     sun, overcast = day[:3], day[3]
@@ -260,7 +260,7 @@ def _surface(
     else:
         red, green, blue = _ground(code, point[0], point[1], distance_m)
         light = ambient + direct * sun[2]
-        if _in_shadow(point, boxes, near, len(near), sun):
+        if _in_shadow(point, boxes, casters, sun):
             light = ambient - 0.15
     return light * red, light * green, light * blue
 
@@ -279,15 +279,14 @@ def shade(
         intrinsics: (4,) fx, fy, cx, cy in pixels.
         map_from_camera: (4, 4).
         ids: (N,) int32 box ids, ascending.
-        boxes: (N, 7) centre, size, yaw of those boxes, map frame.
+        boxes: (N, 8) centre, size, cosine and sine of the yaw of those boxes, map frame.
         ego: (3,) position, map frame.
         day: (7,) sun direction (3), overcast, gain, warmth, noise.
         seed: Of the sensor noise.
         out: (H, W, 3) uint8, written.
     """
     overcast, gain, warmth, noise = day[3], day[4], day[5], day[6]
-    found = np.empty(len(boxes), np.int64)
-    near = found[: _near_boxes(boxes, ego, found)]
+    casters = _casters(boxes, ego, day[:3])
     rotation, eye = map_from_camera[:3, :3], map_from_camera[:3, 3]
     for j in range(classes.shape[0]):
         for i in range(classes.shape[1]):
@@ -306,7 +305,7 @@ def shade(
             else:
                 point = (eye[0] + depth * dx, eye[1] + depth * dy, eye[2] + depth * dz)
                 distance_m = depth * stretch
-                color = _surface(code, instances[j, i], point, distance_m, ids, boxes, near, day)
+                color = _surface(code, instances[j, i], point, distance_m, ids, boxes, casters, day)
                 haze = 1.0 - math.exp(-distance_m / HAZE_M)
             red = (color[0] * (1 - haze) + haze * 0.80) * warmth
             green = color[1] * (1 - haze) + haze * 0.83

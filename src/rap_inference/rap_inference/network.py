@@ -41,6 +41,9 @@ class OnnxRuntimeNetwork:
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        # Spinning workers take the cores from the other nodes: on two loaded cores one step of
+        # encoder and planner took 175 ms with it and 59 ms without.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(

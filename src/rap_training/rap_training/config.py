@@ -63,7 +63,7 @@ class DataConfig(_Strict):
     """
 
     style: str = "semantic"
-    camera_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    camera_share: Annotated[float, Field(ge=0, le=1)] = 0.25
     standing_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     unknown_command_share: Annotated[float, Field(ge=0, le=1)] = 0.15
     short_history_share: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -85,7 +85,7 @@ class OptimizerConfig(_Strict):
         seed: Of weights, sampling and noise.
     """
 
-    steps: int = 3000
+    steps: int = 900
     batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4

@@ -1,0 +1,51 @@
+# Each target works as the first command in a fresh clone: it sets up what it needs, once.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types bench fuzz lock clean
+
+# pip and the ROS logger need a home; containers and service managers may give none.
+ifeq ($(strip $(HOME)),)
+export HOME := $(CURDIR)/build/home
+endif
+
+BIN := .venv/bin
+PACKAGES := rap_inference rap_raster rap_perception rap_planner rap_bringup rap_evaluation rap_training
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):  *## /  make \1\t/p' Makefile | expand -t 16
+	@echo "PYTHON=python3.12 chooses the interpreter (3.11 or 3.12) of a new .venv."
+
+setup:  ## create .venv with everything, offline tools included
+	@tools/setup.sh full
+
+demo:  ## drive through the whole stack, results in out/demo (runtime part only)
+	@tools/setup.sh runtime
+	@$(BIN)/rap demo --out out/demo
+
+test:  ## run all tests
+	@tools/setup.sh full
+	@$(BIN)/python -m pytest
+
+lint:  ## ruff and mypy
+	@tools/setup.sh full
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory types
+
+types:
+	$(BIN)/mypy $(PACKAGES:%=-p %)
+	$(BIN)/mypy tools/*.py
+
+bench:  ## speed figures
+	@tools/setup.sh runtime
+	@$(BIN)/rap-raster bench docs/examples/scene.json --size 512x256 --channels rgb --repeat 200
+
+fuzz:  ## long fuzzing of every decoder
+	@tools/setup.sh full
+	@RAP_FUZZ_EXAMPLES=100000 $(BIN)/python -m pytest -m fuzz
+
+lock:  ## write requirements/lock.txt from what .venv holds now
+	@$(BIN)/python tools/lock.py > build/lock.txt && mv build/lock.txt requirements/lock.txt
+
+clean:  ## remove .venv and everything built, keep out/
+	rm -rf .venv build install log src/*/build src/*/*.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Everything that brings the stack up: bags, replay, demo and the `rap` command."""

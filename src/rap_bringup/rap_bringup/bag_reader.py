@@ -1,0 +1,352 @@
+"""Reads rosbag2 folders: what a drive consists of, and its messages in order.
+
+A bag is checked as a whole before anything is started, so that a missing calibration is one clear
+line and not a graph that waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rosbags.interfaces import ConnectionExtRosbag2, QosDurability
+from rosbags.rosbag2 import Reader
+from rosbags.rosbag2.errors import ReaderError
+
+from rap_bringup.bag_types import Message, deserialized, raw_stamp_ns, stamp_of
+from rap_bringup.bags import EGO_FRAME, BagError
+from rap_bringup.drives.recorded_drive import RecordedObjects
+from rap_perception.camera_info import CalibrationError, camera_model_from_info
+from rap_perception.rig import RigError, ego_from_camera_values
+from rap_raster.camera import CameraModel
+from rap_raster.ego_history import EgoState
+from rap_raster.frames import FloatArray
+from rap_raster.maps.vector_map import VectorMap
+from rap_raster.scene import Boxes, Lights, Shapes
+
+TYPES = {
+    "objects": "rap_msgs/msg/TrackedObjects",
+    "odometry": "nav_msgs/msg/Odometry",
+    "route": "nav_msgs/msg/Path",
+    "rap/map": "rap_msgs/msg/MapPrimitives",
+    "command": "std_msgs/msg/UInt8",
+    "tf_static": "tf2_msgs/msg/TFMessage",
+}
+"""Input topics of the ROS contract and their types, cameras apart."""
+
+IMAGE_TYPES = {
+    "image": "sensor_msgs/msg/Image",
+    "image/compressed": "sensor_msgs/msg/CompressedImage",
+}
+INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+
+
+@dataclass(frozen=True, slots=True)
+class BagTopic:
+    """One recorded topic.
+
+    Attributes:
+        name: Without the leading slash.
+        type_name: Message type.
+        latched: True if it was offered transient_local.
+        count: Number of messages.
+    """
+
+    name: str
+    type_name: str
+    latched: bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class BagCamera:
+    """One camera of a bag.
+
+    Attributes:
+        name: The `<name>` of its topics.
+        model: Calibration with extrinsics.
+        image_topic: The topic its images are on.
+        compressed: Whether that is a CompressedImage.
+    """
+
+    name: str
+    model: CameraModel
+    image_topic: str
+    compressed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedMessage:
+    """One serialized message.
+
+    Attributes:
+        stamp_ns: When it was recorded; replay follows these.
+        topic: Without the leading slash.
+        raw: CDR bytes.
+    """
+
+    stamp_ns: int
+    topic: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Bag:
+    """A checked bag.
+
+    Attributes:
+        path: The folder.
+        drive: Name of the drive.
+        topics: Input topics of the contract by name.
+        cameras: Calibrated cameras by name.
+        start_ns: Stamp of the first message.
+        end_ns: Stamp of the last message.
+    """
+
+    path: Path
+    drive: str
+    topics: dict[str, BagTopic]
+    cameras: dict[str, BagCamera]
+    start_ns: int
+    end_ns: int
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first to the last message."""
+        return (self.end_ns - self.start_ns) * 1e-9
+
+
+def open_bag(path: Path) -> Bag:
+    """Opens and checks a rosbag2 folder (sqlite3 or mcap).
+
+    Raises:
+        BagError: If it is not a bag, has neither objects nor cameras, lacks odometry, or has a
+            camera without calibration or extrinsics.
+    """
+    topics, drive, start_ns, end_ns = _topics(path)
+    for name, type_name in TYPES.items():
+        if name in topics and topics[name].type_name != type_name:
+            raise BagError(
+                f"{path}: /{name} has type {topics[name].type_name}, expected {type_name}"
+            )
+    if "odometry" not in topics:
+        raise BagError(f"{path}: no messages on /odometry, expected nav_msgs/msg/Odometry")
+    cameras = _cameras(path, topics)
+    if not cameras and "objects" not in topics:
+        raise BagError(f"{path}: neither /objects nor /camera/<name>/image has messages")
+    return Bag(path, drive, topics, cameras, start_ns, end_ns)
+
+
+def messages(bag: Bag, topics: set[str] | None = None) -> Iterator[RecordedMessage]:
+    """Yields the messages of a bag in the order of their stamps.
+
+    Args:
+        bag: An opened bag.
+        topics: Names without leading slash; None for all input topics.
+
+    Raises:
+        BagError: If the bag cannot be read to its end.
+    """
+    wanted = set(bag.topics) if topics is None else topics
+    yield from _read(bag.path, wanted)
+
+
+def read_odometry(bag: Bag) -> tuple[EgoState, ...]:
+    """Returns the odometry of a bag in stamp order."""
+    states = [
+        ego_state(deserialized(item.raw, TYPES["odometry"])) for item in messages(bag, {"odometry"})
+    ]
+    return tuple(sorted(states, key=lambda state: state.stamp_ns))
+
+
+def read_map(bag: Bag) -> VectorMap | None:
+    """Returns the map of a bag, without a lane graph, or None."""
+    for item in messages(bag, {"rap/map"}):
+        content = deserialized(item.raw, TYPES["rap/map"])
+        return VectorMap(
+            name=content.name,
+            polylines=_shapes(
+                content.polyline_kinds, content.polyline_offsets, content.polyline_points
+            ),
+            polygons=_shapes(
+                content.polygon_kinds, content.polygon_offsets, content.polygon_points
+            ),
+        )
+    return None
+
+
+def read_route(bag: Bag) -> FloatArray | None:
+    """Returns the (n, 3) route of a bag, or None."""
+    for item in messages(bag, {"route"}):
+        poses = deserialized(item.raw, TYPES["route"]).poses
+        points = [(p.pose.position.x, p.pose.position.y, p.pose.position.z) for p in poses]
+        return np.array(points, dtype=np.float64).reshape(-1, 3)
+    return None
+
+
+def objects_of(raw: bytes) -> RecordedObjects:
+    """Returns the objects of a serialized `rap_msgs/TrackedObjects`."""
+    content = deserialized(raw, TYPES["objects"])
+    boxes = Boxes(
+        ids=content.ids,
+        classes=content.classes,
+        centers_m=content.centers.reshape(-1, 3),
+        sizes_m=content.sizes.astype(np.float64).reshape(-1, 3),
+        yaws_rad=content.yaws.astype(np.float64),
+        velocities_mps=content.velocities.astype(np.float64).reshape(-1, 2),
+    )
+    lights = Lights(
+        states=content.light_states,
+        centers_m=content.light_centers.reshape(-1, 3),
+        sizes_m=content.light_sizes.astype(np.float64).reshape(-1, 3),
+        yaws_rad=content.light_yaws.astype(np.float64),
+    )
+    return RecordedObjects(stamp_of(content.header), boxes, lights)
+
+
+def ego_state(odometry: Message) -> EgoState:
+    """Returns the ego state in a `nav_msgs/Odometry`."""
+    position = odometry.pose.pose.position
+    turn = odometry.pose.pose.orientation
+    twist = odometry.twist.twist
+    yaw_rad = np.arctan2(
+        2.0 * (turn.w * turn.z + turn.x * turn.y), 1.0 - 2.0 * (turn.y**2 + turn.z**2)
+    )
+    return EgoState(
+        stamp_ns=stamp_of(odometry.header),
+        x_m=position.x,
+        y_m=position.y,
+        z_m=position.z,
+        yaw_rad=float(yaw_rad),
+        vx_mps=twist.linear.x,
+        vy_mps=twist.linear.y,
+        yaw_rate_radps=twist.angular.z,
+    )
+
+
+def step_stamps(bag: Bag, anchor: str | None) -> list[int]:
+    """Returns the stamps a trajectory is due for.
+
+    Args:
+        bag: An opened bag.
+        anchor: Camera that sets the pace, or None for the objects.
+
+    Returns:
+        Header stamps of the anchor's images or of the objects, increasing, without repeats.
+    """
+    topic = bag.cameras[anchor].image_topic if anchor is not None else "objects"
+    return sorted({raw_stamp_ns(item.raw) for item in messages(bag, {topic})})
+
+
+def _read(path: Path, wanted: set[str]) -> Iterator[RecordedMessage]:
+    try:
+        with Reader(path) as reader:
+            chosen = [c for c in reader.connections if c.topic.lstrip("/") in wanted]
+            if not chosen:
+                return
+            for connection, stamp_ns, raw in reader.messages(connections=chosen):
+                yield RecordedMessage(int(stamp_ns), connection.topic.lstrip("/"), bytes(raw))
+    except (ReaderError, OSError) as error:
+        raise BagError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _topics(path: Path) -> tuple[dict[str, BagTopic], str, int, int]:
+    if not path.is_dir():
+        raise BagError(f"{path}: not a rosbag2 folder")
+    try:
+        with Reader(path) as reader:
+            topics = {}
+            for connection in reader.connections:
+                extra = connection.ext
+                profiles = (
+                    extra.offered_qos_profiles if isinstance(extra, ConnectionExtRosbag2) else []
+                )
+                name = connection.topic.lstrip("/")
+                if connection.msgcount > 0:
+                    topics[name] = BagTopic(
+                        name=name,
+                        type_name=connection.msgtype,
+                        latched=any(
+                            qos.durability == QosDurability.TRANSIENT_LOCAL for qos in profiles
+                        ),
+                        count=connection.msgcount,
+                    )
+            custom = reader.storage.metadata.custom or {}
+            drive = custom.get("rap.drive", path.name)
+            return topics, drive, int(reader.start_time), int(reader.end_time) - 1
+    except (ReaderError, OSError) as error:
+        raise BagError(f"{path}: not a rosbag2 folder: {' '.join(str(error).split())}") from error
+
+
+def _cameras(path: Path, topics: dict[str, BagTopic]) -> dict[str, BagCamera]:
+    found: dict[str, tuple[str, bool]] = {}
+    for suffix, type_name in IMAGE_TYPES.items():
+        for topic in topics.values():
+            if topic.name.startswith("camera/") and topic.name.endswith(f"/{suffix}"):
+                name = topic.name[len("camera/") : -len(suffix) - 1]
+                if topic.type_name != type_name:
+                    raise BagError(
+                        f"{path}: /{topic.name} has type {topic.type_name}, expected {type_name}"
+                    )
+                found.setdefault(name, (topic.name, suffix == "image/compressed"))
+    if not found:
+        return {}
+    extrinsics = _extrinsics(path)
+    return {
+        name: BagCamera(name, _calibration(path, name, topics, extrinsics), image_topic, compressed)
+        for name, (image_topic, compressed) in found.items()
+    }
+
+
+def _calibration(
+    path: Path, name: str, topics: dict[str, BagTopic], extrinsics: dict[str, FloatArray]
+) -> CameraModel:
+    topic = f"camera/{name}/camera_info"
+    if topic not in topics or topics[topic].type_name != INFO_TYPE:
+        raise BagError(f"{path}: camera {name}: no messages on /{topic}, expected {INFO_TYPE}")
+    info = deserialized(next(_read(path, {topic})).raw, INFO_TYPE)
+    frame_id = info.header.frame_id
+    if frame_id not in extrinsics:
+        known = ", ".join(sorted(extrinsics)) or "none"
+        raise BagError(
+            f"{path}: camera {name}: /tf_static has no {EGO_FRAME} -> {frame_id} (it has: {known})"
+        )
+    try:
+        return camera_model_from_info(
+            name,
+            width=info.width,
+            height=info.height,
+            k=list(info.k),
+            d=list(info.d),
+            distortion_model=info.distortion_model,
+            ego_from_camera=extrinsics[frame_id],
+        )
+    except CalibrationError as error:
+        raise BagError(f"{path}: camera {error}") from error
+
+
+def _extrinsics(path: Path) -> dict[str, FloatArray]:
+    """Returns frame id to (4, 4) ego-from-camera of the direct children of base_link."""
+    result = {}
+    for item in _read(path, {"tf_static"}):
+        for stamped in deserialized(item.raw, TYPES["tf_static"]).transforms:
+            if stamped.header.frame_id.lstrip("/") != EGO_FRAME:
+                continue
+            shift, turn = stamped.transform.translation, stamped.transform.rotation
+            values = [shift.x, shift.y, shift.z, turn.x, turn.y, turn.z, turn.w]
+            name = stamped.child_frame_id.lstrip("/")
+            try:
+                result[name] = ego_from_camera_values(name, values)
+            except RigError as error:
+                raise BagError(f"{path}: /tf_static: {error}") from error
+    return result
+
+
+def _shapes(kinds: Message, offsets: Message, points: Message) -> Shapes:
+    return Shapes(
+        kinds=np.asarray(kinds, dtype=np.uint8),
+        offsets=np.asarray(offsets, dtype=np.int32),
+        points_m=np.asarray(points, dtype=np.float64).reshape(-1, 3),
+    )

@@ -1,0 +1,264 @@
+"""The `rap` command: bags, replay, demo, warm-up, and the graph without the launch system."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from rap_bringup.bags import BagError, write_bag
+from rap_bringup.drives.argoverse2 import read_argoverse2
+from rap_bringup.drives.dgp import read_dgp
+from rap_bringup.drives.nuscenes import read_nuscenes
+from rap_bringup.drives.recorded_drive import DriveError, RecordedDrive
+from rap_bringup.paths import DEFAULT_BUNDLE, DEMO_DRIVE, PARAMS_FILE, resource
+from rap_bringup.processes import ProcessError
+from rap_inference.bundle import BundleError
+
+USER_ERRORS = (DriveError, BagError, BundleError, ProcessError, OSError, ValueError)
+
+app = typer.Typer(
+    name="rap",
+    help="Brings the driving stack up: on bags, as a demo, or on a vehicle.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+bag_app = typer.Typer(
+    name="bag",
+    help="Makes a rosbag2 folder (mcap) from a public recording.\n\n"
+    "Example: rap bag nuscenes scene-0796.npz --out out/bags/scene-0796",
+    no_args_is_help=True,
+)
+app.add_typer(bag_app)
+
+Source = Annotated[Path, typer.Argument(help="The recording.", metavar="SOURCE")]
+OutBag = Annotated[Path, typer.Option("--out", help="Folder to make; must be new or empty.")]
+BundleOption = Annotated[
+    Path | None, typer.Option("--bundle", help="Model bundle; default: models/default.")
+]
+RateOption = Annotated[
+    float, typer.Option("--rate", min=0.05, max=10.0, help="Drive seconds per second.")
+]
+
+console = Console(stderr=True)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turns what a user can cause into one line and a non-zero exit."""
+    try:
+        yield
+    except USER_ERRORS as error:
+        console.print(f"rap: {' '.join(str(error).split())}", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[float], None]]:
+    """Shows a bar and yields the function that moves it to a share 0..1."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    if not console.is_terminal:
+        yield _PlainProgress(what)
+        return
+    with Progress(*columns, console=console) as bars:
+        task = bars.add_task(what, total=1.0)
+        yield lambda share: bars.update(task, completed=share)
+
+
+class _PlainProgress:
+    """Progress for logs: one line for every tenth of the way."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._shown = -1
+
+    def __call__(self, share: float) -> None:
+        tenth = int(10 * share)
+        if tenth > self._shown:
+            self._shown = tenth
+            console.print(f"{self._what} {10 * tenth} %")
+
+
+@bag_app.command("nuscenes")
+def bag_nuscenes(source: Source, out: OutBag) -> None:
+    """Objects, odometry, map and route of a nuScenes scene (.npz); no cameras."""
+    _make_bag(read_nuscenes, source, out)
+
+
+@bag_app.command("argoverse2")
+def bag_argoverse2(source: Source, out: OutBag) -> None:
+    """Objects, odometry, map and route of an Argoverse 2 log folder; no cameras."""
+    _make_bag(read_argoverse2, source, out)
+
+
+@bag_app.command("dgp")
+def bag_dgp(source: Source, out: OutBag) -> None:
+    """Six cameras, calibration, objects and odometry of a DGP scene folder; no map."""
+    _make_bag(read_dgp, source, out)
+
+
+def _make_bag(read: Callable[[Path], RecordedDrive], source: Path, out: Path) -> None:
+    with one_line_errors():
+        with console.status(f"reading {source}"):
+            drive = read(source)
+            counts = write_bag(drive, out)
+        sys.stdout.write(
+            f"{out}: {drive.name}, {sum(counts.values())} messages on {len(counts)} topics, "
+            f"route: {drive.route_source}, license: {drive.license}\n"
+        )
+
+
+@app.command()
+def replay(
+    bag: Annotated[Path, typer.Argument(help="A rosbag2 folder (sqlite3 or mcap).")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
+    bundle: BundleOption = None,
+    rate: RateOption = 1.0,
+) -> None:
+    """Plays a bag through the real node processes.
+
+    Leaves drive.mcap, summary.json and overview.png.
+
+    Example: rap replay out/bags/scene-0796 --out out/replay/scene-0796
+    """
+    from rap_bringup.overview import write_overview  # noqa: PLC0415 - ROS is needed from here on
+    from rap_bringup.replay import replay as play  # noqa: PLC0415
+
+    with one_line_errors():
+        bundle_path = bundle or resource(DEFAULT_BUNDLE)
+        with progress_bar("driving") as progress:
+            result = play(bag, bundle_path, out, rate=rate, progress=progress)
+        write_overview(result)
+        _print_summary(result.summary, out)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("out/demo"),
+    bag: Annotated[
+        Path | None, typer.Option("--bag", help="Drive to show; default: the bundled one.")
+    ] = None,
+    bundle: BundleOption = None,
+    rate: RateOption = 1.0,
+) -> None:
+    """Drives the bundled drive and leaves pictures of it.
+
+    Example: rap demo --out out/demo
+    """
+    from rap_bringup.overview import write_overview  # noqa: PLC0415 - ROS is needed from here on
+    from rap_bringup.replay import replay as play  # noqa: PLC0415
+    from rap_bringup.viewer_log import write_viewer_log  # noqa: PLC0415
+
+    with one_line_errors():
+        bag_path = bag or resource(DEMO_DRIVE)
+        bundle_path = bundle or resource(DEFAULT_BUNDLE)
+        with progress_bar("driving") as progress:
+            result = play(bag_path, bundle_path, out, rate=rate, progress=progress)
+        write_overview(result)
+        with progress_bar("writing drive.rrd") as progress:
+            write_viewer_log(result, progress)
+        _print_summary(result.summary, out)
+        sys.stdout.write(
+            f"\nLook at   {out}/overview.png\n"
+            f"Walk through the drive:  rerun {out}/drive.rrd\n"
+            f"Or open   {out}/drive.mcap in Foxglove\n"
+        )
+
+
+def _print_summary(summary: dict[str, object], out: Path) -> None:
+    shown = (
+        "steps",
+        "trajectories",
+        "max_gap_s",
+        "latency_ms",
+        "feature_source",
+        "command_source",
+        "ade_3s_m",
+        "ade_3s_constant_velocity_m",
+    )
+    for name in shown:
+        sys.stdout.write(f"{name:28} {summary[name]}\n")
+    sys.stdout.write(f"{'written to':28} {out}\n")
+
+
+@app.command()
+def warmup(bundle: BundleOption = None) -> None:
+    """Compiles the rasterizer's kernels into the cache and checks the bundle.
+
+    Example: rap warmup
+    """
+    from rap_inference.bundle import load_bundle  # noqa: PLC0415 - only this command compiles
+    from rap_inference.network import OnnxRuntimeNetwork  # noqa: PLC0415
+    from rap_raster import rasterizer  # noqa: PLC0415
+
+    with one_line_errors():
+        started_s = time.perf_counter()
+        with console.status("compiling the rasterizer"):
+            rasterizer.warmup()
+        compiled_s = time.perf_counter() - started_s
+        loaded = load_bundle(bundle or resource(DEFAULT_BUNDLE))
+        for network in (loaded.encoder_path, loaded.planner_path):
+            OnnxRuntimeNetwork(network)
+        sys.stdout.write(
+            f"rasterizer ready in {compiled_s:.1f} s, bundle {loaded.manifest.name} is usable\n"
+        )
+
+
+@app.command()
+def run(
+    params_file: Annotated[
+        Path | None, typer.Option("--params-file", help="Default: config/rap.param.yaml.")
+    ] = None,
+) -> None:
+    """Runs the graph without the launch system, until Ctrl-C.
+
+    One process drives, one guards; a map node joins when map.path is set in the parameters.
+
+    Example: rap run --params-file config/rap.param.yaml
+    """
+    from rap_bringup.graph_runner import run_graph  # noqa: PLC0415 - only this command runs it
+
+    with one_line_errors():
+        status = run_graph(params_file or resource(PARAMS_FILE), _on_signals)
+        raise typer.Exit(status)
+
+
+def _on_signals(request_stop: Callable[[], None]) -> None:
+    """Has SIGINT and SIGTERM request a stop, so that children are ended in order."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        request_stop()
+
+    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGTERM, handle)
+
+
+def main() -> None:
+    """Entry point of the `rap` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Readers that turn public recordings into drives, and the drives themselves."""

@@ -1,0 +1,117 @@
+"""The parameter file of a graph that runs on a bag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rap_bringup.bag_reader import Bag
+from rap_bringup.bags import BagError
+from rap_bringup.paths import PARAMS_FILE, resource
+from rap_bringup.rotations import quaternion_from_rotation
+from rap_inference.bundle import Bundle
+from rap_perception.rig import assign_slots
+from rap_raster.features import nominal_rig
+
+PERCEPTION, RASTER, PLANNER, GUARD, MAP = (
+    "/**/perception_node",
+    "/**/raster_node",
+    "/**/planner_node",
+    "/**/guard_node",
+    "/**/map_node",
+)
+
+REPLAY_WAIT_S = 0.3
+"""How long nodes wait for late images and odometry, by the wall clock. Drive time stands still
+until a step is planned, so patience costs nothing here and a busy machine loses no image."""
+
+Params = dict[str, dict[str, Any]]
+
+
+def load_params(path: Path) -> Params:
+    """Reads a ROS parameter file.
+
+    Raises:
+        ValueError: If it is not a mapping of node names to `ros__parameters`.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    sections = content if isinstance(content, dict) else {}
+    for name, section in sections.items():
+        if not isinstance(section, dict) or not isinstance(section.get("ros__parameters"), dict):
+            raise ValueError(f"{path}: {name}: expected ros__parameters")
+    if not sections:
+        raise ValueError(f"{path}: expected node names with ros__parameters")
+    return {str(name): dict(section["ros__parameters"]) for name, section in sections.items()}
+
+
+def slots_of_bag(bag: Bag, bundle: Bundle) -> dict[str, str]:
+    """Decides which camera of a bag feeds which slot of the bundle, by viewing direction.
+
+    Returns:
+        Slot name to camera name, the front slot first; empty for a bag without cameras.
+
+    Raises:
+        BagError: If the bag has cameras and none looks where a slot looks.
+    """
+    rig = nominal_rig(bundle)
+    poses = {name: camera.model.ego_from_camera for name, camera in bag.cameras.items()}
+    assigned = assign_slots(rig, poses, {})
+    if bag.cameras and not assigned:
+        raise BagError(
+            f"{bag.path}: no camera of {sorted(bag.cameras)} looks in the direction of a slot of "
+            f"the bundle {[camera.name for camera in rig]}"
+        )
+    return {camera.name: assigned[camera.name] for camera in rig if camera.name in assigned}
+
+
+def replay_params(bag: Bag, bundle: Bundle, slots: Mapping[str, str]) -> Params:
+    """Returns the shipped parameters, adapted to a bag.
+
+    Args:
+        bag: The bag to be played.
+        bundle: The bundle to run.
+        slots: Slot name to camera name.
+    """
+    params = load_params(resource(PARAMS_FILE))
+    for name in (PERCEPTION, RASTER, PLANNER):
+        params.setdefault(name, {})["bundle.path"] = str(bundle.path.resolve())
+    params[PERCEPTION]["sync.max_wait_s"] = REPLAY_WAIT_S
+    for name in (RASTER, PLANNER):
+        params[name]["sync.odometry_wait_s"] = REPLAY_WAIT_S
+    params.setdefault(GUARD, {})["mode"] = "active"
+    if slots:
+        cameras = _camera_params(bag, slots)
+        params[PERCEPTION].update(cameras)
+        params[RASTER]["cameras.names"] = list(cameras["cameras.names"])  # no YAML alias
+    params["/**"] = {"use_sim_time": True}
+    return params
+
+
+def write_params(params: Params, path: Path) -> None:
+    """Writes a ROS parameter file."""
+    content = {name: {"ros__parameters": section} for name, section in params.items()}
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def _camera_params(bag: Bag, slots: Mapping[str, str]) -> dict[str, Any]:
+    names = list(slots.values())
+    used = [bag.cameras[name] for name in names]
+    if len({camera.compressed for camera in used}) > 1:
+        raise BagError(f"{bag.path}: some cameras are compressed and some are not: {names}")
+    result: dict[str, Any] = {
+        "cameras.names": names,
+        "cameras.slots": list(slots),
+        "cameras.compressed": used[0].compressed,
+        "sync.anchor": names[0],
+    }
+    for camera in used:
+        pose = camera.model.ego_from_camera
+        values = [*pose[:3, 3], *quaternion_from_rotation(pose[:3, :3])]
+        result[f"cameras.extrinsics.{camera.name}"] = [float(value) for value in values]
+    return result

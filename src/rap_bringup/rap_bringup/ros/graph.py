@@ -1,0 +1,33 @@
+"""Perception, raster and planner node in one process, handing arrays over by reference.
+
+The guard is a process of its own and not part of this. Run as `python -m rap_bringup.ros.graph`
+with the usual `--ros-args`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from rap_perception.ros.perception_node import PerceptionNode
+from rap_planner.ros.planner_node import PlannerNode
+from rap_raster.ros.node import RapNode
+from rap_raster.ros.raster_node import RasterNode
+from rap_raster.ros.spin import run_nodes
+
+
+def make_nodes() -> list[RapNode]:
+    """Creates and connects the nodes; those downstream are started first."""
+    perception, raster = PerceptionNode(), RasterNode()
+    planner = PlannerNode(ego=raster.ego)
+    raster.connect(planner.process)
+    perception.connect(raster.process, raster.receive_objects)
+    return [planner, raster, perception]
+
+
+def main() -> None:
+    """Runs the nodes until a signal ends them."""
+    sys.exit(run_nodes("graph", make_nodes))
+
+
+if __name__ == "__main__":
+    main()

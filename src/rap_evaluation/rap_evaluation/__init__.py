@@ -1,0 +1,1 @@
+"""Offline evaluation: logs, traffic, closed loop, metrics and reports."""

@@ -1,0 +1,84 @@
+"""The files of a log and their columns: the one log format of the project.
+
+A log is a folder of uncompressed Arrow IPC files, so that readers map them into memory and copy
+nothing. Two groups of files hold the same drive:
+
+- the py123d 0.7 layout (`sync.arrow`, `ego_state_se3.arrow`, `box_detections_se3.arrow`,
+  `traffic_light_detections.arrow`), which tools of that ecosystem read. There a log has one ego:
+  the car that drives farthest;
+- `rap_*.arrow`, laid out for reading from any seat: one contiguous run of states and driving
+  commands per track, a route per seat, the geometry of traffic lights, and the map with its lane
+  graph.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+SCHEMA = "rap.log/1"
+METADATA_KEY = b"rap"
+"""Schema metadata of `TRACKS`: JSON with schema, name, map, dt_s and provenance."""
+
+TRACKS = "rap_tracks.arrow"
+STATES = "rap_states.arrow"
+ROUTES = "rap_routes.arrow"
+LIGHTS = "rap_lights.arrow"
+LIGHT_STATES = "rap_light_states.arrow"
+POLYLINES = "rap_map_polylines.arrow"
+POLYGONS = "rap_map_polygons.arrow"
+LANES = "rap_map_lanes.arrow"
+MAP_LIGHTS = "rap_map_lights.arrow"
+SYNC = "sync.arrow"
+EGO = "ego_state_se3.arrow"
+BOXES = "box_detections_se3.arrow"
+TRAFFIC_LIGHTS = "traffic_light_detections.arrow"
+
+POINT = pa.list_(pa.float64(), 3)
+POINTS = pa.list_(POINT)
+
+COLUMNS: dict[str, pa.Schema] = {
+    TRACKS: pa.schema(
+        [
+            ("track_id", pa.int32()),
+            ("class", pa.uint8()),
+            ("size_m", POINT),
+            ("first_step", pa.int32()),
+            ("last_step", pa.int32()),
+        ]
+    ),
+    STATES: pa.schema([("state", pa.list_(pa.float64(), 7)), ("command", pa.uint8())]),
+    ROUTES: pa.schema([("track_id", pa.int32()), ("lane_ids", pa.list_(pa.string()))]),
+    LIGHTS: pa.schema(
+        [
+            ("lane_id", pa.string()),
+            ("center_m", POINT),
+            ("size_m", POINT),
+            ("yaw_rad", pa.float64()),
+        ]
+    ),
+    LIGHT_STATES: pa.schema([("state", pa.uint8())]),
+    POLYLINES: pa.schema([("kind", pa.uint8()), ("points_m", POINTS)]),
+    POLYGONS: pa.schema([("kind", pa.uint8()), ("points_m", POINTS)]),
+    LANES: pa.schema(
+        [
+            ("id", pa.string()),
+            ("centerline_m", POINTS),
+            ("left_m", POINTS),
+            ("right_m", POINTS),
+            ("successors", pa.list_(pa.string())),
+            ("left_neighbor", pa.string()),
+            ("right_neighbor", pa.string()),
+            ("in_junction", pa.bool_()),
+            ("speed_limit_mps", pa.float64()),
+        ]
+    ),
+    MAP_LIGHTS: pa.schema(
+        [
+            ("id", pa.string()),
+            ("center_m", POINT),
+            ("yaw_rad", pa.float64()),
+            ("lane_ids", pa.list_(pa.string())),
+        ]
+    ),
+}
+"""Columns of the rap_* files. `LIGHT_STATES` has one row per step and light, step after step."""

@@ -1,0 +1,95 @@
+"""Routes and driving commands of all seats of a recording."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from rap_evaluation.logs.ego_motion import at_rear_axle
+from rap_evaluation.logs.recording import SEAT_CLASSES, Recording
+from rap_planner.route import Command, command_from_route
+from rap_raster.frames import FloatArray, Pose
+from rap_raster.maps.routing import LaneMatcher, route_points
+from rap_raster.vehicle import VehicleDimensions
+
+MIN_TRAVEL_M = 5.0
+"""A seat that moves less has no route: where it would have gone is not known."""
+
+_STEP_M = 1.0  # Between points of the route that progress is measured on.
+_MOVED_M = 1.0  # Within one point of the route, and
+_TURNED_RAD = 0.05  # 1 m at the command's look-ahead of 20 m, a command holds.
+_AHEAD_M = 60.0  # Shown to the command: three times its look-ahead.
+_BEHIND_M = 20.0
+_SEARCH_M = 15.0  # Progress within one step of the log: more than any vehicle drives in it.
+
+
+def routes_and_commands(
+    recording: Recording,
+) -> tuple[dict[int, list[str]], npt.NDArray[np.uint8]]:
+    """Returns lane ids per seat that has a route, and a command for every state of every track.
+
+    Commands are UNKNOWN where there is no route.
+    """
+    tracks, lanes = recording.tracks, recording.map.lanes
+    matcher = LaneMatcher(lanes)
+    commands = np.full(len(tracks.states), Command.UNKNOWN, dtype=np.uint8)
+    routes: dict[int, list[str]] = {}
+    for row in np.flatnonzero(np.isin(tracks.classes, SEAT_CLASSES)):
+        run = slice(tracks.offsets[row], tracks.offsets[row + 1])
+        vehicle = VehicleDimensions.from_size(*map(float, tracks.sizes_m[row]))
+        stamps = recording.stamps_ns[tracks.first_steps[row] : tracks.last_steps[row] + 1]
+        poses = at_rear_axle(stamps, tracks.states[run], vehicle.rear_axle_to_center_m).poses
+        if np.hypot(*np.diff(poses[:, :2], axis=0).T).sum() < MIN_TRAVEL_M:
+            continue
+        lane_ids = matcher.match(poses[:, [0, 1, 3]])
+        if lane_ids is not None:
+            routes[int(tracks.ids[row])] = lane_ids
+            commands[run] = commands_along(route_points(lanes, lane_ids), poses)
+    return routes, commands
+
+
+def commands_along(route_m: FloatArray, poses: FloatArray) -> npt.NDArray[np.uint8]:
+    """Returns the command at every pose of a drive along its route.
+
+    Each command sees only the stretch of the route around the vehicle, as a vehicle that drops the
+    part behind it: long routes pass the same place twice and lead elsewhere the second time.
+
+    Args:
+        route_m: (n, 3) route, map frame.
+        poses: (N, 4) x, y, z, yaw in driving order.
+    """
+    route_m = _even(route_m)
+    directions = np.gradient(route_m[:, :2], axis=0)
+    commands = np.empty(len(poses), dtype=np.uint8)
+    place = _nearest(route_m, directions, poses[0], slice(None))
+    decided = 0
+    for i, pose in enumerate(poses):
+        if i > 0 and not _has_moved(poses[decided], pose):
+            commands[i] = commands[decided]
+            continue
+        reach = round(_SEARCH_M / _STEP_M)
+        place = _nearest(route_m, directions, pose, slice(max(0, place - reach), place + reach))
+        first = max(0, place - round(_BEHIND_M / _STEP_M))
+        stretch = route_m[first : place + round(_AHEAD_M / _STEP_M)]
+        commands[i] = command_from_route(stretch, Pose(*map(float, pose)))
+        decided = i
+    return commands
+
+
+def _has_moved(before: FloatArray, pose: FloatArray) -> bool:
+    moved = abs(pose[0] - before[0]) + abs(pose[1] - before[1]) > _MOVED_M
+    return bool(moved or abs(pose[3] - before[3]) > _TURNED_RAD)
+
+
+def _nearest(route_m: FloatArray, directions: FloatArray, pose: FloatArray, stretch: slice) -> int:
+    """Returns the point of a stretch of the route that is nearest and leads the pose's way."""
+    delta = route_m[stretch, :2] - pose[:2]
+    ahead = directions[stretch] @ np.array([np.cos(pose[3]), np.sin(pose[3])])
+    squared = delta[:, 0] ** 2 + delta[:, 1] ** 2 + np.where(ahead >= 0.0, 0.0, 1e6)
+    return (stretch.start or 0) + int(np.argmin(squared))
+
+
+def _even(line_m: FloatArray) -> FloatArray:
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line_m[:, :2], axis=0).T))])
+    grid = np.linspace(0.0, along[-1], max(2, int(np.ceil(along[-1] / _STEP_M)) + 1))
+    return np.stack([np.interp(grid, along, line_m[:, axis]) for axis in range(3)], axis=-1)

@@ -1,0 +1,1 @@
+"""The traffic world: SUMO on OpenDRIVE maps."""

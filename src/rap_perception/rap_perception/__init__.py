@@ -1,0 +1,1 @@
+"""From sensor messages to what the network sees: decoding, rectification, synchronisation."""

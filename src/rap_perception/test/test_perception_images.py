@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import contextlib
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rap_perception.images import ImageError, decode_compressed, decode_raw, reduce_image
+
+RED, GREEN, BLUE = 250, 120, 10
+
+
+def raw_bytes(pixel: list[int], width: int, height: int, padding: int) -> np.ndarray:
+    rows = np.tile(np.array(pixel, np.uint8), (height, width))
+    return np.pad(rows, ((0, 0), (0, padding)), constant_values=77).reshape(-1)
+
+
+@pytest.mark.parametrize("padding", [0, 5])
+@pytest.mark.parametrize(
+    ("encoding", "pixel"),
+    [
+        ("rgb8", [RED, GREEN, BLUE]),
+        ("bgr8", [BLUE, GREEN, RED]),
+        ("rgba8", [RED, GREEN, BLUE, 9]),
+        ("bgra8", [BLUE, GREEN, RED, 9]),
+    ],
+)
+def test_every_encoding_gives_the_same_rgb_and_honours_the_row_step(encoding, pixel, padding):
+    data = raw_bytes(pixel, 6, 4, padding)
+    image = decode_raw(data, encoding, 6, 4, 6 * len(pixel) + padding)
+    assert image.shape == (4, 6, 3)
+    assert (image == [RED, GREEN, BLUE]).all()
+
+
+def test_mono_becomes_grey():
+    image = decode_raw(raw_bytes([99], 6, 4, 2), "mono8", 6, 4, 8)
+    assert (image == 99).all()
+
+
+def test_raw_rgb_is_a_view_not_a_copy():
+    data = raw_bytes([1, 2, 3], 6, 4, 0)
+    assert np.shares_memory(decode_raw(data, "rgb8", 6, 4, 18), data)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("yuv422", 4, 2, 12), "encoding 'yuv422' is unknown, expected one of rgb8, bgr8"),
+        (("rgb8", 4, 3, 12), "24 bytes with step 12 are too few for 4x3 rgb8"),
+        (("rgb8", 4, 2, 11), "24 bytes with step 11 are too few for 4x2 rgb8"),
+        (("rgb8", 0, 2, 12), "size is 0x2 pixels"),
+        (("rgb8", 2**31, 2**31, 12), "size is 2147483648x2147483648 pixels"),
+    ],
+)
+def test_bad_raw_image_is_refused_with_encoding_and_size(arguments, expected):
+    with pytest.raises(ImageError, match=expected.replace("(", r"\(")):
+        decode_raw(np.zeros(24, np.uint8), *arguments)
+
+
+def smooth_image(width: int, height: int) -> np.ndarray:
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return np.stack([x, y, 255 - x], axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("reduction", [1, 2, 4, 8])
+def test_compressed_image_is_decoded_at_the_reduced_size_in_rgb_order(suffix, reduction):
+    image = smooth_image(160, 80)
+    _, data = cv2.imencode(suffix, image[:, :, ::-1])
+    decoded = decode_compressed(data.reshape(-1), reduction)
+    assert decoded.shape == (80 // reduction, 160 // reduction, 3)
+    difference = decoded.astype(int) - reduce_image(image, reduction)
+    assert np.abs(difference).mean() < 3.0
+
+
+def test_reduction_averages_so_that_thin_lines_do_not_vanish():
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[:, 3] = 200
+    assert (reduce_image(image, 4)[:, 0] == 50).all()
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff\xe0garbage", b"RIFF....", b"\0" * 100])
+def test_bytes_that_are_no_image_are_refused(data):
+    with pytest.raises(ImageError, match="compressed"):
+        decode_compressed(np.frombuffer(data, np.uint8))
+
+
+@given(st.binary(max_size=200), st.sampled_from([1, 2, 4, 8]))
+def test_no_bytes_do_anything_but_decode_or_raise_image_error(tail, reduction):
+    _, jpeg = cv2.imencode(".jpg", smooth_image(16, 16))
+    data = np.concatenate([jpeg.reshape(-1)[:150], np.frombuffer(tail, np.uint8)])
+    with contextlib.suppress(ImageError):
+        assert decode_compressed(data, reduction).ndim == 3
+
+
+def test_a_jpeg_that_is_cut_off_is_refused_although_a_decoder_would_fill_it_with_grey():
+    _, jpeg = cv2.imencode(".jpg", smooth_image(160, 80))
+    data = jpeg.reshape(-1)
+    padded = np.concatenate([data, np.zeros(300, np.uint8)])
+    assert decode_compressed(padded).shape == (80, 160, 3)
+    with pytest.raises(ImageError, match="compressed image: the JPEG is cut off after"):
+        decode_compressed(data[:-100])

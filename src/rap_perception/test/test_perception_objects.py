@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rap_perception.objects import ObjectsError, checked_objects
+
+
+def columns(count: int = 2, lights: int = 1, **changes):
+    table = {
+        "ids": np.arange(1, count + 1, dtype=np.int32),
+        "classes": np.ones(count, np.uint8),
+        "centers": np.arange(3 * count, dtype=np.float64),
+        "sizes": np.full(3 * count, 2.0, np.float32),
+        "yaws": np.zeros(count, np.float32),
+        "velocities": np.full(2 * count, np.nan, np.float32),
+        "ages_s": np.zeros(count, np.float32),
+        "existences": np.ones(count, np.float32),
+        "light_states": np.full(lights, 30, np.uint8),
+        "light_centers": np.zeros(3 * lights),
+        "light_sizes": np.full(3 * lights, 0.5, np.float32),
+        "light_yaws": np.zeros(lights, np.float32),
+    }
+    return table | changes
+
+
+def test_arrays_become_boxes_and_lights():
+    objects = checked_objects(7, columns())
+    assert objects.stamp_ns == 7
+    np.testing.assert_array_equal(objects.boxes.centers_m, [[0, 1, 2], [3, 4, 5]])
+    assert np.isnan(objects.boxes.velocities_mps).all()
+    assert len(objects.lights) == 1
+
+
+def test_no_objects_are_valid_objects():
+    """An empty road is not the same as an unknown one."""
+    objects = checked_objects(7, columns(0, 0))
+    assert len(objects.boxes) == 0
+
+
+def test_objects_move_on_at_their_velocity_and_stay_where_it_is_unknown():
+    velocities = np.array([10.0, -2.0, np.nan, np.nan], np.float32)
+    objects = checked_objects(0, columns(velocities=velocities))
+    moved = objects.boxes_at(100_000_000)
+    np.testing.assert_allclose(moved.centers_m, [[1.0, 0.8, 2.0], [3.0, 4.0, 5.0]])
+    np.testing.assert_allclose(objects.boxes.centers_m[0], [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"yaws": np.zeros(3, np.float32)}, "yaws: 3 values, expected 2"),
+        ({"centers": np.zeros(5)}, "centers: 5 values, expected 6"),
+        ({"centers": np.array([0, 0, 0, 0, np.inf, 0.0])}, "centers[4]: is inf, expected a finite"),
+        ({"sizes": np.array([1, 1, 1, 1, 0, 1.0])}, "sizes[4]: is 0.0, expected > 0"),
+        ({"classes": np.array([1, 10], np.uint8)}, "classes[1]: is 10, expected one of vehicle"),
+        ({"ids": np.array([0, 1], np.int32)}, "ids[0]: is 0, expected 1 to"),
+        ({"ids": np.array([4, 4], np.int32)}, "ids: 4 appears more than once"),
+        ({"light_states": np.array([3], np.uint8)}, "light_states[0]: is 3, expected one of red"),
+        ({"light_yaws": np.array([np.nan])}, "light_yaws[0]: is nan, expected a finite"),
+        ({"ages_s": np.array([np.nan, 0])}, "ages_s[0]: is nan"),
+    ],
+)
+def test_a_malformed_message_is_refused_with_field_index_and_value(changes, expected):
+    with pytest.raises(ObjectsError) as caught:
+        checked_objects(0, columns(**changes))
+    assert expected in str(caught.value)

@@ -1,0 +1,218 @@
+"""The node that turns aligned features into scored candidates."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from nav_msgs.msg import Odometry
+from nav_msgs.msg import Path as PathMsg
+from rap_msgs.msg import AlignedFeatures as AlignedFeaturesMsg
+from rap_msgs.msg import TrajectoryCandidates
+from rclpy.parameter import Parameter
+from std_msgs.msg import Float64, UInt8
+
+from rap_inference.bundle import Bundle, BundleError, load_bundle
+from rap_inference.latest_worker import LatestWorker
+from rap_inference.network import OnnxRuntimeNetwork
+from rap_planner.candidates import Candidates
+from rap_planner.planner import Planner
+from rap_planner.ros.conversions import candidates_msg
+from rap_planner.route import Command, command_from_route
+from rap_raster.ego_history import EgoState, history_rows
+from rap_raster.features import AlignedFeatures, nominal_rig
+from rap_raster.frames import FloatArray
+from rap_raster.ros.conversions import MessageError, features_from_msg, path_points
+from rap_raster.ros.diagnostics import Health
+from rap_raster.ros.ego_input import EgoInput
+from rap_raster.ros.node import RapNode, one_line
+from rap_raster.ros.parameters import (
+    BASE_FRAME,
+    BUNDLE_PATH,
+    MAP_FRAME,
+    ODOMETRY_WAIT,
+    Declared,
+)
+from rap_raster.ros.qos import LATCHED, RESULT, STREAM
+from rap_raster.ros.spin import run_nodes
+
+
+class PlannerNode(RapNode):
+    """Publishes rap/candidates for every rap/features."""
+
+    PARAMETERS: ClassVar[tuple[Declared, ...]] = (
+        BUNDLE_PATH,
+        ODOMETRY_WAIT,
+        MAP_FRAME,
+        BASE_FRAME,
+    )
+
+    def __init__(
+        self,
+        name: str = "planner_node",
+        overrides: Sequence[Parameter] = (),
+        ego: EgoInput | None = None,
+    ) -> None:
+        """Creates the node.
+
+        Args:
+            name: Node name.
+            overrides: See `RapNode`.
+            ego: Ego history of a raster node of this process, which then also calls `process`;
+                without it, odometry and rap/features come from their topics.
+        """
+        super().__init__(name, overrides)
+        self._map_frame = self.parameter(MAP_FRAME.name)
+        self._base_frame = self.parameter(BASE_FRAME.name)
+        self._takes_topics = ego is None
+        self._ego = ego or EgoInput(self._map_frame, self._base_frame)
+        self._worker: LatestWorker[AlignedFeatures] | None = None
+        self._planner: Planner | None = None
+        self._command: Command | None = None
+        self._route_m: FloatArray | None = None
+        self._last: Candidates | None = None
+
+    def setup(self) -> None:
+        """Loads the bundle."""
+        bundle = load_bundle(Path(self.parameter(BUNDLE_PATH.name)))
+        self._history = bundle.manifest.history
+        self._encoder_sha256 = bundle.manifest.encoder.sha256
+        self._slot_names = [camera.name for camera in nominal_rig(bundle)]
+        self._planner = Planner(bundle, OnnxRuntimeNetwork(bundle.planner_path))
+        _try_out(self._planner, bundle)
+        if self._takes_topics:
+            self._worker = LatestWorker(
+                self.process, partial(self.reject, "plan"), name=f"{self.get_name()}_worker"
+            )
+        self._candidates = self.advertise(TrajectoryCandidates, "rap/candidates", RESULT)
+        self._inference_ms = self.advertise(Float64, "~/debug/inference_time_ms", RESULT)
+        self._end_to_end_ms = self.advertise(Float64, "~/debug/end_to_end_ms", RESULT)
+
+    def start(self) -> None:
+        """Subscribes."""
+        self.subscribe(UInt8, "command", self._on_command, RESULT)
+        self.subscribe(PathMsg, "route", self._on_route, LATCHED)
+        if self._takes_topics:
+            self.subscribe(Odometry, "odometry", self._on_odometry, STREAM)
+            self.subscribe(AlignedFeaturesMsg, "rap/features", self._on_features, RESULT)
+
+    def close(self) -> None:
+        """Ends the worker."""
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+    def _on_odometry(self, message: Odometry) -> None:
+        try:
+            self._ego.receive(message)
+        except MessageError as error:
+            self.reject("odometry", error)
+
+    def _on_command(self, message: UInt8) -> None:
+        if message.data > max(Command):
+            self.reject("command", f"is {message.data}, expected 0 to {int(max(Command))}")
+            return
+        self._command = Command(message.data)
+
+    def _on_route(self, message: PathMsg) -> None:
+        try:
+            self._route_m = path_points(message, self._map_frame)
+        except MessageError as error:
+            self.reject("route", error)
+
+    def _on_features(self, message: AlignedFeaturesMsg) -> None:
+        try:
+            features = features_from_msg(message, self._base_frame)
+            self._check_origin(message)
+        except MessageError as error:
+            self.reject("rap/features", error)
+            return
+        if self._worker is not None:
+            self._worker.submit(features)
+
+    def _check_origin(self, message: AlignedFeaturesMsg) -> None:
+        if message.bundle != self._encoder_sha256 or message.camera_names != self._slot_names:
+            raise MessageError(
+                f"made by encoder {message.bundle[:12]} for {message.camera_names}, this node's "
+                f"bundle has encoder {self._encoder_sha256[:12]} for {self._slot_names}"
+            )
+
+    def process(self, features: AlignedFeatures) -> None:
+        """Plans once; called in a worker thread."""
+        try:
+            candidates = self._plan(features)
+        except Exception as error:  # one failed step must not end the drive
+            self.reject("plan", error)
+            return
+        self.post(lambda: self._publish(candidates))
+
+    def _plan(self, features: AlignedFeatures) -> Candidates:
+        stamp_ns = features.stamp_ns
+        ego = self._ego.wait_for(stamp_ns, self.parameter(ODOMETRY_WAIT.name))
+        if ego is None or self._planner is None:
+            raise ValueError(f"no odometry around the features' stamp {stamp_ns} ns")
+        history = self._ego.network_input(stamp_ns, self._history.steps, self._history.dt_s)
+        command, source = self._current_command(ego)
+        return self._planner.plan(features, ego, history, command, source)
+
+    def _current_command(self, ego: EgoState) -> tuple[Command, str]:
+        """Returns the command and where it came from: the command topic wins over the route."""
+        if self._command is not None:
+            return self._command, "command"
+        if self._route_m is not None:
+            return command_from_route(self._route_m, ego.pose), "route"
+        return Command.UNKNOWN, "none"
+
+    def _publish(self, candidates: Candidates) -> None:
+        self._last = candidates
+        self._candidates.publish(candidates_msg(candidates, self._map_frame))
+        age_ms = 1e-6 * (self.now_ns() - candidates.stamp_ns)
+        self._inference_ms.publish(Float64(data=candidates.inference_ms))
+        self._end_to_end_ms.publish(Float64(data=age_ms))
+
+    def report(self, health: Health) -> None:
+        """Says what the last plan was based on."""
+        if self._worker is not None:
+            health.values["features dropped"] = str(self._worker.counts.dropped)
+        if self._ego.latest is None:
+            health.warn("no odometry received")
+        if self._last is None:
+            health.warn("nothing planned yet")
+            return
+        health.values["command"] = self._last.command.name.lower()
+        health.values["command source"] = self._last.command_source
+        health.values["inference ms"] = f"{self._last.inference_ms:.1f}"
+        health.values["uncertainty"] = f"{self._last.uncertainty:.2f}"
+
+
+def _try_out(planner: Planner, bundle: Bundle) -> None:
+    """Plans once on nothing, so that an unfit network fails here and not on the road."""
+    manifest, rig = bundle.manifest, nominal_rig(bundle)
+    shape, history = manifest.features, manifest.history
+    features = AlignedFeatures(
+        stamp_ns=0,
+        sources=np.zeros(len(rig), np.uint8),
+        maps=np.zeros((len(rig), shape.channels, shape.height, shape.width), np.float32),
+        intrinsics=np.array([(c.fx, c.fy, c.cx, c.cy) for c in rig]),
+        ego_from_camera=np.stack([c.ego_from_camera for c in rig]),
+        alignment_distance=np.full(len(rig), np.nan, np.float32),
+    )
+    standing = EgoState(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    rows = history_rows(standing, [standing] * history.steps)
+    try:
+        planner.plan(features, standing, rows, Command.UNKNOWN, "none")
+    except Exception as error:  # whatever the backend raises, the file is unfit
+        raise BundleError(f"{bundle.planner_path}: does not run: {one_line(error)}") from error
+
+
+def main() -> None:
+    """Runs the node until a signal ends it."""
+    sys.exit(run_nodes("planner_node", lambda: [PlannerNode()]))
+
+
+if __name__ == "__main__":
+    main()

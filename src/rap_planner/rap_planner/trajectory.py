@@ -1,0 +1,93 @@
+"""From a few candidate poses to the dense, timed trajectory that a controller reads.
+
+Positions and headings are cubic Hermite functions of time through the candidate poses. Knot
+velocities are central differences, limited so that the curve never runs past a pose at which the
+vehicle stands (Fritsch and Carlson, "Monotone Piecewise Cubic Interpolation", 1980).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from rap_raster.ego_history import EgoState
+from rap_raster.frames import FloatArray
+
+STEP_S = 0.1
+"""Time between the poses of `rap/trajectory`. Source: the ROS contract."""
+
+MONOTONE_LIMIT = 3.0
+"""A knot slope of at most three times the smaller neighbouring chord keeps a cubic monotone."""
+
+
+def interpolate_poses(
+    ego: EgoState, poses_m: FloatArray, dt_s: float, times_s: FloatArray
+) -> FloatArray:
+    """Evaluates the curve through the current pose and the poses of one candidate.
+
+    Args:
+        ego: State at time 0, map frame.
+        poses_m: (T, 3) x, y, yaw at times dt_s, 2 dt_s, ..., map frame.
+        dt_s: Time between poses.
+        times_s: (M,) seconds; clipped to 0 .. T dt_s.
+
+    Returns:
+        (M, 3) x, y, yaw (continuous, not wrapped).
+    """
+    knots = np.concatenate([ego.planar[None], poses_m])
+    knots[:, 2] = np.unwrap(knots[:, 2])
+    cos, sin = np.cos(ego.yaw_rad), np.sin(ego.yaw_rad)
+    start_velocity = np.array(
+        [
+            cos * ego.vx_mps - sin * ego.vy_mps,
+            sin * ego.vx_mps + cos * ego.vy_mps,
+            ego.yaw_rate_radps,
+        ]
+    )
+    slopes = np.concatenate(
+        [
+            _knot_slopes(knots[:, :2], start_velocity[:2], dt_s),
+            _knot_slopes(knots[:, 2:], start_velocity[2:], dt_s),
+        ],
+        axis=1,
+    )
+    return _hermite(knots, slopes, dt_s, times_s)
+
+
+def dense_times(horizon_s: float) -> FloatArray:
+    """Returns `STEP_S`, 2 `STEP_S`, ... up to the horizon, seconds."""
+    return np.arange(1, int(horizon_s / STEP_S + 1e-6) + 1, dtype=np.float64) * STEP_S
+
+
+def _knot_slopes(knots: FloatArray, start: FloatArray, dt_s: float) -> FloatArray:
+    """Returns (n, d) limited slopes at (n, d) knots; the first one is given."""
+    chords = np.diff(knots, axis=0) / dt_s
+    slopes = np.empty_like(knots)
+    slopes[0] = start
+    slopes[1:-1] = 0.5 * (chords[:-1] + chords[1:])
+    slopes[-1] = 2.0 * chords[-1] - slopes[-2]
+    before, after = np.concatenate([chords[:1], chords]), np.concatenate([chords, chords[-1:]])
+    limits = MONOTONE_LIMIT * np.minimum(
+        np.linalg.norm(before, axis=1), np.linalg.norm(after, axis=1)
+    )
+    turns_back = ((slopes * before).sum(1) < 0) | ((slopes * after).sum(1) < 0)
+    limits[turns_back] = 0.0
+    norms = np.linalg.norm(slopes, axis=1)
+    share = np.minimum(1.0, limits / np.maximum(norms, 1e-12))
+    limited: FloatArray = slopes * share[:, None]
+    return limited
+
+
+def _hermite(
+    knots: FloatArray, slopes: FloatArray, dt_s: float, times_s: npt.NDArray[np.float64]
+) -> FloatArray:
+    times = np.clip(times_s / dt_s, 0.0, len(knots) - 1.0)
+    left = np.minimum(times.astype(np.intp), len(knots) - 2)
+    u = (times - left)[:, None]
+    result: FloatArray = (
+        (1 + 2 * u) * (1 - u) ** 2 * knots[left]
+        + u * (1 - u) ** 2 * dt_s * slopes[left]
+        + u**2 * (3 - 2 * u) * knots[left + 1]
+        + u**2 * (u - 1) * dt_s * slopes[left + 1]
+    )
+    return result

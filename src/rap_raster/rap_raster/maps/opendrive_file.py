@@ -1,0 +1,386 @@
+"""OpenDRIVE files as plain data: reading and checking the XML, no geometry.
+
+Only what a driving stack draws and routes on is kept. Document type declarations are refused,
+because entities could expand to anything.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import xml.etree.ElementTree as ET
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from rap_raster.maps.lane_geometry import PiecewiseCubic, PlanElement
+
+MAX_BYTES = 1 << 30
+"""Largest file that is read, uncompressed: five times the largest known town (Town13)."""
+
+_SPEED_UNITS_MPS = {"m/s": 1.0, "mph": 0.44704, "km/h": 1.0 / 3.6}
+
+
+class MapError(ValueError):
+    """A map file that cannot be used; the message names the file and the element."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoadLink:
+    """What a road continues into: a road's end or a junction."""
+
+    is_junction: bool
+    id: str
+    at_start: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRecord:
+    """One lane of a lane section.
+
+    Attributes:
+        id: Positive to the left of the reference line, negative to the right, 0 on it.
+        type: As in the file.
+        width_m: Function of the distance from the section's start; None if `border_m` is used.
+        border_m: Distance of the outer edge from the reference line, or None.
+        marks: (start distance from the section's start, type) of the outer edge's markings.
+        predecessor: Lane id in the previous section or road.
+        successor: Lane id in the next section or road.
+        speed_limit_mps: Or None.
+    """
+
+    id: int
+    type: str
+    width_m: PiecewiseCubic | None
+    border_m: PiecewiseCubic | None
+    marks: tuple[tuple[float, str], ...]
+    predecessor: int | None
+    successor: int | None
+    speed_limit_mps: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SectionRecord:
+    """One lane section: its start along the road and its lanes by id."""
+
+    s_m: float
+    lanes: dict[int, LaneRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRecord:
+    """An object of a road with an outline in its own frame (u, v, z corners)."""
+
+    s_m: float
+    t_m: float
+    z_offset_m: float
+    heading_rad: float
+    type: str
+    corners_m: tuple[tuple[float, float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRecord:
+    """A signal, or a reference to one from a road that it governs.
+
+    `is_light` is None in a reference. `validity` are inclusive lane id ranges.
+    """
+
+    id: str
+    s_m: float
+    t_m: float
+    heading_offset_rad: float
+    along_road: bool
+    is_light: bool | None
+    validity: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoadRecord:
+    """One road."""
+
+    id: str
+    length_m: float
+    junction: str | None
+    left_hand: bool
+    predecessor: RoadLink | None
+    successor: RoadLink | None
+    plan: tuple[PlanElement, ...]
+    elevation_m: PiecewiseCubic
+    superelevation_rad: PiecewiseCubic
+    lane_offset_m: PiecewiseCubic
+    sections: tuple[SectionRecord, ...]
+    objects: tuple[ObjectRecord, ...]
+    signals: tuple[SignalRecord, ...]
+    speed_limit_mps: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A junction's connection: from an incoming road onto a connecting road."""
+
+    incoming_road: str
+    connecting_road: str
+    at_start: bool
+    lane_links: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDriveFile:
+    """Roads by id, and connections by junction id."""
+
+    roads: dict[str, RoadRecord]
+    junctions: dict[str, tuple[Connection, ...]]
+
+
+def read_opendrive(path: Path) -> OpenDriveFile:
+    """Reads a .xodr or .xodr.gz file.
+
+    Raises:
+        MapError: If the file cannot be read, is not OpenDRIVE, or an attribute is missing or wrong.
+    """
+    root = _parse_xml(_read_bytes(path), path)
+    if root.tag != "OpenDRIVE":
+        raise MapError(f"{path}: expected the root element OpenDRIVE, got {root.tag}")
+    roads = [_road(element, f"{path}: road {i}") for i, element in enumerate(root.iter("road"))]
+    if not roads:
+        raise MapError(f"{path}: has no road")
+    junctions = {}
+    for i, element in enumerate(root.iter("junction")):
+        where = f"{path}: junction {i}"
+        junctions[_text(element, "id", where)] = _connections(element, where)
+    return OpenDriveFile({road.id: road for road in roads}, junctions)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        if path.suffix == ".gz":
+            with gzip.open(path, "rb") as stream:
+                data = stream.read(MAX_BYTES + 1)
+        else:
+            with path.open("rb") as stream:
+                data = stream.read(MAX_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise MapError(f"{path}: cannot be read: {error}") from error
+    if len(data) > MAX_BYTES:
+        raise MapError(f"{path}: larger than {MAX_BYTES} bytes")
+    return data
+
+
+def _parse_xml(data: bytes, path: Path) -> ET.Element:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MapError(f"{path}: not UTF-8 text: {error}") from error
+    if b"<!DOCTYPE" in data:
+        raise MapError(f"{path}: document type declarations are not accepted")
+    try:
+        return ET.fromstring(data)
+    except ET.ParseError as error:
+        raise MapError(f"{path}: malformed XML: {error}") from error
+
+
+def _text(element: ET.Element, name: str, where: str) -> str:
+    value = element.get(name)
+    if value is None:
+        raise MapError(f"{where}: {element.tag} has no attribute '{name}'")
+    return value
+
+
+def _number(element: ET.Element, name: str, where: str, default: float | None = None) -> float:
+    text = element.get(name)
+    if text is None and default is not None:
+        return default
+    try:
+        value = float(_text(element, name, where))
+    except ValueError as error:
+        if isinstance(error, MapError):
+            raise
+        raise MapError(f"{where}: {element.tag} {name}: expected a number, got '{text}'") from error
+    if not math.isfinite(value):
+        raise MapError(f"{where}: {element.tag} {name}: expected a finite number, got '{text}'")
+    return value
+
+
+def _integer(element: ET.Element, name: str, where: str) -> int:
+    text = _text(element, name, where)
+    try:
+        return int(text)
+    except ValueError as error:
+        message = f"{where}: {element.tag} {name}: expected an integer, got '{text}'"
+        raise MapError(message) from error
+
+
+def _cubics(elements: list[ET.Element], start: str, where: str) -> PiecewiseCubic:
+    names = (start, "a", "b", "c", "d")
+    records = []
+    for element in elements:
+        s, a, b, c, d = (_number(element, name, where) for name in names)
+        records.append((s, a, b, c, d))
+    return PiecewiseCubic.from_records(records)
+
+
+def _road(element: ET.Element, where: str) -> RoadRecord:
+    road_id = _text(element, "id", where)
+    where = f"{where} (id {road_id})"
+    length_m = _number(element, "length", where)
+    junction = element.get("junction", "-1")
+    sections = tuple(_section(s, where) for s in element.iterfind("lanes/laneSection"))
+    if not sections:
+        raise MapError(f"{where}: has no laneSection")
+    speed_limit = _speed_limit(element.find("type/speed"), where)
+    return RoadRecord(
+        id=road_id,
+        length_m=length_m,
+        junction=None if junction == "-1" else junction,
+        left_hand=element.get("rule") == "LHT",
+        predecessor=_road_link(element.find("link/predecessor"), where),
+        successor=_road_link(element.find("link/successor"), where),
+        plan=_plan(element, where),
+        elevation_m=_cubics(element.findall("elevationProfile/elevation"), "s", where),
+        superelevation_rad=_cubics(element.findall("lateralProfile/superelevation"), "s", where),
+        lane_offset_m=_cubics(element.findall("lanes/laneOffset"), "s", where),
+        sections=tuple(sorted(sections, key=lambda section: section.s_m)),
+        objects=tuple(_object(o, where) for o in element.iterfind("objects/object")),
+        signals=tuple(_signal(s, where) for s in element.iterfind("signals/*")),
+        speed_limit_mps=speed_limit,
+    )
+
+
+def _road_link(element: ET.Element | None, where: str) -> RoadLink | None:
+    if element is None:
+        return None
+    return RoadLink(
+        is_junction=_text(element, "elementType", where) == "junction",
+        id=_text(element, "elementId", where),
+        at_start=element.get("contactPoint", "start") == "start",
+    )
+
+
+def _plan(road: ET.Element, where: str) -> tuple[PlanElement, ...]:
+    elements = [
+        _plan_element(g, f"{where}: geometry {i}")
+        for i, g in enumerate(road.iterfind("planView/geometry"))
+    ]
+    if not elements:
+        raise MapError(f"{where}: planView has no geometry")
+    return tuple(sorted(elements, key=lambda element: element.s_m))
+
+
+def _plan_element(element: ET.Element, where: str) -> PlanElement:
+    shape = next((child for child in element if child.tag in _PLAN_PARAMETERS), None)
+    if shape is None:
+        known = ", ".join(_PLAN_PARAMETERS)
+        raise MapError(f"{where}: expected one of {known}")
+    names = ("s", "x", "y", "hdg", "length")
+    s, x, y, heading, length = (_number(element, name, where) for name in names)
+    parameters = tuple(_number(shape, name, where) for name in _PLAN_PARAMETERS[shape.tag])
+    if shape.tag == "paramPoly3":
+        parameters += (1.0 if shape.get("pRange", "normalized") == "normalized" else length,)
+    return PlanElement(s, x, y, heading, length, shape.tag, parameters)
+
+
+_PLAN_PARAMETERS: dict[str, tuple[str, ...]] = {
+    "line": (),
+    "arc": ("curvature",),
+    "spiral": ("curvStart", "curvEnd"),
+    "poly3": ("a", "b", "c", "d"),
+    "paramPoly3": ("aU", "bU", "cU", "dU", "aV", "bV", "cV", "dV"),
+}
+
+
+def _section(element: ET.Element, where: str) -> SectionRecord:
+    s_m = _number(element, "s", where)
+    where = f"{where}: laneSection at {s_m:.2f} m"
+    lanes = [_lane(lane, where) for lane in element.iterfind("*/lane")]
+    return SectionRecord(s_m, {lane.id: lane for lane in lanes})
+
+
+def _lane(element: ET.Element, where: str) -> LaneRecord:
+    lane_id = _integer(element, "id", where)
+    where = f"{where}: lane {lane_id}"
+    widths, borders = element.findall("width"), element.findall("border")
+    if lane_id != 0 and not widths and not borders:
+        raise MapError(f"{where}: has neither width nor border")
+    marks = [
+        (_number(mark, "sOffset", where), mark.get("type", "none"))
+        for mark in element.iterfind("roadMark")
+    ]
+    return LaneRecord(
+        id=lane_id,
+        type=element.get("type", "none"),
+        width_m=_cubics(widths, "sOffset", where) if widths else None,
+        border_m=_cubics(borders, "sOffset", where) if borders and not widths else None,
+        marks=tuple(sorted(marks)),
+        predecessor=_lane_link(element.find("link/predecessor"), where),
+        successor=_lane_link(element.find("link/successor"), where),
+        speed_limit_mps=_speed_limit(element.find("speed"), where),
+    )
+
+
+def _lane_link(element: ET.Element | None, where: str) -> int | None:
+    return None if element is None else _integer(element, "id", where)
+
+
+def _speed_limit(element: ET.Element | None, where: str) -> float | None:
+    if element is None or element.get("max") in (None, "no limit", "undefined"):
+        return None
+    unit = element.get("unit", "m/s")
+    if unit not in _SPEED_UNITS_MPS:
+        known = ", ".join(_SPEED_UNITS_MPS)
+        raise MapError(f"{where}: speed unit: expected one of {known}, got '{unit}'")
+    return _number(element, "max", where) * _SPEED_UNITS_MPS[unit]
+
+
+def _object(element: ET.Element, where: str) -> ObjectRecord:
+    corners = [
+        tuple(_number(corner, name, where, default=0.0) for name in ("u", "v", "z"))
+        for corner in element.iterfind(".//outline/cornerLocal")
+    ]
+    return ObjectRecord(
+        s_m=_number(element, "s", where),
+        t_m=_number(element, "t", where),
+        z_offset_m=_number(element, "zOffset", where, default=0.0),
+        heading_rad=_number(element, "hdg", where, default=0.0),
+        type=element.get("type", ""),
+        corners_m=tuple((u, v, z) for u, v, z in corners),
+    )
+
+
+def _signal(element: ET.Element, where: str) -> SignalRecord:
+    is_reference = element.tag == "signalReference"
+    # 1000001 is the three-colour light of the standard's signal list; 10000xx its relatives.
+    is_light = element.get("dynamic") == "yes" and element.get("type", "").startswith("10000")
+    validity = tuple(
+        (_integer(v, "fromLane", where), _integer(v, "toLane", where))
+        for v in element.iterfind("validity")
+    )
+    return SignalRecord(
+        id=_text(element, "id", where),
+        s_m=_number(element, "s", where),
+        t_m=_number(element, "t", where),
+        heading_offset_rad=_number(element, "hOffset", where, default=0.0),
+        along_road=element.get("orientation", "+") != "-",
+        is_light=None if is_reference else is_light,
+        validity=validity,
+    )
+
+
+def _connections(junction: ET.Element, where: str) -> tuple[Connection, ...]:
+    connections = []
+    for element in junction.iterfind("connection"):
+        if element.get("connectingRoad") is None:  # A direct junction has no connecting roads.
+            continue
+        links = tuple(
+            (_integer(link, "from", where), _integer(link, "to", where))
+            for link in element.iterfind("laneLink")
+        )
+        connections.append(
+            Connection(
+                incoming_road=_text(element, "incomingRoad", where),
+                connecting_road=_text(element, "connectingRoad", where),
+                at_start=element.get("contactPoint", "start") == "start",
+                lane_links=links,
+            )
+        )
+    return tuple(connections)

@@ -1,0 +1,89 @@
+"""What a node says about its own health: real error texts, counters, and levels."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+RECENT_S = 5.0
+"""A rejected input is reported as a problem for this long; its count stays."""
+
+
+@dataclass(slots=True)
+class Health:
+    """Collected anew for every report.
+
+    Attributes:
+        problems: (level, text) pairs, worst first after `message` was made.
+        values: Counters and settings for people.
+    """
+
+    problems: list[tuple[bytes, str]] = field(default_factory=list)
+    values: dict[str, str] = field(default_factory=dict)
+
+    def warn(self, text: str) -> None:
+        """Adds something that degrades the result."""
+        self.problems.append((WARN, text))
+
+    def error(self, text: str) -> None:
+        """Adds something that prevents a result."""
+        self.problems.append((ERROR, text))
+
+    def message(self, node_name: str) -> DiagnosticStatus:
+        """Returns the status message: the worst level, all texts."""
+        problems = sorted(self.problems, key=lambda problem: problem[0], reverse=True)
+        return DiagnosticStatus(
+            level=problems[0][0] if problems else OK,
+            name=node_name,
+            message="; ".join(text for _, text in problems) or "ok",
+            values=[KeyValue(key=key, value=value) for key, value in self.values.items()],
+        )
+
+
+@dataclass(slots=True)
+class _Cause:
+    count: int
+    last_s: float
+    text: str
+
+
+class ProblemLog:
+    """Counts problems by cause and keeps the last text of each."""
+
+    def __init__(self) -> None:
+        """Starts empty."""
+        self._causes: dict[str, _Cause] = {}
+
+    def add(self, cause: str, text: str) -> bool:
+        """Takes a problem in.
+
+        Returns:
+            True if it is the first of its cause for a while and should be logged.
+        """
+        now_s = time.monotonic()
+        known = self._causes.get(cause)
+        if known is None:
+            self._causes[cause] = _Cause(1, now_s, text)
+            return True
+        news = now_s - known.last_s > RECENT_S
+        known.count, known.last_s, known.text = known.count + 1, now_s, text
+        return news
+
+    def report(self, health: Health) -> None:
+        """Adds recent problems and all counts to a health report."""
+        now_s = time.monotonic()
+        for cause, entry in list(self._causes.items()):
+            health.values[f"{cause}: problems"] = str(entry.count)
+            if now_s - entry.last_s <= RECENT_S:
+                health.warn(entry.text)
+
+
+def diagnostic_array(stamp: object, status: DiagnosticStatus) -> DiagnosticArray:
+    """Wraps one status with a time stamp (`builtin_interfaces/Time`)."""
+    array = DiagnosticArray(status=[status])
+    array.header.stamp = stamp
+    return array

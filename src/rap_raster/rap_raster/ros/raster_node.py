@@ -1,0 +1,284 @@
+"""The node that computes aligned features from camera images, or from rasters of the same scene."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from nav_msgs.msg import Odometry
+from rap_msgs.msg import AlignedFeatures as AlignedFeaturesMsg
+from rap_msgs.msg import CameraFrame as CameraFrameMsg
+from rap_msgs.msg import MapPrimitives
+from rap_msgs.msg import TrackedObjects as TrackedObjectsMsg
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
+from std_msgs.msg import Float64
+
+from rap_inference.bundle import BundleError, load_bundle
+from rap_inference.latest_worker import LatestWorker
+from rap_inference.network import OnnxRuntimeNetwork
+from rap_raster.feature_step import (
+    NO_MAP,
+    FeaturePolicy,
+    FeatureStep,
+    MapCrop,
+    StepResult,
+    make_scene,
+)
+from rap_raster.features import AlignedFeatures, FeatureEncoder, FeatureSource, nominal_rig
+from rap_raster.frames import Pose
+from rap_raster.observations import CameraFrame, TrackedObjects
+from rap_raster.ros import conversions
+from rap_raster.ros.diagnostics import Health
+from rap_raster.ros.ego_input import EgoInput
+from rap_raster.ros.node import RapNode, one_line
+from rap_raster.ros.parameters import (
+    BASE_FRAME,
+    BUNDLE_PATH,
+    CAMERA_NAMES,
+    MAP_FRAME,
+    ODOMETRY_WAIT,
+    Declared,
+    texts,
+)
+from rap_raster.ros.qos import LATCHED, RESULT, STREAM
+from rap_raster.ros.spin import run_nodes
+from rap_raster.scene import Boxes, Lights, Scene
+from rap_raster.step_pacer import StepPacer
+from rap_raster.styles import load_style
+
+Step = CameraFrame | TrackedObjects
+
+
+class RasterNode(RapNode):
+    """Computes rap/features, from rap/frame if cameras are in use, else from rap/objects."""
+
+    PARAMETERS: ClassVar[tuple[Declared, ...]] = (
+        BUNDLE_PATH,
+        CAMERA_NAMES,
+        Declared("rate_hz", 10.0, "highest step rate when stepping on rap/objects", 0.1, 100.0),
+        Declared("features.source", "camera", "camera | raster", choices=("camera", "raster")),
+        Declared("features.fill_missing_with_raster", True, "rasters for cameras without image"),
+        Declared("features.measure_alignment", False, "compare camera and raster features"),
+        Declared("objects.max_age_s", 0.5, "older objects are not drawn", 0.0, 60.0),
+        ODOMETRY_WAIT,
+        MAP_FRAME,
+        BASE_FRAME,
+    )
+
+    def __init__(self, name: str = "raster_node", overrides: Sequence[Parameter] = ()) -> None:
+        """Creates the node; see `RapNode`."""
+        super().__init__(name, overrides)
+        self._base_frame = self.parameter(BASE_FRAME.name)
+        self._map_frame = self.parameter(MAP_FRAME.name)
+        self.ego = EgoInput(self._map_frame, self._base_frame)
+        self._takes_topics = True
+        self._hand_over: Callable[[AlignedFeatures], None] | None = None
+        self._worker: LatestWorker[Step] | None = None
+        self._objects: TrackedObjects | None = None
+        self._map: MapCrop | None = None
+        self._map_name = ""
+        self._pacer = StepPacer(self.parameter("rate_hz"))
+        self._last: AlignedFeatures | None = None
+
+    def connect(self, hand_over: Callable[[AlignedFeatures], None]) -> None:
+        """Passes features on by reference instead of by topic.
+
+        Input comes from a perception node of this process through `process` and `receive_objects`.
+        """
+        self._takes_topics = False
+        self._hand_over = hand_over
+
+    def setup(self) -> None:
+        """Loads the bundle and the raster style."""
+        bundle = load_bundle(Path(self.parameter(BUNDLE_PATH.name)))
+        manifest = bundle.manifest
+        from_images = self.parameter("features.source") == "camera"
+        policy = FeaturePolicy(
+            use_images=from_images,
+            fill_missing=self.parameter("features.fill_missing_with_raster"),
+            measure_alignment=self.parameter("features.measure_alignment"),
+        )
+        shape = manifest.features
+        self._rig = nominal_rig(bundle)
+        self._slot_names = tuple(camera.name for camera in self._rig)
+        self._image_shape = (len(self._rig), self._rig[0].height, self._rig[0].width, 3)
+        self._encoder_sha256 = manifest.encoder.sha256
+        self._step = FeatureStep(
+            FeatureEncoder(bundle, OnnxRuntimeNetwork(bundle.encoder_path)),
+            (shape.channels, shape.height, shape.width),
+            load_style(manifest.style),
+            policy,
+        )
+        self._warm_up(bundle.encoder_path)
+        self._worker = LatestWorker(
+            self.process, partial(self.reject, "step"), name=f"{self.get_name()}_worker"
+        )
+        self._advertise()
+
+    def _warm_up(self, encoder_path: Path) -> None:
+        """Compiles the rasterizer and runs the encoder once, so that no drive waits for it."""
+        scene = make_scene(Pose(0.0, 0.0, 0.0, 0.0), Boxes.empty(), Lights.empty(), NO_MAP)
+        try:
+            self._step.from_rasters(0, self._rig, scene)
+        except Exception as error:  # whatever the backend raises, the file is unfit
+            raise BundleError(f"{encoder_path}: does not run: {one_line(error)}") from error
+
+    def _advertise(self) -> None:
+        self._features = self.advertise(AlignedFeaturesMsg, "rap/features", RESULT)
+        self._step_ms = self.advertise(Float64, "~/debug/processing_time_ms", RESULT)
+        self._rasters = [
+            self.advertise(Image, f"raster/{name}/image", RESULT) for name in self._slot_names
+        ]
+
+    def start(self) -> None:
+        """Subscribes."""
+        self.subscribe(Odometry, "odometry", self._on_odometry, STREAM)
+        self.subscribe(MapPrimitives, "rap/map", self._on_map, LATCHED)
+        if self._takes_topics:
+            self.subscribe(TrackedObjectsMsg, "rap/objects", self._on_objects, STREAM)
+            if self._has_cameras:
+                self.subscribe(CameraFrameMsg, "rap/frame", self._on_frame, RESULT)
+
+    def close(self) -> None:
+        """Ends the worker."""
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+    @property
+    def _has_cameras(self) -> bool:
+        return bool(texts(self, CAMERA_NAMES.name))
+
+    def _on_odometry(self, message: Odometry) -> None:
+        try:
+            self.ego.receive(message)
+        except conversions.MessageError as error:
+            self.reject("odometry", error)
+
+    def _on_map(self, message: MapPrimitives) -> None:
+        try:
+            vector_map = conversions.map_from_msg(message, self._map_frame)
+        except conversions.MessageError as error:
+            self.reject("rap/map", error)
+            return
+        self._map, self._map_name = MapCrop(vector_map), vector_map.name
+
+    def _on_objects(self, message: TrackedObjectsMsg) -> None:
+        try:
+            self.receive_objects(conversions.objects_from_msg(message, self._map_frame))
+        except conversions.MessageError as error:
+            self.reject("rap/objects", error)
+
+    def _on_frame(self, message: CameraFrameMsg) -> None:
+        try:
+            frame = conversions.frame_from_msg(message, self._base_frame)
+            self._check_slots(frame)
+        except conversions.MessageError as error:
+            self.reject("rap/frame", error)
+            return
+        if self._worker is not None:
+            self._worker.submit(frame)
+
+    def _check_slots(self, frame: CameraFrame) -> None:
+        if frame.names != self._slot_names or frame.images.shape != self._image_shape:
+            raise conversions.MessageError(
+                f"cameras {list(frame.names)} of shape {frame.images.shape}, the bundle expects "
+                f"{list(self._slot_names)} of shape {self._image_shape}"
+            )
+
+    def receive_objects(self, objects: TrackedObjects) -> None:
+        """Takes objects in; without cameras, they are what the node steps on."""
+        self._objects = objects
+        if self._worker is None or self._has_cameras:
+            return
+        if self._pacer.is_due(objects.stamp_ns):
+            self._worker.submit(objects)
+
+    def process(self, item: Step) -> None:
+        """Computes one step; called in a worker thread."""
+        started_s = time.perf_counter()
+        try:
+            result = self._compute(item)
+        except Exception as error:  # one failed step must not end the drive
+            self.reject("step", error)
+            return
+        elapsed_ms = 1e3 * (time.perf_counter() - started_s)
+        self.post(lambda: self._publish(result, elapsed_ms))
+        if self._hand_over is not None:
+            self._hand_over(result.features)
+
+    def _compute(self, item: Step) -> StepResult:
+        if isinstance(item, CameraFrame):
+            watched = any(publisher.get_subscription_count() for publisher in self._rasters)
+            needed = watched or self._step.needs_scene(item)
+            scene = self._scene(item.stamp_ns) if needed else None
+            return self._step.from_frame(item, scene, draw_all=watched)
+        scene = self._scene(item.stamp_ns)
+        if scene is None:
+            raise ValueError(f"no ego pose for objects at stamp {item.stamp_ns} ns")
+        return self._step.from_rasters(item.stamp_ns, self._rig, scene)
+
+    def _scene(self, stamp_ns: int) -> Scene | None:
+        """Returns what is known about an instant, or None if objects or ego are not."""
+        objects = self._objects
+        max_age_ns = 1e9 * self.parameter("objects.max_age_s")
+        if objects is None or abs(stamp_ns - objects.stamp_ns) > max_age_ns:
+            return None
+        ego = self.ego.wait_for(stamp_ns, self.parameter(ODOMETRY_WAIT.name))
+        if ego is None:
+            return None
+        near_map = self._map.around(ego.pose) if self._map is not None else NO_MAP
+        return make_scene(ego.pose, objects.boxes_at(stamp_ns), objects.lights, near_map)
+
+    def _publish(self, result: StepResult, elapsed_ms: float) -> None:
+        features = result.features
+        self._last = features
+        self._step_ms.publish(Float64(data=elapsed_ms))
+        if self._features.get_subscription_count():
+            self._features.publish(
+                conversions.features_msg(
+                    features, self._slot_names, self._encoder_sha256, self._base_frame
+                )
+            )
+        for slot, raster in result.rasters.items():
+            if self._rasters[slot].get_subscription_count():
+                self._rasters[slot].publish(
+                    conversions.image_msg(features.stamp_ns, self._base_frame, raster)
+                )
+
+    def report(self, health: Health) -> None:
+        """Says where features come from and what is missing for rasters."""
+        if self._worker is not None:
+            counts = self._worker.counts
+            health.values["steps dropped"] = str(counts.dropped)
+        health.values["map"] = self._map_name or "none"
+        if self._map is None:
+            health.warn("no rap/map received: rasters show objects only")
+        if self.ego.latest is None:
+            health.warn("no odometry received")
+        if self._objects is None:
+            health.warn("no objects received")
+        if self._last is None:
+            return
+        sources = [FeatureSource(int(source)).name for source in self._last.sources]
+        for name, source, distance in zip(
+            self._slot_names, sources, self._last.alignment_distance, strict=True
+        ):
+            health.values[f"{name}: source"] = source
+            health.values[f"{name}: alignment distance"] = f"{distance:.3f}"
+            if source == FeatureSource.MISSING.name:
+                health.warn(f"{name}: neither image nor raster")
+
+
+def main() -> None:
+    """Runs the node until a signal ends it."""
+    sys.exit(run_nodes("raster_node", lambda: [RasterNode()]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Starting nodes as a process, and ending it cleanly on SIGINT and SIGTERM."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+from rap_raster.ros.node import ConfigureError, RapNode, one_line
+
+
+def run_nodes(program: str, make_nodes: Callable[[], Sequence[RapNode]]) -> int:
+    """Runs nodes in one process until a signal ends it.
+
+    Args:
+        program: Name for error lines.
+        make_nodes: Creates the nodes, in the order in which they are to start.
+
+    Returns:
+        Exit status: 0 after SIGINT or SIGTERM, 1 if a node could not be started; then one line on
+        stderr says why.
+    """
+    nodes: list[RapNode] = []
+    try:
+        rclpy.init()
+        nodes += make_nodes()
+        for node in nodes:
+            node.start_by_itself()
+        _spin(nodes)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    except ConfigureError:
+        return 1  # the node has logged the reason
+    except Exception as error:
+        if nodes and not rclpy.ok():
+            return 0  # a signal arrived while a node was starting
+        sys.stderr.write(f"{program}: {one_line(error)}\n")
+        return 1
+    finally:
+        _shut_down(nodes)
+    return 0
+
+
+def _spin(nodes: Sequence[RapNode]) -> None:
+    executor = SingleThreadedExecutor()
+    for node in nodes:
+        executor.add_node(node)
+    executor.spin()
+
+
+def _shut_down(nodes: Sequence[RapNode]) -> None:
+    # A second SIGINT (process group and launcher both send one) must not interrupt the clean-up.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for node in reversed(nodes):
+        node.destroy_node()
+    rclpy.try_shutdown()

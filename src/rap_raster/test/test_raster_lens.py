@@ -1,0 +1,154 @@
+"""Lens models against OpenCV, and rasters drawn through a lens against the slow reference."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from rap_raster.camera import CameraModel, Distortion, optical_rotation
+from rap_raster.frames import Pose
+from rap_raster.lens import distort, lens_grid, undistort
+from rap_raster.rasterizer import build_geometry, render
+from rap_raster.scene import Boxes, Lights, Scene, Shapes
+from rap_raster.styles import load_style
+
+_SPEC = importlib.util.spec_from_file_location(
+    "reference_rasterizer", Path(__file__).with_name("reference_rasterizer.py")
+)
+reference = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(reference)
+
+PLUMB_BOB = Distortion("plumb_bob", (-0.356, 0.173, 1e-3, -2e-3, -0.05))
+RATIONAL = Distortion("rational_polynomial", (0.8, -0.1, 1e-3, 2e-3, 0.02, 1.1, 0.1, -0.01))
+FISHEYE = Distortion("equidistant", (0.02, -0.01, 0.003, -0.0005))
+LENSES = pytest.mark.parametrize("lens", [PLUMB_BOB, RATIONAL, FISHEYE], ids=lambda d: d.model)
+
+
+def grid(limit, count=21):
+    x, y = np.meshgrid(np.linspace(-limit, limit, count), np.linspace(-limit, limit, count))
+    return np.stack([x.ravel(), y.ravel()], axis=-1)
+
+
+def opencv_distorted(lens, points):
+    points3 = np.column_stack([points, np.ones(len(points))])[:, None]
+    coeffs, zero = np.array(lens.coeffs), np.zeros(3)
+    if lens.model == "equidistant":
+        result, _ = cv2.fisheye.projectPoints(points3, zero, zero, np.eye(3), coeffs)
+    else:
+        result, _ = cv2.projectPoints(points3, zero, zero, np.eye(3), coeffs)
+    return result[:, 0]
+
+
+def make_camera(lens, focal=70.0):
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = optical_rotation(0.0, 0.1), (1.5, 0.0, 1.6)
+    return CameraModel("front", 160, 100, focal, focal, 80.0, 50.0, pose, lens)
+
+
+def make_scene():
+    boxes = [
+        [1, 1, 10, 1, 0.8, 4.6, 1.9, 1.6, 0.3, 0, 0],
+        [2, 2, 3.0, 2.5, 1.5, 8, 2.5, 3.0, 0, 0, 0],
+        [3, 6, 8, -3, 0.9, 0.6, 0.6, 1.8, 0, 0, 0],
+    ]
+    area = [[-2, -6, 0], [60, -6, 0], [60, 6, 0], [-2, 6, 0]]
+    lines = [(13, [[0, -5, 0], [20, -5, 0], [50, -8, 0]]), (14, [[6, -4, 0], [6, 4, 0]])]
+    return Scene(
+        ego=Pose(0, 0, 0, 0),
+        boxes=Boxes.from_rows(boxes),
+        polylines=Shapes.from_list(lines),
+        polygons=Shapes.from_list([(23, area)]),
+        lights=Lights.empty(),
+    )
+
+
+@LENSES
+def test_distortion_equals_opencv(lens):
+    points = grid(0.8)
+    np.testing.assert_allclose(distort(lens, points), opencv_distorted(lens, points), atol=1e-12)
+
+
+@LENSES
+def test_undistortion_inverts_opencv(lens):
+    points = grid(0.6)
+    np.testing.assert_allclose(undistort(lens, opencv_distorted(lens, points)), points, atol=1e-7)
+
+
+def test_four_coefficients_of_plumb_bob_mean_that_the_fifth_is_zero():
+    four = Distortion("plumb_bob", PLUMB_BOB.coeffs[:4])
+    five = Distortion("plumb_bob", (*PLUMB_BOB.coeffs[:4], 0.0))
+    np.testing.assert_array_equal(distort(four, grid(0.5)), distort(five, grid(0.5)))
+
+
+def test_fisheye_reaches_rays_almost_at_right_angles_to_the_axis():
+    ideal = Distortion("equidistant", (0.0, 0.0, 0.0, 0.0))
+    # In the ideal fisheye the distorted radius is the angle itself.
+    (ray,) = undistort(ideal, np.array([[1.5, 0.0]]))
+    np.testing.assert_allclose(ray, [np.tan(1.5), 0.0], rtol=1e-9, atol=1e-9)
+    assert np.isnan(undistort(ideal, np.array([[1.6, 0.0]]))).all()
+
+
+def test_outside_the_invertible_range_there_is_no_ray():
+    # r (1 - r^2 / 3) grows up to r = 1, where it is 2 / 3; no direction maps farther out.
+    lens = Distortion("plumb_bob", (-1 / 3, 0.0, 0.0, 0.0))
+    rays = undistort(lens, np.array([[0.66, 0.0], [0.67, 0.0], [0.0, -5.0]]))
+    assert np.isfinite(rays[0]).all()
+    assert rays[0, 0] < 1.0
+    assert np.isnan(rays[1:]).all()
+
+
+def test_what_lies_outside_the_invertible_range_is_not_drawn():
+    camera = make_camera(Distortion("plumb_bob", (-1 / 3, 0.0, 0.0, 0.0)))
+    image = render(build_geometry(make_scene(), load_style("semantic")), camera, ("class",))
+    outside = np.isnan(lens_grid(camera).rays).any(axis=-1)
+    assert outside.any()
+    assert not image["class"][outside].any()
+    assert image["class"][~outside].any()
+
+
+def verified_rays(camera):
+    """Rays of all pixels, each proven by projecting it back through OpenCV."""
+    x, y = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
+    rays = lens_grid(camera).rays
+    assert np.isfinite(rays).all()
+    distorted = opencv_distorted(camera.distortion, rays.reshape(-1, 2)).reshape(rays.shape)
+    focal_px, center_px = np.array([camera.fx, camera.fy]), np.array([camera.cx, camera.cy])
+    pixels = np.stack([x, y], axis=-1)
+    np.testing.assert_allclose(distorted * focal_px + center_px, pixels, atol=1e-5)
+    return np.dstack([rays, np.ones(x.shape)])
+
+
+@pytest.mark.parametrize(
+    ("lens", "focal"),
+    [(PLUMB_BOB, 140.0), (RATIONAL, 120.0), (FISHEYE, 70.0)],
+    ids=["plumb_bob", "rational_polynomial", "equidistant"],
+)
+def test_a_raster_through_a_lens_agrees_with_the_reference(lens, focal):
+    camera, style, scene = make_camera(lens, focal), load_style("semantic"), make_scene()
+    style = replace(style, ground=tuple(replace(layer, min_px=0.0) for layer in style.ground))
+    images = render(build_geometry(scene, style), camera, ("class", "instance", "depth"))
+    codes, ids, depth = reference.render_reference(scene, style, camera, verified_rays(camera))
+    assert ((images["class"] != codes) | (images["instance"] != ids)).sum() <= 4
+    both = np.isfinite(depth) & np.isfinite(images["depth"]) & (images["class"] == codes)
+    assert (np.abs(images["depth"][both] / depth[both] - 1) > 1e-3).sum() <= 4
+    assert len(np.unique(codes)) >= 6
+
+
+def test_a_lens_with_zero_coefficients_draws_the_pinhole_image():
+    camera = make_camera(None)
+    geometry = build_geometry(make_scene(), load_style("semantic"))
+    pinhole = render(geometry, camera, ("class",))["class"]
+    lens = Distortion("plumb_bob", (0.0, 0.0, 0.0, 0.0, 0.0))
+    through_lens = render(geometry, replace(camera, distortion=lens), ("class",))["class"]
+    # The two fill rules differ in who owns a pixel centre exactly on an edge.
+    assert (pinhole != through_lens).mean() < 2e-3
+
+
+def test_rays_are_asked_for_only_of_cameras_with_a_lens():
+    with pytest.raises(ValueError, match="camera 'front' has no lens model"):
+        lens_grid(make_camera(None))

@@ -1,0 +1,197 @@
+"""Nodes in this process: transitions, parameters, and input that must not be believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rclpy
+import yaml
+from graph_probe import DOMAIN_ID
+from rap_msgs.msg import TrackedObjects as TrackedObjectsMsg
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CameraInfo
+
+from rap_inference.bundle import file_sha256
+from rap_perception.ros.perception_node import PerceptionNode
+from rap_planner.ros.guard_node import GuardNode
+from rap_planner.ros.planner_node import PlannerNode
+from rap_raster.ros.diagnostics import ERROR, WARN, Health
+from rap_raster.ros.map_node import MapNode
+from rap_raster.ros.node import ConfigureError
+from rap_raster.ros.parameters import ParameterError
+from rap_raster.ros.raster_node import RasterNode
+
+pytestmark = pytest.mark.ros
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+AHEAD = [1.5, 0.0, 1.6, -0.5, 0.5, -0.5, 0.5]
+
+
+@pytest.fixture(autouse=True)
+def ros():
+    rclpy.init(domain_id=DOMAIN_ID)
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def make(ros):
+    """Creates nodes and destroys them at the end of the test."""
+    nodes = []
+
+    def create(kind: type, **parameters: object):
+        overrides = [Parameter(name.replace("__", "."), value=v) for name, v in parameters.items()]
+        nodes.append(kind(overrides=overrides))
+        return nodes[-1]
+
+    yield create
+    for node in nodes:
+        node.destroy_node()
+
+
+class Map(MapNode):
+    def __init__(self, overrides: list[Parameter]) -> None:
+        super().__init__("map_node", overrides)
+
+
+def health(node) -> Health:
+    report = Health()
+    node.problems.report(report)
+    node.report(report)
+    return report
+
+
+@pytest.mark.parametrize("kind", [PerceptionNode, RasterNode, PlannerNode])
+def test_nodes_go_through_all_transitions_twice(make, tiny_bundle, kind):
+    node = make(kind, bundle__path=str(tiny_bundle))
+    for _ in range(2):
+        assert node.trigger_configure() == SUCCESS
+        assert node.trigger_activate() == SUCCESS
+        assert node.trigger_deactivate() == SUCCESS
+        assert node.trigger_cleanup() == SUCCESS
+    assert node.trigger_shutdown() == SUCCESS
+
+
+@pytest.mark.parametrize("kind", [PerceptionNode, RasterNode, PlannerNode])
+def test_a_bundle_that_is_not_there_fails_configure_with_the_real_text(make, tmp_path, kind):
+    node = make(kind, bundle__path=str(tmp_path))
+    assert node.trigger_configure() == FAILURE
+    with pytest.raises(ConfigureError, match=r"bundle\.yaml: cannot be read"):
+        node.start_by_itself()
+
+
+def changed_bundle(source: Path, folder: Path, network: str, content: bytes) -> Path:
+    """Copies a bundle with one network replaced and its hash made right."""
+    manifest = yaml.safe_load((source / "bundle.yaml").read_text())
+    for file in source.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / f"{network}.onnx").write_bytes(content)
+    manifest[network]["sha256"] = file_sha256(folder / f"{network}.onnx")
+    (folder / "bundle.yaml").write_text(yaml.safe_dump(manifest))
+    return folder
+
+
+@pytest.mark.parametrize(("kind", "network"), [(RasterNode, "encoder"), (PlannerNode, "planner")])
+def test_a_file_that_is_no_network_fails_configure(make, tiny_bundle, tmp_path, kind, network):
+    bundle = changed_bundle(tiny_bundle, tmp_path, network, b"garbage")
+    with pytest.raises(ConfigureError, match=rf"{network}\.onnx: not a usable network"):
+        make(kind, bundle__path=str(bundle)).start_by_itself()
+
+
+@pytest.mark.parametrize(("kind", "network"), [(RasterNode, "encoder"), (PlannerNode, "planner")])
+def test_a_network_that_does_not_fit_the_manifest_fails_configure_and_not_the_drive(
+    make, tiny_bundle, tmp_path, kind, network
+):
+    """Each network replaced by the other one: it loads, but does not take the inputs."""
+    other = {"encoder": "planner", "planner": "encoder"}[network]
+    content = (tiny_bundle / f"{other}.onnx").read_bytes()
+    bundle = changed_bundle(tiny_bundle, tmp_path, network, content)
+    with pytest.raises(ConfigureError, match=rf"{network}\.onnx: does not run: Required inputs"):
+        make(kind, bundle__path=str(bundle)).start_by_itself()
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "expected"),
+    [
+        (GuardNode, {"foo": 1}, "foo: unknown parameter, guard_node has autostart, frames.base"),
+        (GuardNode, {"mode": "on"}, "mode: is 'on', expected one of active, shadow"),
+        (GuardNode, {"rate_hz": 20}, "rate_hz"),
+        (PerceptionNode, {"cameras__names": ["a"]}, "cameras.extrinsics.a: is not set"),
+    ],
+)
+def test_bad_parameters_are_refused(make, kind, parameters, expected):
+    with pytest.raises(ParameterError, match=expected):
+        make(kind, **parameters)
+
+
+def test_extrinsics_that_are_no_pose_are_refused(make):
+    parameters = {"cameras__names": ["a"], "cameras__extrinsics__a": [0.0] * 7}
+    with pytest.raises(ValueError, match=r"cameras\.extrinsics\.a: quaternion has length 0"):
+        make(PerceptionNode, **parameters)
+
+
+def test_the_map_node_names_the_parameter_it_lacks(make):
+    with pytest.raises(ConfigureError, match=r"map\.path: is not set"):
+        make(Map).start_by_itself()
+
+
+def test_malformed_objects_are_dropped_counted_and_reported(make, tiny_bundle):
+    node = make(PerceptionNode, bundle__path=str(tiny_bundle))
+    received = []
+    node.connect(lambda _: None, received.append)
+    node.start_by_itself()
+    message = TrackedObjectsMsg()
+    message.header.frame_id = "map"
+    node._on_objects(message)
+    assert len(received) == 1
+    message.ids = [1]
+    node._on_objects(message)
+    node._on_objects(message)
+    assert len(received) == 1
+    report = health(node)
+    assert (WARN, "objects: classes: 0 values, expected 1 (1 for each of the 1 ids)") in (
+        report.problems
+    )
+    assert report.values["objects: problems"] == "2"
+
+
+def test_objects_in_another_frame_are_dropped(make, tiny_bundle):
+    node = make(PerceptionNode, bundle__path=str(tiny_bundle))
+    received = []
+    node.connect(lambda _: None, received.append)
+    node.start_by_itself()
+    node._on_objects(TrackedObjectsMsg())
+    assert received == []
+    assert any("frame_id is '', expected 'map'" in text for _, text in health(node).problems)
+
+
+def test_zero_calibration_is_an_error_until_a_good_one_comes(make, tiny_bundle):
+    cameras = {"cameras__names": ["cam"], "cameras__extrinsics__cam": AHEAD}
+    node = make(PerceptionNode, bundle__path=str(tiny_bundle), **cameras)
+    node.start_by_itself()
+    missing = "cam: no camera_info received on /camera/cam/camera_info, its images are not used"
+    assert (ERROR, missing) in health(node).problems
+    info = CameraInfo(width=128, height=64)
+    node._on_info("cam", info)
+    assert any("the camera is not calibrated" in text for _, text in health(node).problems)
+    good = CameraInfo(width=128, height=64)
+    good.k = np.diag([80.0, 80.0, 1.0]).reshape(-1)
+    node._on_info("cam", good)
+    assert health(node).problems == []
+
+
+def test_a_camera_that_looks_where_no_slot_does_is_refused(make, tiny_bundle):
+    behind = [0.0, 0.0, 1.6, 0.5, 0.5, -0.5, -0.5]
+    cameras = {"cameras__names": ["rear"], "cameras__extrinsics__rear": behind}
+    node = make(PerceptionNode, bundle__path=str(tiny_bundle), **cameras)
+    with pytest.raises(ConfigureError, match="no camera looks where a bundle slot does"):
+        node.start_by_itself()
+
+
+def test_autostart_off_leaves_the_transitions_to_a_manager(make, tiny_bundle):
+    node = make(PlannerNode, bundle__path="/nowhere", autostart=False)
+    node.start_by_itself()
+    assert node.trigger_configure() == FAILURE

@@ -1,0 +1,216 @@
+"""Replay end to end: a bag goes through the real node processes, and the figures are known.
+
+The tiny planner continues at the current speed straight ahead, and the drive does just that, so
+its error is zero.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mcap.reader import make_reader
+from mcap_ros2.decoder import DecoderFactory
+
+from rap_bringup.bags import write_bag
+from rap_bringup.drives.odometry import densified, states_from_poses
+from rap_bringup.drives.recorded_drive import (
+    CameraImage,
+    RecordedCamera,
+    RecordedDrive,
+    RecordedObjects,
+)
+from rap_inference.bundle import file_sha256
+from rap_raster.camera import CameraModel, optical_rotation
+from rap_raster.maps.vector_map import VectorMap
+from rap_raster.scene import Boxes, Lights, LineKind, Shapes
+
+pytestmark = pytest.mark.ros
+
+ROOT = Path(__file__).parents[1]
+START_NS = 20_000_000_000
+STEP_NS = 100_000_000
+SPEED_MPS = 6.0
+VIEWS_RAD = {"ahead": 0.05, "left": 0.9, "right": -0.9}
+
+
+def straight_drive(steps: int, *, with_cameras: bool) -> RecordedDrive:
+    stamps = START_NS + np.arange(steps) * STEP_NS
+    x = 500.0 + SPEED_MPS * np.arange(steps) * 0.1
+    poses = np.column_stack([x, np.full(steps, -200.0), np.zeros(steps), np.zeros(steps)])
+    car = Boxes.from_rows([[3, 1, 540.0, -196.5, 0.8, 4.5, 1.9, 1.6, 3.1, 0.0, 0.0]])
+    edge = [[480.0, -198.0, 0.0], [600.0, -198.0, 0.0]]
+    return RecordedDrive(
+        name="straight",
+        license="none needed",
+        map=VectorMap("straight", Shapes.from_list([(LineKind.LANE_BOUNDARY, edge)]), NO_AREAS),
+        ego=states_from_poses(*densified(stamps, poses)),
+        objects=tuple(RecordedObjects(int(stamp), car, Lights.empty()) for stamp in stamps),
+        cameras=cameras(stamps) if with_cameras else (),
+        route_m=np.column_stack([np.arange(480.0, 620.0, 5.0), np.full(28, -200.0), np.zeros(28)]),
+        route_source="made for the test",
+    )
+
+
+NO_AREAS = Shapes.from_list([])
+
+
+def cameras(stamps) -> tuple[RecordedCamera, ...]:
+    rng = np.random.default_rng(1)
+    picture = cv2.resize(rng.integers(0, 255, (8, 16, 3), np.uint8), (320, 160))
+    jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
+    result = []
+    for name, yaw_rad in VIEWS_RAD.items():
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = optical_rotation(yaw_rad), [1.6, 0.0, 1.5]
+        model = CameraModel(name, 320, 160, 200.0, 200.0, 159.5, 79.5, pose)
+        result.append(RecordedCamera(model, tuple(CameraImage(int(s), jpeg) for s in stamps)))
+    return tuple(result)
+
+
+def rap(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs the command in a domain it chooses itself."""
+    environment = {k: v for k, v in os.environ.items() if k != "ROS_DOMAIN_ID"}
+    return subprocess.run(
+        [sys.executable, "-m", "rap_bringup.cli", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def raster_replay(tiny_bundle, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("raster_replay")
+    write_bag(straight_drive(45, with_cameras=False), folder / "bag")
+    done = rap("replay", folder / "bag", "--bundle", tiny_bundle, "--out", folder / "out")
+    assert done.returncode == 0, done.stderr
+    return folder / "out"
+
+
+def summary_of(folder: Path) -> dict:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def decoded(folder: Path, topic: str) -> list:
+    """Reads `drive.mcap` with a reader that is not the one we write with."""
+    with (folder / "drive.mcap").open("rb") as file:
+        reader = make_reader(file, decoder_factories=[DecoderFactory()])
+        return [content for *_, content in reader.iter_decoded_messages(topics=[topic])]
+
+
+def stamp_ns(stamp) -> int:
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+def test_every_step_is_answered_from_rasters_and_the_route(raster_replay):
+    summary = summary_of(raster_replay)
+    assert summary["steps"] == summary["frames"] == 45
+    assert summary["trajectories"] >= 43
+    assert summary["max_gap_s"] <= 0.3
+    assert summary["feature_source"]["camera"] == summary["feature_source"]["missing"] == 0
+    assert summary["feature_source"]["raster"] >= 3 * 43
+    assert summary["command_source"] == "route"
+    assert summary["duration_s"] == pytest.approx(4.4)
+    assert summary["bundle"]["name"] == "tiny"
+    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"]
+
+
+def test_a_planner_that_is_right_has_no_error(raster_replay):
+    summary = summary_of(raster_replay)
+    assert summary["ade_steps"] >= 13
+    assert summary["ade_3s_m"] == pytest.approx(0.0, abs=0.02)
+    assert summary["ade_3s_constant_velocity_m"] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_trajectories_carry_the_stamps_of_steps_and_timed_poses_on_the_path(raster_replay):
+    steps = {START_NS + k * STEP_NS for k in range(45)}
+    paths = decoded(raster_replay, "/rap/trajectory")
+    answered = [path for path in paths if stamp_ns(path.header.stamp) in steps]
+    assert len({stamp_ns(path.header.stamp) for path in answered}) >= 43
+    path = answered[len(answered) // 2]
+    start_ns = stamp_ns(path.header.stamp)
+    start_x = 500.0 + SPEED_MPS * (start_ns - START_NS) * 1e-9
+    assert path.header.frame_id == "map"
+    for k, pose in enumerate(path.poses, start=1):
+        assert stamp_ns(pose.header.stamp) == start_ns + k * STEP_NS
+        assert pose.pose.position.x == pytest.approx(start_x + SPEED_MPS * 0.1 * k, abs=0.05)
+        assert pose.pose.position.y == pytest.approx(-200.0, abs=0.01)
+
+
+def test_recording_holds_inputs_and_outputs(raster_replay):
+    assert len(decoded(raster_replay, "/objects")) == 45
+    assert len(decoded(raster_replay, "/rap/map")) == len(decoded(raster_replay, "/route")) == 1
+    assert len(decoded(raster_replay, "/rap/candidates")) >= 43
+    assert decoded(raster_replay, "/rap/state")
+
+
+def test_overview_shows_rasters_and_the_scene_from_above(raster_replay):
+    picture = cv2.imread(str(raster_replay / "overview.png"))
+    assert picture is not None
+    assert picture.shape[1] == 1536
+    assert picture.std() > 5
+
+
+def test_features_come_from_the_cameras_of_a_bag_that_has_them(tiny_bundle, tmp_path):
+    write_bag(straight_drive(8, with_cameras=True), tmp_path / "bag")
+    done = rap("demo", "--bag", tmp_path / "bag", "--bundle", tiny_bundle, "--out", tmp_path / "o")
+    assert done.returncode == 0, done.stderr
+    summary = summary_of(tmp_path / "o")
+    assert summary["steps"] == 8
+    assert summary["trajectories"] >= 7
+    assert summary["feature_source"]["raster"] == 0
+    assert summary["feature_source"]["camera"] >= 3 * 7
+    assert summary["ade_3s_m"] is None
+    assert (tmp_path / "o" / "drive.rrd").stat().st_size > 1000
+    assert (tmp_path / "o" / "overview.png").exists()
+    assert "drive.rrd" in done.stdout
+
+
+def test_a_network_that_does_not_load_ends_the_replay_with_its_real_reason(tiny_bundle, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, bundle)
+    (bundle / "planner.onnx").write_bytes(b"not a network")
+    manifest = (bundle / "bundle.yaml").read_text()
+    hashes = [file_sha256(folder / "planner.onnx") for folder in (tiny_bundle, bundle)]
+    (bundle / "bundle.yaml").write_text(manifest.replace(*hashes))
+    write_bag(straight_drive(3, with_cameras=False), tmp_path / "bag")
+    done = rap("replay", tmp_path / "bag", "--bundle", bundle, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "planner.onnx: not a usable network" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("break_it", "text"),
+    [
+        (lambda bundle: (bundle / "encoder.onnx").write_bytes(b"x"), "encoder.onnx: sha256 is"),
+        (lambda bundle: (bundle / "bundle.yaml").unlink(), "bundle.yaml: cannot be read"),
+    ],
+)
+def test_a_corrupt_bundle_is_one_line_before_anything_starts(tiny_bundle, tmp_path, break_it, text):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, bundle)
+    break_it(bundle)
+    write_bag(straight_drive(3, with_cameras=False), tmp_path / "bag")
+    done = rap("replay", tmp_path / "bag", "--bundle", bundle, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert text in done.stderr
+    assert not (tmp_path / "out" / "drive.log").exists()
+
+
+def test_what_is_not_a_bag_is_one_line(tiny_bundle, tmp_path):
+    done = rap("replay", tmp_path, "--bundle", tiny_bundle, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "not a rosbag2 folder" in done.stderr
+    assert "Traceback" not in done.stderr
