@@ -1,7 +1,7 @@
 # Each target works as the first command in a fresh clone: it sets up what it needs, once.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types bench fuzz lock clean
+.PHONY: help setup demo test lint types bundle bench fuzz lock clean
 
 # pip and the ROS logger need a home; containers and service managers may give none.
 ifeq ($(strip $(HOME)),)
@@ -35,6 +35,10 @@ lint:  ## ruff and mypy
 types:
 	$(BIN)/mypy $(PACKAGES:%=-p %)
 	$(BIN)/mypy tools/*.py
+
+bundle:  ## record traffic, train and export models/default, cut the demo drive (an hour)
+	@tools/setup.sh full
+	@tools/make_bundle.sh
 
 bench:  ## speed figures
 	@tools/setup.sh runtime

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-
-with warnings.catch_warnings():
-    # The first message type imports an old parser that uses a deprecated module of Python.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import rosidl_generator_py  # noqa: F401
 
 from bundles import write_tiny_bundle
 

@@ -26,8 +26,13 @@ setup(
         "rap_raster",
         "rich",
         "rosbags",
+        "shapely",
         "typer",
     ],
-    extras_require={"test": ["pytest"], "viewer": ["rerun-sdk"]},
+    extras_require={
+        "argoverse2": ["pyarrow"],
+        "test": ["pytest"],
+        "viewer": ["rerun-sdk"],
+    },
     zip_safe=False,
 )

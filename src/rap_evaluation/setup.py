@@ -16,9 +16,11 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
     ],
+    # OpenCV is missing on purpose: any of opencv-python, -headless or the distribution's will do.
     install_requires=[
         "numba",
         "numpy>=1.26",
+        "pyarrow",
         "rap_bringup",
         "rap_inference",
         "rap_perception",
@@ -29,7 +31,7 @@ setup(
         "shapely",
         "typer",
     ],
-    extras_require={"test": ["pytest"]},
+    extras_require={"test": ["pytest"], "traffic": ["eclipse-sumo", "libsumo"]},
     zip_safe=False,
     entry_points={
         "console_scripts": [

@@ -13,16 +13,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from rap_bringup.bags import BagError, write_bag
+from rap_bringup.console import progress_bar
 from rap_bringup.drives.argoverse2 import read_argoverse2
+from rap_bringup.drives.commonroad import read_commonroad
 from rap_bringup.drives.dgp import read_dgp
 from rap_bringup.drives.nuscenes import read_nuscenes
 from rap_bringup.drives.recorded_drive import DriveError, RecordedDrive
@@ -69,38 +64,6 @@ def one_line_errors() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[float], None]]:
-    """Shows a bar and yields the function that moves it to a share 0..1."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    if not console.is_terminal:
-        yield _PlainProgress(what)
-        return
-    with Progress(*columns, console=console) as bars:
-        task = bars.add_task(what, total=1.0)
-        yield lambda share: bars.update(task, completed=share)
-
-
-class _PlainProgress:
-    """Progress for logs: one line for every tenth of the way."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._shown = -1
-
-    def __call__(self, share: float) -> None:
-        tenth = int(10 * share)
-        if tenth > self._shown:
-            self._shown = tenth
-            console.print(f"{self._what} {10 * tenth} %")
-
-
 @bag_app.command("nuscenes")
 def bag_nuscenes(source: Source, out: OutBag) -> None:
     """Objects, odometry, map and route of a nuScenes scene (.npz); no cameras."""
@@ -111,6 +74,15 @@ def bag_nuscenes(source: Source, out: OutBag) -> None:
 def bag_argoverse2(source: Source, out: OutBag) -> None:
     """Objects, odometry, map and route of an Argoverse 2 log folder; no cameras."""
     _make_bag(read_argoverse2, source, out)
+
+
+@bag_app.command("commonroad")
+def bag_commonroad(source: Source, out: OutBag) -> None:
+    """Objects, odometry, map and route of a CommonRoad scenario (.xml); no cameras.
+
+    Scenarios have no recorded ego: the vehicle that drives farthest takes its place.
+    """
+    _make_bag(read_commonroad, source, out)
 
 
 @bag_app.command("dgp")

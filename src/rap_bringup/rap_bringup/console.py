@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
-def progress_bar() -> Progress:
-    """Returns a progress display with description, bar, count and time left."""
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+class Report(Protocol):
+    """Moves a progress bar."""
+
+    def __call__(self, share: float, note: str = "") -> None:
+        """Shows that `share` (0..1) is done, and a note behind the bar's name."""
+
+
+def silent(share: float, note: str = "") -> None:
+    """Reports nothing: for callers without a bar."""
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Report]:
+    """Shows a bar on stderr and yields the function that moves it."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
     )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(what, total=1.0)
+
+        def report(share: float, note: str = "") -> None:
+            bars.update(task, completed=share, description=f"{what}{note}")
+
+        yield report

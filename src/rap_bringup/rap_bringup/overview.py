@@ -164,10 +164,15 @@ def _legend(panel: Canvas, top: int) -> None:
     panel[top : top + 10, 16 : PANEL_WIDTH - 16] = colors
     cv2.putText(panel, "proposals: worst", (16, top + 30), FONT, 0.45, MUTED, 1, cv2.LINE_AA)
     cv2.putText(panel, "best", (PANEL_WIDTH - 52, top + 30), FONT, 0.45, MUTED, 1, cv2.LINE_AA)
-    entries = (("chosen trajectory", CHOSEN, 4), ("driven path", DRIVEN, 1), ("ego", EGO, 2))
-    for index, (text, color, width) in enumerate(entries):
+    entries = (
+        ("chosen trajectory", CHOSEN, 4, ((16, 56),)),
+        ("driven path", DRIVEN, 2, ((16, 26), (31, 41), (46, 56))),
+        ("ego", EGO, 2, ((16, 56),)),
+    )
+    for index, (text, color, width, dashes) in enumerate(entries):
         y = top + 62 + 26 * index
-        cv2.line(panel, (16, y - 5), (56, y - 5), color, width, cv2.LINE_AA)
+        for left, right in dashes:
+            cv2.line(panel, (left, y - 5), (right, y - 5), color, width, cv2.LINE_AA)
         cv2.putText(panel, text, (68, y), FONT, 0.5, TEXT, 1, cv2.LINE_AA)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rap_bringup.drives.map_lines import PIECE_M, TOLERANCE_M, pieces, thinned
+from rap_bringup.drives.map_lines import PIECE_M, TOLERANCE_M, outlines, pieces, thinned
 from rap_bringup.drives.odometry import densified, states_from_poses
 from rap_bringup.drives.recorded_drive import DriveError, checked_boxes
 from rap_bringup.rotations import quaternion_from_rotation
@@ -87,6 +87,17 @@ def test_pieces_are_short_and_join_without_gaps():
         assert np.linalg.norm(np.diff(part, axis=0), axis=1).sum() <= PIECE_M
     for before, after in pairwise(parts):
         assert before[-1].tolist() == after[0].tolist()
+
+
+def test_an_edge_two_areas_share_is_no_edge_of_the_road():
+    """Two squares with a gap of 0.1 m: the outline is one rectangle, nothing at x = 10."""
+    left = np.array([[0, 0, 5], [10, 0, 5], [10, 10, 5], [0, 10, 5]], float)
+    right = left + np.array([10.1, 0.0, 0.0])
+    (edge,) = outlines([left, right])
+    inside = (np.abs(edge[:, 0] - 10.05) < 1) & (np.abs(edge[:, 1] - 5) < 4)
+    assert not inside.any()
+    assert edge[:, :2].min(axis=0) == pytest.approx([0, 0], abs=0.01)
+    assert edge[:, :2].max(axis=0) == pytest.approx([20.1, 10], abs=0.01)
 
 
 @given(st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: np.linalg.norm(q) > 0.1))

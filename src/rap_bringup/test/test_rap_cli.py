@@ -18,8 +18,8 @@ def test_every_command_shows_an_example(command):
 
 def test_bag_lists_the_readers_that_exist():
     result = run(app, ["bag", "--help"])
-    assert "nuscenes" in result.output
-    assert "dgp" in result.output
+    for reader in ("nuscenes", "argoverse2", "commonroad", "dgp"):
+        assert reader in result.output
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,8 @@ def test_bag_lists_the_readers_that_exist():
     [
         (["bag", "nuscenes", "none.npz", "--out", "bag"], "none.npz: not a scene file"),
         (["bag", "dgp", "none", "--out", "bag"], "none: not a DGP folder"),
+        (["bag", "argoverse2", "none", "--out", "bag"], "none: not an Argoverse 2 log folder"),
+        (["bag", "commonroad", "none.xml", "--out", "bag"], "none.xml: cannot be read"),
     ],
 )
 def test_errors_are_one_line_and_a_failure(tmp_path, monkeypatch, arguments, text):

@@ -55,13 +55,16 @@ class Daylight:
         )
 
 
-def simulate_camera(scene: Scene, camera: CameraModel, *, seed: int) -> npt.NDArray[np.uint8]:
+def simulate_camera(
+    scene: Scene, camera: CameraModel, *, seed: int, frame: int = 0
+) -> npt.NDArray[np.uint8]:
     """Draws what a camera would see.
 
     Args:
         scene: Any scene; shapes without a colour of their own (centrelines, routes) show asphalt.
         camera: A pinhole camera.
         seed: Decides light, exposure and noise; the same seed gives the same bytes.
+        frame: Number of the picture in a sequence under one light: only the noise differs.
 
     Returns:
         (H, W, 3) uint8 rgb.
@@ -95,7 +98,7 @@ def simulate_camera(scene: Scene, camera: CameraModel, *, seed: int) -> npt.NDAr
         ),
         np.array([ego.x_m, ego.y_m, ego.z_m]),
         np.array([*day.sun, day.overcast, day.gain, day.warmth, day.noise]),
-        np.uint32(seed & 0xFFFFFFFF),
+        np.uint32((seed + 7919 * frame) & 0xFFFFFFFF),
         out,
     )
     return out

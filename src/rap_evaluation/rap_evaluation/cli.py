@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from rap_evaluation.logs.drive_log import LogError
+from rap_bringup.bags import write_bag
+from rap_bringup.console import progress_bar
+from rap_evaluation.drive_export import camera_rig, eventful_drive, recorded_drive
+from rap_evaluation.logs.drive_log import DriveLog, open_logs
 from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.logs.recording import Recording
+from rap_evaluation.open_loop import open_loop_report
 from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.recorder import record
 from rap_evaluation.traffic.simulation import RecordOptions
-from rap_evaluation.traffic.towns import TrafficError, town_path
-from rap_raster.maps.opendrive import MapError
+from rap_evaluation.traffic.towns import town_path
+from rap_inference.bundle import load_bundle
 from rap_raster.scene import ObjectClass
 
 app = typer.Typer(
@@ -27,11 +30,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-
-@app.callback()
-def _root() -> None:
-    """Keeps `rap-evaluate COMMAND` even while there is one command."""
 
 
 @app.command("record")
@@ -49,22 +47,61 @@ def record_command(
     Example: rap-evaluate record --map Town01 --seconds 100 --seed 1 --out out/logs/town01
     """
     path = Path(map_name)
+    path = path if path.suffix in (".xodr", ".gz") else town_path(map_name)
     options = RecordOptions(seconds, seed, vehicles, pedestrians)
-    recording = _recorded(path if path.suffix in (".xodr", ".gz") else town_path(map_name), options)
+    with progress_bar(f"recording {path.name}") as report:
+        recording = record(path, options, default_cache(), report)
     write_log(out, recording)
     sys.stdout.write(f"{out}: {_summary(recording)}\n")
 
 
-def _recorded(path: Path, options: RecordOptions) -> Recording:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task(f"recording {path.name}", total=1.0)
-        recording = record(
-            path, options, default_cache(), lambda share: progress.update(task, completed=share)
-        )
-        progress.update(task, completed=1.0)
-    return recording
+@app.command("open-loop")
+def open_loop_command(
+    *,
+    logs: Annotated[Path, typer.Option(help="Folder of logs.")],
+    planner: Annotated[Path, typer.Option(help="Bundle folder.")] = Path("models/default"),
+    count: Annotated[int, typer.Option(min=1, help="Moments to plan at.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw of moments.")] = 0,
+) -> None:
+    """Compares planned with driven futures on rasters of logged scenes; prints JSON.
+
+    Example: rap-evaluate open-loop --logs out/logs/validate
+    """
+    bundle = load_bundle(planner)
+    with progress_bar("measuring") as report:
+        measured = open_loop_report(bundle, open_logs(logs), count=count, seed=seed, report=report)
+    sys.stdout.write(json.dumps(measured.as_dict(), indent=2) + "\n")
+
+
+@app.command("bag")
+def bag_command(
+    log: Annotated[Path, typer.Argument(help="Log folder.")],
+    *,
+    out: Annotated[Path, typer.Option(help="rosbag2 folder to make; must be new or empty.")],
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length of the drive.")] = 24.0,
+    seat: Annotated[
+        int | None, typer.Option(help="Track id of the ego; default: the most eventful drive.")
+    ] = None,
+    cameras: Annotated[bool, typer.Option(help="Simulate the bundle's cameras.")] = False,
+    planner: Annotated[Path, typer.Option(help="Bundle whose rig is used.")] = Path(
+        "models/default"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Of light and noise.")] = 1,
+) -> None:
+    """Writes a drive of a log as a bag for `rap replay`, with simulated camera images if wanted.
+
+    Example: rap-evaluate bag out/logs/validate/Town02-seed1 --out out/bags/town02 --cameras
+    """
+    opened = DriveLog.open(log)
+    rig = camera_rig(load_bundle(planner)) if cameras else ()
+    if seat is None:
+        seat, first = eventful_drive(opened, seconds)
+    else:
+        first = opened.first_step(seat)
+    with progress_bar(f"driving track {seat}") as report:
+        drive = recorded_drive(opened, seat, first, seconds, rig=rig, seed=seed, report=report)
+    counts = write_bag(drive, out)
+    sys.stdout.write(f"{out}: {drive.name}, {sum(counts.values())} messages\n")
 
 
 def _summary(recording: Recording) -> str:
@@ -81,9 +118,8 @@ def main() -> None:
     """Runs the command; known errors become one line on stderr and exit code 1."""
     try:
         app()
-    except (TrafficError, MapError, LogError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(1)
+    except (ValueError, OSError) as error:  # all errors of the project are ValueErrors
+        sys.exit(f"rap-evaluate: {' '.join(str(error).split())}")
 
 
 if __name__ == "__main__":

@@ -6,13 +6,12 @@ model. Open-loop errors are no measure of driving; they answer whether a model l
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import Progress
 
+from rap_bringup.console import Report, silent
 from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.moments import Moment, is_standing, moments
 from rap_inference.bundle import Bundle
@@ -94,21 +93,21 @@ class RasterDriver:
 
 
 def evaluate_open_loop(
-    bundle: Bundle, moments: list[Moment], on_progress: Callable[[], None] = lambda: None
+    bundle: Bundle, moments: list[Moment], report: Report = silent
 ) -> OpenLoopReport:
     """Plans at every moment and compares with what was driven.
 
     Args:
         bundle: The model.
         moments: At least one.
-        on_progress: Called after every moment.
+        report: Called with the share that is done.
     """
     driver = RasterDriver(bundle)
     horizon_s = driver.manifest.horizon_steps * driver.manifest.dt_s
     rows = []
-    for moment in moments:
+    for number, moment in enumerate(moments, start=1):
         rows.append((*_errors(driver, moment), is_standing(moment, horizon_s)))
-        on_progress()
+        report(number / len(moments))
     table = np.array(rows, dtype=np.float64)
     moving = table[table[:, 3] == 0]
     return OpenLoopReport(
@@ -125,7 +124,12 @@ def evaluate_open_loop(
 
 
 def open_loop_report(
-    bundle: Bundle, logs: list[DriveLog], *, count: int = 1000, seed: int = 0, progress: Progress
+    bundle: Bundle,
+    logs: list[DriveLog],
+    *,
+    count: int = 1000,
+    seed: int = 0,
+    report: Report = silent,
 ) -> OpenLoopReport:
     """Evaluates a bundle on moments drawn evenly from some logs.
 
@@ -134,15 +138,12 @@ def open_loop_report(
         logs: Where the moments come from.
         count: How many moments; all there are if fewer.
         seed: Of the draw.
-        progress: Where to report to.
+        report: Called with the share that is done.
     """
     horizon_s = bundle.manifest.horizon_steps * bundle.manifest.dt_s
     every = [moment for log in logs for moment in moments(log, horizon_s)]
     order = np.random.default_rng(seed).permutation(len(every))[:count]
-    task = progress.add_task("evaluating", total=len(order))
-    return evaluate_open_loop(
-        bundle, [every[i] for i in order], lambda: progress.update(task, advance=1)
-    )
+    return evaluate_open_loop(bundle, [every[i] for i in order], report)
 
 
 def _errors(driver: RasterDriver, moment: Moment) -> tuple[float, float, float]:

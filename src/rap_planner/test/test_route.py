@@ -57,7 +57,7 @@ def test_command_is_unknown_where_the_route_says_nothing(route, pose):
 
 
 def test_a_route_that_comes_back_on_the_other_side_is_read_in_driving_direction():
-    back = STRAIGHT[::-1] + [0.0, 3.0]
+    back = STRAIGHT[::-1] + np.array([0.0, 3.0])
     loop = np.concatenate([back, STRAIGHT])  # passes y = 3 against us first, then our lane
     assert command_from_route(loop, ORIGIN) is Command.STRAIGHT
 

@@ -43,15 +43,6 @@ class AlignedFeatures:
     ego_from_camera: FloatArray
     alignment_distance: npt.NDArray[np.float32]
 
-    def cameras(self, names: tuple[str, ...], width: int, height: int) -> list[CameraModel]:
-        """Returns the camera models of the encoder's input images."""
-        return [
-            CameraModel(name, width, height, *map(float, intrinsics), ego_from_camera=pose)
-            for name, intrinsics, pose in zip(
-                names, self.intrinsics, self.ego_from_camera, strict=True
-            )
-        ]
-
 
 class FeatureEncoder:
     """Turns images or rasters into aligned features with the bundle's encoder."""

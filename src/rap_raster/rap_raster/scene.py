@@ -146,7 +146,12 @@ class Shapes:
 
     def select(self, indices: npt.NDArray[np.intp]) -> Shapes:
         """Returns the shapes with the given indices, in that order."""
-        return Shapes.from_list([(int(self.kinds[i]), self[int(i)]) for i in indices])
+        counts = np.diff(self.offsets)[indices]
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        # Row of every point: where its shape begins, plus its place within the shape.
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+        rows = np.repeat(self.offsets[:-1][indices], counts) + within
+        return Shapes(self.kinds[indices], offsets, self.points_m[rows])
 
 
 @dataclass(frozen=True, slots=True)

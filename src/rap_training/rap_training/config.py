@@ -36,8 +36,8 @@ class ModelConfig(_Strict):
 
     encoder_channels: tuple[int, ...] = (32, 64, 96)
     feature_channels: int = 64
-    width: int = 96
-    probe_channels: int = 32
+    width: int = 64
+    probe_channels: int = 24
     heads: int = 4
     proposals: int = 64
     horizon_steps: int = 10
@@ -85,7 +85,7 @@ class OptimizerConfig(_Strict):
         seed: Of weights, sampling and noise.
     """
 
-    steps: int = 900
+    steps: int = 1000
     batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich.progress import Progress
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from rap_bringup.console import Report, silent
 from rap_evaluation.moments import Moment
 from rap_training.config import TrainingConfig
 from rap_training.dataset import DriveDataset
@@ -43,7 +43,12 @@ class Losses:
 
 
 def fit(
-    moments: list[Moment], config: TrainingConfig, out: Path, *, workers: int, progress: Progress
+    moments: list[Moment],
+    config: TrainingConfig,
+    out: Path,
+    *,
+    workers: int,
+    report: Report = silent,
 ) -> Path:
     """Fits a model, or continues where an earlier run in `out` stopped.
 
@@ -52,7 +57,7 @@ def fit(
         config: The training.
         out: Checkpoint folder; `model.safetensors`, `config.json` and `log.csv` end up there.
         workers: Loader processes; any number gives the same weights.
-        progress: Where to report to.
+        report: Called with the share that is done and the loss.
 
     Returns:
         `out`.
@@ -66,7 +71,6 @@ def fit(
     optimizer, schedule = _optimizer(model, config)
     done = _resume(out, config, model, optimizer, schedule)
     steps = config.optimizer.steps
-    task = progress.add_task("fitting", total=steps, completed=done)
     for step, batch in enumerate(_batches(moments, config, done, workers), start=done + 1):
         losses = training_step(model, batch, config)
         optimizer.zero_grad()
@@ -75,7 +79,7 @@ def fit(
         optimizer.step()
         schedule.step()
         _log(out / LOG_NAME, step, losses)
-        progress.update(task, advance=1, description=f"fitting, loss {losses.total.item():.3f}")
+        report(step / steps, f", loss {losses.total.item():.3f}")
         if step % CHECKPOINT_EVERY == 0 or step == steps:
             _save(out, step, model, optimizer, schedule)
     return out

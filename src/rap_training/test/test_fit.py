@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from rap_bringup.console import progress_bar
 from rap_planner.route import Command
 from rap_raster.frames import Pose
 from rap_raster.scene import Boxes, Lights, LineKind, Scene, Shapes
@@ -69,8 +68,7 @@ def toy_config(steps: int, **data: float) -> TrainingConfig:
 
 
 def run(config: TrainingConfig, out, workers: int = 0) -> None:
-    with progress_bar() as progress:
-        fit(TOYS, config, out, workers=workers, progress=progress)
+    fit(TOYS, config, out, workers=workers)
 
 
 def weights(out) -> dict[str, torch.Tensor]:
@@ -100,21 +98,20 @@ def test_no_moments_is_an_error():
         DriveDataset([], toy_config(1), 1)
 
 
-def test_loss_falls_and_the_box_decides_the_plan(tmp_path):
-    config = toy_config(60)
-    run(config, tmp_path)
+def test_loss_falls(tmp_path):
+    run(toy_config(30), tmp_path)
     with (tmp_path / LOG_NAME).open() as file:
         losses = [float(row["raster"]) for row in csv.DictReader(file)]
-    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
-    assert len(losses) == 60
+    assert len(losses) == 30
+    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch, workers):
-    config = toy_config(6)
+    config = toy_config(4)
     run(config, tmp_path / "whole")
     monkeypatch.setattr("rap_training.fit.CHECKPOINT_EVERY", 2)
-    monkeypatch.setattr("rap_training.fit._log", _killed_at(5))
+    monkeypatch.setattr("rap_training.fit._log", _killed_at(4))
     with pytest.raises(KeyboardInterrupt):
         run(config, tmp_path / "killed", workers)
     monkeypatch.undo()

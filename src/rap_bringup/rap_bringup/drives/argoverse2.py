@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rap_bringup.drives.map_lines import pieces, thinned
+from rap_bringup.drives.map_lines import outlines, pieces, thinned
 from rap_bringup.drives.odometry import ODOMETRY_HZ, states_from_poses
 from rap_bringup.drives.recorded_drive import (
     DriveError,
@@ -220,11 +220,10 @@ def _vector_map(path: Path, name: str) -> VectorMap:
         lanes = _lanes(segments)
         lines = _lines(segments, lanes)
         areas: list[tuple[int, FloatArray]] = []
-        for area in content["drivable_areas"].values():
-            ring = _flat(area["area_boundary"])
-            areas.append((int(PolygonKind.DRIVABLE), thinned(ring, closed=True)))
-            edge = thinned(np.concatenate([ring, ring[:1]]))
-            lines += [(int(LineKind.ROAD_BOUNDARY), piece) for piece in pieces(edge)]
+        rings = [_flat(area["area_boundary"]) for area in content["drivable_areas"].values()]
+        areas += [(int(PolygonKind.DRIVABLE), thinned(ring, closed=True)) for ring in rings]
+        for edge in outlines(rings):
+            lines += [(int(LineKind.ROAD_BOUNDARY), piece) for piece in pieces(thinned(edge))]
         for crossing in content["pedestrian_crossings"].values():
             first, second = _flat(crossing["edge1"]), _flat(crossing["edge2"])
             areas.append((int(PolygonKind.CROSSWALK), np.concatenate([first, second[::-1]])))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import shapely
 
 from rap_raster.frames import FloatArray
 
 TOLERANCE_M = 0.05
 """Half a painted line's width: thinner deviations are not visible in any raster."""
+
+SEAM_M = 0.2
+"""Digitised areas of one road leave gaps of this size between them; no kerb is that thin."""
 
 PIECE_M = 50.0
 """Cropping keeps whole pieces, so a piece must be short against the 120 m drawing range."""
@@ -70,3 +74,24 @@ def pieces(points_m: FloatArray, piece_m: float = PIECE_M) -> list[FloatArray]:
         length += float(segment)
     result.append(points_m[start:])
     return result
+
+
+def outlines(areas_m: list[FloatArray]) -> list[FloatArray]:
+    """Returns the closed outer edges of overlapping or touching areas taken together.
+
+    Edges that two areas share are no edges of the road. Areas closer than `SEAM_M` touch.
+
+    Args:
+        areas_m: (n, 3) rings; heights are ignored.
+
+    Returns:
+        (m, 3) closed lines on z = 0, holes included.
+    """
+    polygons = [shapely.make_valid(shapely.Polygon(ring[:, :2])) for ring in areas_m]
+    whole = shapely.union_all([polygon.buffer(SEAM_M) for polygon in polygons]).buffer(-SEAM_M)
+    rings = []
+    for part in shapely.get_parts(whole):
+        if isinstance(part, shapely.Polygon):
+            rings += [part.exterior, *part.interiors]
+    lines = [np.asarray(ring.coords, dtype=np.float64)[:, :2] for ring in rings]
+    return [np.column_stack([line, np.zeros(len(line))]) for line in lines]

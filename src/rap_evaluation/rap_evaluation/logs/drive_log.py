@@ -14,11 +14,10 @@ import pyarrow as pa
 from rap_evaluation.logs import log_schema as schema
 from rap_evaluation.logs.ego_motion import EgoStates, at_rear_axle
 from rap_evaluation.logs.recording import SEAT_CLASSES, LightTracks, Tracks
-from rap_evaluation.logs.shape_index import ShapeIndex
 from rap_raster.ego_history import EgoState
 from rap_raster.frames import FloatArray
 from rap_raster.maps.routing import route_points
-from rap_raster.maps.vector_map import Lane, TrafficLight, VectorMap
+from rap_raster.maps.vector_map import Lane, ShapeIndex, TrafficLight, VectorMap
 from rap_raster.scene import Boxes, Lights, Scene, Shapes
 from rap_raster.vehicle import VehicleDimensions
 

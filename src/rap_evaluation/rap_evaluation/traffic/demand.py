@@ -138,7 +138,10 @@ class Demand:
         for name, wanted in self._wanted.items():
             # A few a second: more would not find room, and all at once would bunch.
             for _ in range(min(wanted - present.count(name), 5)):
-                self._add_person() if name == "person" else self._add_vehicle(name)
+                if name == PEDESTRIAN_KIND.name:
+                    self._add_person()
+                else:
+                    self._add_vehicle(name)
 
     def _next_id(self, name: str) -> tuple[str, str]:
         self._added += 1

@@ -15,6 +15,7 @@ import os
 import subprocess
 import tempfile
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -195,40 +196,47 @@ def _read_network(path: Path, vector_map: VectorMap) -> Network:
     offset = np.array([float(v) for v in location.get("netOffset", "0,0").split(",")])
     shapes = _lane_shapes(root)
     mapped = _MappedLanes(vector_map, offset)
-    posted = _posted_limits(vector_map)
-    driving, walking, lengths, limits = [], [], {}, {}
-    for edge in root.iter("edge"):
-        key = edge.get("id", "")
-        if edge.get("function") is not None:
-            continue
-        lanes = [lane for lane in edge.iter("lane") if _allows(lane, "passenger")]
-        urban = any(_allows(lane, "pedestrian") for lane in edge.iter("lane"))
-        if urban:
-            walking.append(key)
-        if lanes:
-            lengths[key] = float(lanes[0].get("length", "0"))
-            cap = URBAN_SPEED_MPS if urban else HIGHWAY_SPEED_MPS
-            # "-12#1" is the second part of road 12 against its direction.
-            limits[key] = min(posted.get(key.lstrip("-").split("#")[0], cap), cap)
-            worst = max(mapped.deviation(shapes[lane.get("id", "")]) for lane in lanes)
-            if worst < MAX_DEVIATION_M:
-                driving.append(key)
     connections = _connections(root, shapes)
-    closed = {
-        (c.from_edge, c.to_edge)
-        for c in connections
-        if c.gap_m >= MAX_DEVIATION_M or mapped.deviation(c.shape_m) >= MAX_DEVIATION_M
-    }
+    roads = {e.get("id", ""): e for e in root.iter("edge") if e.get("function") is None}
+    cars = {key: _lanes_for(edge, "passenger") for key, edge in roads.items()}
+    cars = {key: lanes for key, lanes in cars.items() if lanes}
+    walking = [key for key, edge in roads.items() if _lanes_for(edge, "pedestrian")]
     return Network(
         path=path,
         offset_m=offset,
-        driving_edges=tuple(driving),
+        driving_edges=tuple(
+            key
+            for key, lanes in cars.items()
+            if all(mapped.follows(shapes[lane.get("id", "")]) for lane in lanes)
+        ),
         walking_edges=tuple(walking),
         connections=connections,
-        closed_turns=frozenset(closed),
-        edge_lengths_m=lengths,
-        speed_limits_mps=limits,
+        closed_turns=frozenset(
+            (c.from_edge, c.to_edge)
+            for c in connections
+            if c.gap_m >= MAX_DEVIATION_M or not mapped.follows(c.shape_m)
+        ),
+        edge_lengths_m={key: float(lanes[0].get("length", "0")) for key, lanes in cars.items()},
+        speed_limits_mps=_speed_limits(vector_map, cars, frozenset(walking)),
     )
+
+
+def _lanes_for(edge: ET.Element, kind: str) -> list[ET.Element]:
+    """Returns the lanes of an edge that a vehicle class may use."""
+    return [lane for lane in edge.iter("lane") if _allows(lane, kind)]
+
+
+def _speed_limits(
+    vector_map: VectorMap, edges: Iterable[str], walking: frozenset[str]
+) -> dict[str, float]:
+    """Returns the limit of every edge: the posted one, capped by the kind of road."""
+    posted = _posted_limits(vector_map)
+    limits = {}
+    for key in edges:
+        cap = URBAN_SPEED_MPS if key in walking else HIGHWAY_SPEED_MPS
+        # "-12#1" is the second part of road 12 against its direction.
+        limits[key] = min(posted.get(key.lstrip("-").split("#")[0], cap), cap)
+    return limits
 
 
 def _posted_limits(vector_map: VectorMap) -> dict[str, float]:
@@ -299,10 +307,10 @@ class _MappedLanes:
         points = [densified(lane.centerline_m[:, :2]) for lane in vector_map.lanes.values()]
         self._tree = cKDTree(np.concatenate(points) + offset_m)
 
-    def deviation(self, shape_m: FloatArray) -> float:
-        """Returns the largest distance of a (n, 3) polyline from any centreline, in the plane."""
+    def follows(self, shape_m: FloatArray) -> bool:
+        """True if all of a (n, 3) network polyline lies near centrelines, seen from above."""
         distance, _ = self._tree.query(densified(shape_m[:, :2]))
-        return float(distance.max())
+        return bool(distance.max() < MAX_DEVIATION_M)
 
 
 def densified(points_m: FloatArray, step_m: float = _SAMPLE_M) -> FloatArray:

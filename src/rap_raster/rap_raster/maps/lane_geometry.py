@@ -170,21 +170,22 @@ def simplify(points_m: FloatArray, tolerance_m: float = SIMPLIFY_TOLERANCE_M) ->
         first, last = spans.pop()
         if last - first < 2:
             continue
-        distance = _distance_to_chord(points_m[first : last + 1])
-        worst = int(np.argmax(distance))
-        if distance[worst] > tolerance_m:
+        squared = _squared_distance_to_chord(points_m[first : last + 1])
+        worst = int(squared.argmax())
+        if squared[worst] > tolerance_m**2:
             keep[first + worst] = True
             spans += [(first, first + worst), (first + worst, last)]
     return points_m[keep]
 
 
-def _distance_to_chord(points_m: FloatArray) -> FloatArray:
-    """Distances of (n, 3) points to the segment from the first to the last."""
-    chord = points_m[-1] - points_m[0]
+def _squared_distance_to_chord(points_m: FloatArray) -> FloatArray:
+    """Squared distances of (n, 3) points to the segment from the first to the last."""
     offsets = points_m - points_m[0]
-    along = np.clip(offsets @ chord / max(float(chord @ chord), 1e-12), 0.0, 1.0)
-    distance: FloatArray = np.linalg.norm(offsets - along[:, None] * chord, axis=1)
-    return distance
+    chord = offsets[-1]
+    along = offsets @ chord / max(float(chord @ chord), 1e-12)
+    off_chord = offsets - np.minimum(np.maximum(along, 0.0), 1.0)[:, None] * chord
+    squared: FloatArray = np.einsum("ij,ij->i", off_chord, off_chord)
+    return squared
 
 
 def polyline_length(points_m: FloatArray) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 import shapely
 
 from rap_raster.frames import FloatArray, transform_from_yaw, transform_points
-from rap_raster.maps.lane_geometry import simplify
+from rap_raster.maps.lane_geometry import polyline_length, simplify
 from rap_raster.maps.opendrive_file import ObjectRecord, OpenDriveFile, RoadRecord
 from rap_raster.maps.road_surface import DRIVING_TYPES, SectionSurface, Strip, road_point
 from rap_raster.scene import LineKind, PolygonKind, Shapes
@@ -64,8 +64,8 @@ def _pieces(n: int, length_m: float) -> Iterator[slice]:
 
 
 def _split_line(kind: LineKind, points_m: FloatArray) -> list[Shape]:
-    length = float(np.hypot(*np.diff(points_m[:, :2], axis=0).T).sum())
-    return [(kind, simplify(points_m[piece])) for piece in _pieces(len(points_m), length)]
+    pieces = _pieces(len(points_m), polyline_length(points_m))
+    return [(kind, simplify(points_m[piece])) for piece in pieces]
 
 
 def _centerlines(surfaces: list[SectionSurface]) -> list[Shape]:

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from rap_raster.frames import FloatArray, wrap_angle
+from rap_raster.maps.lane_geometry import polyline_length
 from rap_raster.maps.vector_map import Lane
 
 CONTINUATION_M = 60.0
@@ -135,7 +136,7 @@ class LaneMatcher:
                 if target in found:
                     continue
                 found[target] = _Step(cost, passed)
-                length_m = skipped_m + _length(self._lanes[target].centerline_m)
+                length_m = skipped_m + polyline_length(self._lanes[target].centerline_m)
                 if length_m < 2.0 * _STEP_M:
                     open_ends.append((target, (*passed, target), length_m))
         return found
@@ -148,7 +149,7 @@ class LaneMatcher:
             if not onward:
                 break
             sequence.append(min(onward, key=lambda key: (_bend(self._lanes[key]), key)))
-            added_m += _length(self._lanes[sequence[-1]].centerline_m)
+            added_m += polyline_length(self._lanes[sequence[-1]].centerline_m)
         return sequence
 
 
@@ -243,10 +244,6 @@ def _resampled_poses(path: FloatArray) -> FloatArray:
     return np.stack([x, y, yaw], axis=-1)
 
 
-def _length(line_m: FloatArray) -> float:
-    return float(np.hypot(*np.diff(line_m[:, :2], axis=0).T).sum())
-
-
 def _heading(start: FloatArray, end: FloatArray) -> float:
     return float(np.arctan2(end[1] - start[1], end[0] - start[0]))
 
@@ -266,7 +263,7 @@ def _crossing(first_m: FloatArray, last_m: FloatArray) -> FloatArray:
     """Returns a line from the start of one lane to the end of another beside it."""
     if first_m is last_m:
         return first_m
-    count = max(2, int(np.ceil(_length(first_m) / _LANE_STEP_M)))
+    count = max(2, int(np.ceil(polyline_length(first_m) / _LANE_STEP_M)))
     share = np.clip(_LANE_STEP_M * np.arange(count) / _CROSSING_M, 0.0, 1.0)[:, None]
     share[-1] = 1.0
     crossing: FloatArray = (1.0 - share) * _even(first_m, count) + share * _even(last_m, count)

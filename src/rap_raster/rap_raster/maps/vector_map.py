@@ -73,18 +73,33 @@ class VectorMap:
     traffic_lights: tuple[TrafficLight, ...] = ()
 
 
-def shapes_near(shapes: Shapes, center_m: FloatArray, radius_m: float) -> Shapes:
-    """Returns the shapes with a bounding box that comes within `radius_m` of a point.
+class ShapeIndex:
+    """Shapes with their bounding boxes, for many crops of one map.
 
-    Args:
-        shapes: Any number of polylines or polygons.
-        center_m: (2,) or (3,) metres, map frame; height is ignored.
-        radius_m: Metres, measured along x and y separately.
+    Training asks for the surroundings of a pose hundreds of times a second.
     """
-    if len(shapes) == 0:
-        return shapes
-    starts = shapes.offsets[:-1]
-    low = np.minimum.reduceat(shapes.points_m[:, :2], starts, axis=0)
-    high = np.maximum.reduceat(shapes.points_m[:, :2], starts, axis=0)
-    near = np.all((low <= center_m[:2] + radius_m) & (high >= center_m[:2] - radius_m), axis=1)
-    return shapes.select(np.flatnonzero(near))
+
+    def __init__(self, shapes: Shapes) -> None:
+        """Computes the boxes."""
+        self._shapes = shapes
+        if len(shapes):
+            starts = shapes.offsets[:-1]
+            self._low = np.minimum.reduceat(shapes.points_m[:, :2], starts, axis=0)
+            self._high = np.maximum.reduceat(shapes.points_m[:, :2], starts, axis=0)
+
+    def near(self, center_m: FloatArray, radius_m: float) -> Shapes:
+        """Returns the shapes with a bounding box that comes within `radius_m` of a point.
+
+        Args:
+            center_m: (2,) or (3,) metres, map frame; height is ignored.
+            radius_m: Metres, measured along x and y separately.
+        """
+        if len(self._shapes) == 0:
+            return self._shapes
+        reached = (self._low <= center_m[:2] + radius_m) & (self._high >= center_m[:2] - radius_m)
+        return self._shapes.select(np.flatnonzero(reached.all(axis=1)))
+
+
+def shapes_near(shapes: Shapes, center_m: FloatArray, radius_m: float) -> Shapes:
+    """Crops shapes once; see `ShapeIndex.near`."""
+    return ShapeIndex(shapes).near(center_m, radius_m)

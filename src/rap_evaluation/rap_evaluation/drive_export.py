@@ -1,0 +1,149 @@
+"""A seat of a log as a recorded drive, which `rap_bringup.bags` writes as a bag.
+
+With a rig, every camera's images are simulated. The route is that of the lanes the seat passes, as
+in every other bag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from rap_bringup.console import Report, silent
+from rap_bringup.drives.recorded_drive import (
+    START_NS,
+    CameraImage,
+    RecordedCamera,
+    RecordedDrive,
+    RecordedObjects,
+    route_of_drive,
+)
+from rap_evaluation.camera_sim import simulate_camera
+from rap_evaluation.logs.drive_log import DriveLog, LogError
+from rap_evaluation.moments import Moment
+from rap_inference.bundle import Bundle
+from rap_raster.camera import CameraModel
+from rap_raster.features import nominal_rig
+from rap_raster.frames import wrap_angle
+from rap_raster.maps.vector_map import VectorMap, shapes_near
+
+MAP_MARGIN_M = 150.0
+"""The raster node draws up to 120 m around the ego; the rest is for the crop's hysteresis."""
+
+IMAGE_SIZE = (320, 160)
+"""Width and height of simulated images: a little more than the default bundle reads."""
+
+JPEG_QUALITY = 75
+"""Of simulated images: no artefact shows at the resolutions networks read."""
+
+LICENSE = "Simulated SUMO traffic on a CARLA town (CARLA map assets: CC BY 4.0)"
+
+
+def recorded_drive(
+    log: DriveLog,
+    seat: int,
+    first_step: int,
+    seconds: float,
+    *,
+    rig: Sequence[CameraModel] = (),
+    seed: int = 0,
+    report: Report = silent,
+) -> RecordedDrive:
+    """Cuts a drive out of a log.
+
+    Args:
+        log: The log.
+        seat: Track id of the ego.
+        first_step: Step of the log the drive starts with.
+        seconds: Its length; the seat must exist as long.
+        rig: Cameras to simulate; none for a drive without cameras.
+        seed: Of the light and the noise.
+        report: Called with the share that is done.
+
+    Raises:
+        LogError: If the seat does not exist at all steps.
+    """
+    steps = range(first_step, first_step + round(seconds / log.dt_s) + 1)
+    if steps[0] < log.first_step(seat) or steps[-1] > log.last_step(seat):
+        raise LogError(
+            f"{log.name}: track {seat} exists from step {log.first_step(seat)} to "
+            f"{log.last_step(seat)}, not from {steps[0]} to {steps[-1]}"
+        )
+    offset_ns = START_NS - int(log.stamps_ns[first_step])
+    ego, objects = [], []
+    images: list[list[CameraImage]] = [[] for _ in rig]
+    for number, step in enumerate(steps):
+        moment = Moment(log, seat, step)
+        stamp_ns = int(log.stamps_ns[step]) + offset_ns
+        scene, state = moment.scene(), moment.ego()
+        assert state is not None  # the seat exists at all these steps
+        ego.append(replace(state, stamp_ns=stamp_ns))
+        objects.append(RecordedObjects(stamp_ns, scene.boxes, scene.lights))
+        for camera, taken in zip(rig, images, strict=True):
+            picture = simulate_camera(scene, camera, seed=seed, frame=number)
+            taken.append(CameraImage(stamp_ns, _jpeg(picture)))
+        report((number + 1) / len(steps))
+    path = np.array([state.planar for state in ego])
+    route_m, route_source = route_of_drive(log.map, log.ego_poses(seat))
+    return RecordedDrive(
+        name=f"{log.name} track {seat}",
+        license=LICENSE,
+        map=_cropped(log.map, path),
+        ego=tuple(ego),
+        objects=tuple(objects),
+        cameras=tuple(
+            RecordedCamera(camera, tuple(taken)) for camera, taken in zip(rig, images, strict=True)
+        ),
+        route_m=route_m,
+        route_source=route_source,
+    )
+
+
+def eventful_drive(log: DriveLog, seconds: float) -> tuple[int, int]:
+    """Returns seat and first step of the drive with the most turning among those that get far.
+
+    Raises:
+        LogError: If no seat exists long enough.
+    """
+    steps = round(seconds / log.dt_s)
+    best = None
+    for seat in log.seats(min_steps=steps + 1):
+        poses = log.ego_poses(seat)
+        moved_m = np.linalg.norm(np.diff(poses[:, :2], axis=0), axis=1)
+        turned_rad = np.abs(wrap_angle(np.diff(poses[:, 2])))
+        for start in range(0, len(poses) - steps, round(1.0 / log.dt_s)):
+            window = slice(start, start + steps)
+            events = turned_rad[window].sum() + 0.01 * min(moved_m[window].sum(), 150.0)
+            if best is None or events > best[0]:
+                best = (events, seat, log.first_step(seat) + start)
+    if best is None:
+        raise LogError(f"{log.name}: no vehicle is there for {seconds:g} s")
+    return best[1], best[2]
+
+
+def camera_rig(bundle: Bundle) -> list[CameraModel]:
+    """Returns the cameras of a bundle's nominal rig at the size simulated images have."""
+    return [camera.resized(*IMAGE_SIZE) for camera in nominal_rig(bundle)]
+
+
+def _cropped(vector_map: VectorMap, path_m: np.ndarray) -> VectorMap:
+    """Returns what can be drawn along a path; no lanes, since a bag carries shapes only."""
+    low, high = path_m[:, :2].min(axis=0), path_m[:, :2].max(axis=0)
+    center, radius_m = (low + high) / 2, float((high - low).max()) / 2 + MAP_MARGIN_M
+    return VectorMap(
+        vector_map.name,
+        shapes_near(vector_map.polylines, center, radius_m),
+        shapes_near(vector_map.polygons, center, radius_m),
+    )
+
+
+def _jpeg(picture: np.ndarray) -> bytes:
+    done, encoded = cv2.imencode(
+        ".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    )
+    if not done:
+        raise ValueError(f"OpenCV cannot encode a picture of shape {picture.shape} as JPEG")
+    return encoded.tobytes()
