@@ -85,11 +85,11 @@ class OptimizerConfig(_Strict):
         seed: Of weights, sampling and noise.
     """
 
-    steps: int = 1000
+    steps: int = 800
     batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
-    gradient_clip: float = 5.0
+    gradient_clip: float = 20.0
     seed: int = 1
 
 
@@ -98,14 +98,16 @@ class LossConfig(_Strict):
 
     Attributes:
         score: Of the score loss.
-        score_temperature_m: Softness of the score target, metres of mean displacement.
+        score_scale_m: Mean displacement at which a proposal's quality has fallen to 37 percent.
         early_refinements: Of each earlier refinement, relative to the one after it.
+        other_proposals: Of all proposals, beside the nearest one.
         alignment: Of the distance between camera and raster features.
     """
 
-    score: float = 0.3
-    score_temperature_m: float = 0.5
+    score: float = 2.0
+    score_scale_m: float = 2.0
     early_refinements: float = 0.3
+    other_proposals: float = 0.05
     alignment: float = 1.0
 
 

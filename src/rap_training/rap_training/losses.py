@@ -28,25 +28,33 @@ def pose_error(proposals: Tensor, target: Tensor) -> Tensor:
     return (position + HEADING_WEIGHT_MPRAD * turn.abs()).mean(-1)
 
 
-def imitation_loss(proposals: list[Tensor], target: Tensor, early_weight: float) -> Tensor:
-    """Winner takes all: only the proposal nearest to the driven future is pulled towards it.
+def imitation_loss(
+    proposals: list[Tensor], target: Tensor, early_weight: float, others_weight: float
+) -> Tensor:
+    """Winner takes nearly all: the nearest proposal is pulled towards the driven future.
 
-    Source: RAP section 3; earlier passes count `early_weight` times the one after them.
+    Source: RAP section 3; earlier passes count `early_weight` times the one after them. All
+    proposals together are pulled with `others_weight`, so that those that never win stay drivable.
     """
     total = proposals[0].new_zeros(())
     for passed in proposals:
-        total = early_weight * total + pose_error(passed, target).min(dim=1).values.mean()
+        error = pose_error(passed, target)
+        nearest = error.min(dim=1).values.mean()
+        total = early_weight * total + nearest + others_weight * error.mean()
     return total
 
 
-def score_loss(proposals: Tensor, scores: Tensor, target: Tensor, temperature_m: float) -> Tensor:
-    """Cross entropy of the scores against how near each proposal came.
+def score_loss(proposals: Tensor, scores: Tensor, target: Tensor, scale_m: float) -> Tensor:
+    """Cross entropy of each score against how well its own proposal did.
 
-    The target is a softmax over the negative mean displacement, so near ties share the mass.
+    A proposal's quality is exp(-(mean displacement - that of the nearest) / scale), so a score is
+    an expected quality, as in RAP, where it is an expected driving score. The chance of being the nearest proposal would
+    not do: among many alike proposals each has little of it, and a lone odd one would be chosen.
     """
     displacement = (proposals[..., :2] - target[:, None, :, :2]).norm(dim=-1).mean(-1)
-    wanted = torch.softmax(-displacement.detach() / temperature_m, dim=-1)
-    return functional.cross_entropy(scores, wanted)
+    behind = displacement - displacement.min(dim=1, keepdim=True).values
+    quality = torch.exp(-behind.detach() / scale_m)
+    return functional.binary_cross_entropy_with_logits(scores, quality)
 
 
 def alignment_loss(camera_features: Tensor, raster_features: Tensor) -> Tensor:
@@ -63,6 +71,6 @@ def planning_loss(
     proposals: list[Tensor], scores: Tensor, target: Tensor, config: LossConfig
 ) -> Tensor:
     """Imitation plus score loss of one batch."""
-    imitation = imitation_loss(proposals, target, config.early_refinements)
-    score = score_loss(proposals[-1], scores, target, config.score_temperature_m)
+    imitation = imitation_loss(proposals, target, config.early_refinements, config.other_proposals)
+    score = score_loss(proposals[-1], scores, target, config.score_scale_m)
     return imitation + config.score * score

@@ -16,18 +16,44 @@ def test_heading_error_is_wrapped():
 
 def test_only_the_nearest_proposal_is_pulled():
     proposals = torch.tensor([[[[1.0, 0.0, 0.0]], [[5.0, 0.0, 0.0]]]], requires_grad=True)
-    imitation_loss([proposals], torch.zeros(1, 1, 3), 0.3).backward()
+    imitation_loss([proposals], torch.zeros(1, 1, 3), 0.3, others_weight=0.0).backward()
     assert proposals.grad is not None
     assert proposals.grad[0, 0].abs().sum() > 0
     assert proposals.grad[0, 1].abs().sum() == 0
 
 
-def test_score_loss_prefers_the_score_of_the_nearest_proposal():
+def test_losing_proposals_are_pulled_weakly_if_wanted():
+    proposals = torch.tensor([[[[1.0, 0.0, 0.0]], [[5.0, 0.0, 0.0]]]], requires_grad=True)
+    imitation_loss([proposals], torch.zeros(1, 1, 3), 0.3, others_weight=0.1).backward()
+    assert proposals.grad is not None
+    assert 0 < proposals.grad[0, 1].abs().sum() < 0.1 * proposals.grad[0, 0].abs().sum()
+
+
+def test_score_loss_prefers_a_high_score_for_the_nearest_proposal():
     proposals = torch.tensor([[[[0.0, 0.0, 0.0]], [[9.0, 0.0, 0.0]]]])
     target = torch.zeros(1, 1, 3)
-    right = score_loss(proposals, torch.tensor([[3.0, -3.0]]), target, 0.5)
-    wrong = score_loss(proposals, torch.tensor([[-3.0, 3.0]]), target, 0.5)
+    right = score_loss(proposals, torch.tensor([[3.0, -3.0]]), target, 2.0)
+    wrong = score_loss(proposals, torch.tensor([[-3.0, 3.0]]), target, 2.0)
     assert right < wrong
+
+
+def test_a_crowd_of_good_proposals_outscores_a_lone_one_that_wins_more_often():
+    # Nine futures: six end near the crowd (each time another member is nearest), three at the odd
+    # one out. The odd one wins most often, but following it is wrong in two of three futures.
+    crowd = torch.tensor([-0.5, -0.3, -0.1, 0.1, 0.3, 0.5])
+    proposals = torch.cat([crowd, torch.tensor([20.0])])[None, :, None, None] * torch.tensor(
+        [1.0, 0.0, 0.0]
+    )
+    futures = torch.cat([crowd, torch.full((3,), 20.0)])[:, None, None] * torch.tensor(
+        [1.0, 0.0, 0.0]
+    )
+    scores = torch.zeros(1, 7, requires_grad=True)
+    optimizer = torch.optim.SGD([scores], lr=5.0)
+    for _ in range(200):
+        optimizer.zero_grad()
+        score_loss(proposals.expand(9, -1, -1, -1), scores.expand(9, -1), futures, 2.0).backward()
+        optimizer.step()
+    assert scores[0, :6].min() > scores[0, 6]
 
 
 def test_alignment_moves_the_camera_features_and_never_the_raster_features():

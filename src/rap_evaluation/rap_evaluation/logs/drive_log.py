@@ -375,3 +375,15 @@ def _read_map_lights(path: Path) -> tuple[TrafficLight, ...]:
             )
         )
     )
+
+
+def open_logs(folder: Path) -> list[DriveLog]:
+    """Opens every log in a folder, in the order of their names.
+
+    Raises:
+        LogError: If there is none, or one cannot be opened.
+    """
+    paths = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if not paths:
+        raise LogError(f"{folder}: no logs there; make some with `rap-evaluate record`")
+    return [DriveLog.open(path) for path in paths]

@@ -53,19 +53,25 @@ def _mlp(in_width: int, width: int, out_width: int) -> nn.Sequential:
 
 
 class Refiner(nn.Module):
-    """One refinement pass; the same weights serve every pass."""
+    """One refinement pass; the same weights serve every pass.
+
+    Residuals are normalised before each block, not after it: with the norms behind, neither the
+    scores nor the refinements learned anything at the learning rates that the encoder wants.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         """Builds the pass."""
         super().__init__()
         width, steps = config.width, config.horizon_steps
-        self.probe = _mlp(len(PROBE_OFFSETS_M) * config.probe_channels + 3, width, width)
+        self.query_norm = nn.LayerNorm(width)
+        self.probe = _mlp(width + len(PROBE_OFFSETS_M) * config.probe_channels + 3, width, width)
+        self.time_norm = nn.LayerNorm(width)
         self.time_mix = _mlp(steps * width, 2 * width, width)
+        self.scene_norm = nn.LayerNorm(width)
         self.scene_attention = Attention(width, config.heads)
+        self.proposal_norm = nn.LayerNorm(width)
         self.proposal_attention = Attention(width, config.heads)
-        self.feed_forward = _mlp(width, 2 * width, width)
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(5))
-        self.to_steps = nn.Linear(width, steps * width)
+        self.out = _mlp(width, 2 * width, steps * width)
 
     def forward(
         self, queries: Tensor, poses: Tensor, probes: Tensor, tokens: Tensor, token_mask: Tensor
@@ -83,14 +89,19 @@ class Refiner(nn.Module):
             (B, K, T, D).
         """
         batch, count, steps, width = queries.shape
-        scaled = poses * poses.new_tensor([0.05, 0.1, 1.0])
-        queries = self.norms[0](queries + self.probe(torch.cat([probes, scaled], dim=-1)))
-        whole = self.norms[1](self.time_mix(queries.reshape(batch, count, steps * width)))
-        whole = self.norms[2](whole + self.scene_attention(whole, tokens, token_mask))
-        whole = self.norms[3](whole + self.proposal_attention(whole, whole))
-        whole = self.norms[4](whole + self.feed_forward(whole))
-        refined: Tensor = queries + self.to_steps(whole).reshape(batch, count, steps, width)
+        seen = torch.cat([self.query_norm(queries), probes, scaled(poses)], dim=-1)
+        queries = queries + self.probe(seen)
+        whole = self.time_mix(self.time_norm(queries).flatten(2))
+        whole = whole + self.scene_attention(self.scene_norm(whole), tokens, token_mask)
+        normed = self.proposal_norm(whole)
+        whole = whole + self.proposal_attention(normed, normed)
+        refined: Tensor = queries + self.out(whole).reshape(batch, count, steps, width)
         return refined
+
+
+def scaled(poses: Tensor) -> Tensor:
+    """Brings (..., 3) poses to numbers around one for the network to read."""
+    return poses * poses.new_tensor([0.05, 0.1, 1.0])
 
 
 class PlannerHead(nn.Module):
@@ -115,7 +126,8 @@ class PlannerHead(nn.Module):
         nn.init.zeros_(controls.bias)
         self.controls = nn.Sequential(nn.Linear(width, width), nn.ReLU(), controls)
         self.refiner = Refiner(config)
-        self.scorer = _mlp(config.horizon_steps * width, 2 * width, 1)
+        self.decode_norm = nn.LayerNorm(width)
+        self.scorer = _mlp(config.horizon_steps * (width + 3), 2 * width, 1)
         self.register_buffer("history_scale", torch.tensor(HISTORY_SCALE))
         self.register_buffer("probe_offsets", torch.tensor(PROBE_OFFSETS_M))
 
@@ -146,7 +158,10 @@ class PlannerHead(nn.Module):
             probes = self._probe(maps, camera_valid, image_from_ego, poses)
             queries = self.refiner(queries, poses, probes, tokens, token_mask)
             proposals.append(self._decode(queries, speed))
-        return proposals, self.scorer(queries.flatten(2))[..., 0]
+        # Scores see where the proposals go, or they would have to learn it for every query anew.
+        ends = scaled(proposals[-1].detach())
+        rated = torch.cat([self.decode_norm(queries), ends], dim=-1)
+        return proposals, self.scorer(rated.flatten(2))[..., 0]
 
     def _scene(
         self, features: Tensor, camera_valid: Tensor, image_from_ego: Tensor
@@ -160,7 +175,8 @@ class PlannerHead(nn.Module):
 
     def _decode(self, queries: Tensor, speed: Tensor) -> Tensor:
         scale = queries.new_tensor([ACCELERATION_SCALE_MPS2, TURN_SCALE_RADPM])
-        return integrate(self.controls(queries) * scale, speed, self.config.dt_s)
+        controls = self.controls(self.decode_norm(queries)) * scale
+        return integrate(controls, speed, self.config.dt_s)
 
     def _probe(
         self, maps: Tensor, camera_valid: Tensor, image_from_ego: Tensor, poses: Tensor
