@@ -37,6 +37,9 @@ MAX_AGENTS = 20
 WHOLE_DRIVE_S = 1e6
 """Longer than any bag: nothing is forgotten."""
 
+SETTLED_NS = 2_000_000_000
+"""From then on the planner has its whole history, so earlier plans are not typical."""
+
 
 @dataclass(frozen=True, slots=True)
 class Proposals:
@@ -95,8 +98,9 @@ def choose_stamp(result: ReplayResult) -> int:
     ]
     if not candidates:
         return next(iter(answers.latencies_ms))
+    settled = [s for s in candidates if s >= result.steps_ns[0] + SETTLED_NS] or candidates
     agents = _agents_near(result, odometry)
-    return max(candidates, key=lambda stamp: _worth(stamp, odometry, agents))
+    return max(settled, key=lambda stamp: _worth(stamp, odometry, agents))
 
 
 def read_instant(result: ReplayResult, stamp_ns: int, scale: int = 2) -> Instant:

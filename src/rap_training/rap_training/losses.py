@@ -48,8 +48,9 @@ def score_loss(proposals: Tensor, scores: Tensor, target: Tensor, scale_m: float
     """Cross entropy of each score against how well its own proposal did.
 
     A proposal's quality is exp(-(mean displacement - that of the nearest) / scale), so a score is
-    an expected quality, as in RAP, where it is an expected driving score. The chance of being the nearest proposal would
-    not do: among many alike proposals each has little of it, and a lone odd one would be chosen.
+    an expected quality, as in RAP, where it is an expected driving score. The chance of being the
+    nearest proposal would not do: among many alike proposals each has little of it, and a lone odd
+    one would be chosen.
     """
     displacement = (proposals[..., :2] - target[:, None, :, :2]).norm(dim=-1).mean(-1)
     behind = displacement - displacement.min(dim=1, keepdim=True).values
