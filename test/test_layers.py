@@ -29,11 +29,13 @@ ROSDEP_KEYS = {"cv2": "python3-opencv", "lxml": "python3-lxml"}
 # Import name -> name in requirements-vehicle.txt, for what rosdep does not give (new enough).
 BY_PIP = {"onnxruntime": "onnxruntime", "pydantic": "pydantic", "rosbags": "rosbags"}
 # The stack drives without these. rerun is the demo's viewer and needs numpy 2, which a vehicle's
-# distribution does not have; the others are adapters to what a vehicle may bring along.
+# distribution does not have; pyarrow reads Argoverse 2 logs for `rap bag`; the others are adapters
+# to what a vehicle may bring along.
 OPTIONAL = {
     "autoware_perception_msgs",
     "autoware_planning_msgs",
     "derived_object_msgs",
+    "pyarrow",
     "rerun",
     "tensorrt",
     "vision_msgs",

@@ -9,8 +9,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -18,8 +22,15 @@ import numpy as np
 import pytest
 from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
+from rosbags.rosbag2 import StoragePlugin, Writer
 
-from rap_bringup.bags import write_bag
+from rap_bringup.bag_types import header, message, serialized, typestore
+from rap_bringup.bags import (
+    camera_info_message,
+    extrinsics_message,
+    odometry_message,
+    write_bag,
+)
 from rap_bringup.drives.odometry import densified, states_from_poses
 from rap_bringup.drives.recorded_drive import (
     CameraImage,
@@ -175,6 +186,111 @@ def test_features_come_from_the_cameras_of_a_bag_that_has_them(tiny_bundle, tmp_
     assert (tmp_path / "o" / "drive.rrd").stat().st_size > 1000
     assert (tmp_path / "o" / "overview.png").exists()
     assert "drive.rrd" in done.stdout
+
+
+def write_foreign_bag(folder: Path, *, steps: int) -> None:
+    """Writes what other tools record: sqlite3, no leading slashes, raw images and other topics.
+
+    Cameras are triggered one after the other, the front one first, and calibrations come once.
+    There are neither objects nor map nor route, and the extrinsics are dated long before.
+    """
+    drive = straight_drive(steps, with_cameras=True)
+    delays_ns = {"ahead": 0, "left": 15_000_000, "right": 30_000_000}
+    with Writer(folder, version=9, storage_plugin=StoragePlugin.SQLITE3) as writer:
+        add = partial(writer.add_connection, typestore=typestore())
+        odometry = add("odometry", "nav_msgs/msg/Odometry")
+        images = {name: add(f"camera/{name}/image", "sensor_msgs/msg/Image") for name in delays_ns}
+        output = add("rap/trajectory", "nav_msgs/msg/Path")
+        unknown = writer.add_connection(
+            "lidar", "vendor_msgs/msg/Packet", msgdef="uint8 x", rihs01="RIHS01_" + 64 * "0"
+        )
+        calibrations = [
+            (add(f"camera/{c.model.name}/camera_info", "sensor_msgs/msg/CameraInfo"), c.model)
+            for c in drive.cameras
+        ]
+        for connection, model in calibrations:
+            writer.write(connection, START_NS, serialized(camera_info_message(model, START_NS)))
+        extrinsics = add("tf_static", "tf2_msgs/msg/TFMessage")
+        writer.write(extrinsics, 1, serialized(extrinsics_message(drive.cameras)))
+        for state in drive.ego:
+            writer.write(odometry, state.stamp_ns, serialized(odometry_message(state)))
+            writer.write(unknown, state.stamp_ns, b"\0\1\0\0\7")
+            writer.write(output, state.stamp_ns, b"of an earlier drive")
+        for camera in drive.cameras:
+            name = camera.model.name
+            for image in camera.images:
+                stamp = image.stamp_ns + delays_ns[name]
+                writer.write(images[name], stamp, serialized(grey_image(stamp, name)))
+
+
+def grey_image(stamp: int, name: str):
+    return message(
+        "sensor_msgs/msg/Image",
+        header=header(stamp, name),
+        height=160,
+        width=320,
+        encoding="mono8",
+        is_bigendian=0,
+        step=320,
+        data=np.full(160 * 320, 90, np.uint8),
+    )
+
+
+def test_a_bag_of_another_tool_drives_with_all_its_cameras(tiny_bundle, tmp_path):
+    write_foreign_bag(tmp_path / "bag", steps=12)
+    done = rap("replay", tmp_path / "bag", "--bundle", tiny_bundle, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    summary = summary_of(tmp_path / "out")
+    assert summary["steps"] == 12
+    assert summary["trajectories"] >= 11
+    assert summary["feature_source"]["raster"] == 0
+    assert summary["feature_source"]["missing"] <= 1  # the very first images may be missed
+    assert summary["command_source"] == "none"
+    paths = decoded(tmp_path / "out", "/rap/trajectory")
+    assert all(path.header.frame_id == "map" for path in paths)
+    assert not decoded(tmp_path / "out", "/lidar")
+
+
+def children_of(pid: int) -> set[int]:
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = status.read_text().rpartition(")")[2].split()
+            if int(fields[1]) == pid and fields[0] != "Z":
+                found.add(int(status.parent.name))
+    return found
+
+
+def test_a_terminated_replay_leaves_no_node_behind(tiny_bundle, tmp_path):
+    write_bag(straight_drive(60, with_cameras=False), tmp_path / "bag")
+    arguments = ["replay", tmp_path / "bag", "--bundle", tiny_bundle, "--out", tmp_path / "out"]
+    environment = {k: v for k, v in os.environ.items() if k != "ROS_DOMAIN_ID"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "rap_bringup.cli", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as replay:
+        deadline_s = time.monotonic() + 60.0
+        while len(nodes := children_of(replay.pid)) < 2 and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        replay.send_signal(signal.SIGTERM)
+        _, errors = replay.communicate(timeout=60)
+    assert len(nodes) == 2
+    assert replay.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in errors
+    assert not [pid for pid in nodes if Path(f"/proc/{pid}").exists()]
+
+
+def test_results_do_not_go_into_the_bag_itself(tiny_bundle, tmp_path):
+    write_bag(straight_drive(3, with_cameras=False), tmp_path / "drive")
+    before = (tmp_path / "drive" / "drive.mcap").read_bytes()
+    bag = tmp_path / "drive"
+    done = rap("replay", bag, "--bundle", tiny_bundle, "--out", bag)
+    assert done.returncode == 1
+    assert "is the bag itself" in done.stderr
+    assert (bag / "drive.mcap").read_bytes() == before
 
 
 def test_a_network_that_does_not_load_ends_the_replay_with_its_real_reason(tiny_bundle, tmp_path):

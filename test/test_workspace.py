@@ -29,7 +29,7 @@ EXECUTABLES = {
     "rap_raster": ("rap-raster", "raster_node", "map_node"),
     "rap_perception": ("perception_node",),
     "rap_planner": ("planner_node", "guard_node"),
-    "rap_bringup": ("rap",),
+    "rap_bringup": ("rap", "rap_graph"),
     "rap_evaluation": ("rap-evaluate",),
     "rap_training": ("rap-train",),
 }
@@ -43,7 +43,7 @@ def workspace(tmp_path_factory) -> Path:
         pytest.skip(f"{colcon} is missing: make setup installs it")
     folder = tmp_path_factory.mktemp("workspace")
     unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
-    for name in ("src", "launch", "config", "models", "test"):
+    for name in ("src", "launch", "config", "models", "data", "test"):
         shutil.copytree(ROOT / name, folder / name, ignore=unwanted)
     environment = os.environ | {
         "AMENT_PREFIX_PATH": str(VENV),
@@ -100,7 +100,7 @@ def test_colcon_installs_the_executable_for_ros2_run(workspace, package, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("folder", ["launch", "config", "models/default"])
+@pytest.mark.parametrize("folder", ["launch", "config", "models/default", "data/demo_drive"])
 def test_colcon_installs_every_file_of_the_top_level_folder(workspace, folder):
     installed = workspace / "install/rap_bringup/share/rap_bringup" / folder
     wanted = {path.relative_to(workspace / folder) for path in (workspace / folder).rglob("*")}

@@ -36,8 +36,8 @@ PACKAGES = (
     "rap_evaluation",
     "rap_training",
 )
-# What rap_bringup's CMakeLists.txt installs from the top level, and the demo's bundle.
-BRINGUP_FOLDERS = {"launch": "launch", "config": "config", "models/default": "models/default"}
+# What rap_bringup's CMakeLists.txt installs from the top level into its share folder.
+BRINGUP_FOLDERS = ("launch", "config", "models/default", "data/demo_drive")
 # Lines of a failed command's output that are shown.
 TAIL_LINES = 25
 
@@ -243,8 +243,8 @@ def _install_packages() -> None:
         share = VENV / "share" / package
         _link(share / "package.xml", ROOT / "src" / package / "package.xml")
         (index / package).touch()
-    for name, source in BRINGUP_FOLDERS.items():
-        _link(VENV / "share" / "rap_bringup" / name, ROOT / source)
+    for folder in BRINGUP_FOLDERS:
+        _link(VENV / "share" / "rap_bringup" / folder, ROOT / folder)
 
 
 def _link(link: Path, target: Path) -> None:

@@ -5,7 +5,7 @@ PACKAGE = "rap_bringup"
 setup(
     name=PACKAGE,
     version="0.1.0",
-    description="Launch files, parameters, the default model and the rap command.",
+    description="Launch files, parameters, the default model, the demo drive and the rap command.",
     license="Apache-2.0",
     maintainer="RAP maintainers",
     maintainer_email="maintainers@example.org",

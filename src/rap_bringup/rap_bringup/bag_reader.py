@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rosbags.interfaces import ConnectionExtRosbag2, QosDurability
 from rosbags.rosbag2 import Reader
-from rosbags.rosbag2.errors import ReaderError
 
 from rap_bringup.bag_types import Message, deserialized, raw_stamp_ns, stamp_of
-from rap_bringup.bags import EGO_FRAME, BagError
+from rap_bringup.bags import EGO_FRAME, MAP_FRAME, BagError
 from rap_bringup.drives.recorded_drive import RecordedObjects
 from rap_perception.camera_info import CalibrationError, camera_model_from_info
 from rap_perception.rig import RigError, ego_from_camera_values
@@ -36,6 +34,9 @@ TYPES = {
 }
 """Input topics of the ROS contract and their types, cameras apart."""
 
+LATCHED_TOPICS = ("tf_static", "route", "rap/map")
+"""They hold for the whole drive, and bags may give them any time, zero included."""
+
 IMAGE_TYPES = {
     "image": "sensor_msgs/msg/Image",
     "image/compressed": "sensor_msgs/msg/CompressedImage",
@@ -50,13 +51,11 @@ class BagTopic:
     Attributes:
         name: Without the leading slash.
         type_name: Message type.
-        latched: True if it was offered transient_local.
         count: Number of messages.
     """
 
     name: str
     type_name: str
-    latched: bool
     count: int
 
 
@@ -99,9 +98,9 @@ class Bag:
     Attributes:
         path: The folder.
         drive: Name of the drive.
-        topics: Input topics of the contract by name.
+        topics: Input topics of the contract by name; whatever else was recorded is left out.
         cameras: Calibrated cameras by name.
-        start_ns: Stamp of the first message.
+        start_ns: Stamp of the first message that is not latched.
         end_ns: Stamp of the last message.
     """
 
@@ -122,10 +121,10 @@ def open_bag(path: Path) -> Bag:
     """Opens and checks a rosbag2 folder (sqlite3 or mcap).
 
     Raises:
-        BagError: If it is not a bag, has neither objects nor cameras, lacks odometry, or has a
-            camera without calibration or extrinsics.
+        BagError: If it is not a bag, has neither objects nor cameras, lacks odometry, has one of
+            them in another frame, or a camera without calibration or extrinsics.
     """
-    topics, drive, start_ns, end_ns = _topics(path)
+    topics, drive, end_ns = _topics(path)
     for name, type_name in TYPES.items():
         if name in topics and topics[name].type_name != type_name:
             raise BagError(
@@ -136,7 +135,29 @@ def open_bag(path: Path) -> Bag:
     cameras = _cameras(path, topics)
     if not cameras and "objects" not in topics:
         raise BagError(f"{path}: neither /objects nor /camera/<name>/image has messages")
-    return Bag(path, drive, topics, cameras, start_ns, end_ns)
+    _check_frames(path, topics)
+    used = set(TYPES)
+    for camera in cameras.values():
+        used |= {camera.image_topic, f"camera/{camera.name}/camera_info"}
+    inputs = {name: topic for name, topic in topics.items() if name in used}
+    start_ns = _first(path, set(inputs) - set(LATCHED_TOPICS)).stamp_ns
+    return Bag(path, drive, inputs, cameras, start_ns, end_ns)
+
+
+def _check_frames(path: Path, topics: dict[str, BagTopic]) -> None:
+    """Refuses at once what every node would reject, message by message."""
+    odometry = deserialized(_first(path, {"odometry"}).raw, TYPES["odometry"])
+    if (odometry.header.frame_id, odometry.child_frame_id) != (MAP_FRAME, EGO_FRAME):
+        raise BagError(
+            f"{path}: /odometry is {odometry.header.frame_id!r} -> {odometry.child_frame_id!r}, "
+            f"expected {MAP_FRAME!r} -> {EGO_FRAME!r}"
+        )
+    if "objects" in topics:
+        objects = deserialized(_first(path, {"objects"}).raw, TYPES["objects"])
+        if objects.header.frame_id != MAP_FRAME:
+            raise BagError(
+                f"{path}: /objects are in {objects.header.frame_id!r}, expected {MAP_FRAME!r}"
+            )
 
 
 def messages(bag: Bag, topics: set[str] | None = None) -> Iterator[RecordedMessage]:
@@ -144,7 +165,7 @@ def messages(bag: Bag, topics: set[str] | None = None) -> Iterator[RecordedMessa
 
     Args:
         bag: An opened bag.
-        topics: Names without leading slash; None for all input topics.
+        topics: Names without leading slash; None for all of `bag.topics`.
 
     Raises:
         BagError: If the bag cannot be read to its end.
@@ -248,36 +269,40 @@ def _read(path: Path, wanted: set[str]) -> Iterator[RecordedMessage]:
                 return
             for connection, stamp_ns, raw in reader.messages(connections=chosen):
                 yield RecordedMessage(int(stamp_ns), connection.topic.lstrip("/"), bytes(raw))
-    except (ReaderError, OSError) as error:
-        raise BagError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    except Exception as error:  # a damaged file raises much that rosbags does not declare
+        raise _unreadable(path, "cannot be read", error) from error
 
 
-def _topics(path: Path) -> tuple[dict[str, BagTopic], str, int, int]:
+def _first(path: Path, topics: set[str]) -> RecordedMessage:
+    """Returns the first message of some topics that `metadata.yaml` says there are."""
+    first = next(_read(path, topics), None)
+    if first is None:
+        raise BagError(
+            f"{path}: no messages on {', '.join(sorted(topics))}, metadata.yaml has some"
+        )
+    return first
+
+
+def _unreadable(path: Path, what: str, error: Exception) -> BagError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return BagError(f"{path}: {what}: {reason}")
+
+
+def _topics(path: Path) -> tuple[dict[str, BagTopic], str, int]:
     if not path.is_dir():
         raise BagError(f"{path}: not a rosbag2 folder")
     try:
         with Reader(path) as reader:
-            topics = {}
-            for connection in reader.connections:
-                extra = connection.ext
-                profiles = (
-                    extra.offered_qos_profiles if isinstance(extra, ConnectionExtRosbag2) else []
-                )
-                name = connection.topic.lstrip("/")
-                if connection.msgcount > 0:
-                    topics[name] = BagTopic(
-                        name=name,
-                        type_name=connection.msgtype,
-                        latched=any(
-                            qos.durability == QosDurability.TRANSIENT_LOCAL for qos in profiles
-                        ),
-                        count=connection.msgcount,
-                    )
+            topics = {
+                name: BagTopic(name, connection.msgtype, connection.msgcount)
+                for connection in reader.connections
+                if connection.msgcount > 0 and (name := connection.topic.lstrip("/"))
+            }
             custom = reader.storage.metadata.custom or {}
             drive = custom.get("rap.drive", path.name)
-            return topics, drive, int(reader.start_time), int(reader.end_time) - 1
-    except (ReaderError, OSError) as error:
-        raise BagError(f"{path}: not a rosbag2 folder: {' '.join(str(error).split())}") from error
+            return topics, drive, int(reader.end_time) - 1
+    except Exception as error:  # a damaged file raises much that rosbags does not declare
+        raise _unreadable(path, "not a rosbag2 folder", error) from error
 
 
 def _cameras(path: Path, topics: dict[str, BagTopic]) -> dict[str, BagCamera]:
@@ -306,7 +331,7 @@ def _calibration(
     topic = f"camera/{name}/camera_info"
     if topic not in topics or topics[topic].type_name != INFO_TYPE:
         raise BagError(f"{path}: camera {name}: no messages on /{topic}, expected {INFO_TYPE}")
-    info = deserialized(next(_read(path, {topic})).raw, INFO_TYPE)
+    info = deserialized(_first(path, {topic}).raw, INFO_TYPE)
     frame_id = info.header.frame_id
     if frame_id not in extrinsics:
         known = ", ".join(sorted(extrinsics)) or "none"

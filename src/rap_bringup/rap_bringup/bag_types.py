@@ -95,15 +95,28 @@ def serialized(content: Message) -> bytes:
 
 
 def deserialized(raw: bytes, type_name: str) -> Message:
-    """Returns the message in CDR bytes."""
-    return typestore().deserialize_cdr(raw, type_name)
+    """Returns the message in CDR bytes.
+
+    Raises:
+        ValueError: If they are not such a message.
+    """
+    try:
+        return typestore().deserialize_cdr(raw, type_name)
+    except Exception as error:  # rosbags does not declare what damaged bytes raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{len(raw)} bytes are not a {type_name}: {reason}") from error
 
 
 def raw_stamp_ns(raw: bytes) -> int:
     """Returns the header stamp of a serialized message that starts with a header, in nanoseconds.
 
     Reading eight bytes is all the player and recorder need of a message of megabytes.
+
+    Raises:
+        ValueError: If there are fewer bytes.
     """
+    if len(raw) < CDR_HEADER_BYTES + 8:
+        raise ValueError(f"{len(raw)} bytes are not a message with a header")
     order = "<" if raw[1] & 1 else ">"  # CDR encapsulation: odd identifiers are little-endian
     seconds, nanoseconds = struct.unpack_from(order + "iI", raw, CDR_HEADER_BYTES)
     return int(seconds) * 1_000_000_000 + int(nanoseconds)

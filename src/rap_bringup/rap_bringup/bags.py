@@ -109,7 +109,7 @@ def require_new_folder(path: Path) -> None:
 def _outgoing(drive: RecordedDrive) -> Iterator[_Outgoing]:
     start_ns = drive.start_ns
     if drive.cameras:
-        yield _Outgoing(start_ns, "/tf_static", LATCHED, _extrinsics(drive.cameras))
+        yield _Outgoing(start_ns, "/tf_static", LATCHED, extrinsics_message(drive.cameras))
     if drive.map is not None:
         content = map_message(drive.map.name, drive.map.polylines, drive.map.polygons)
         yield _Outgoing(start_ns, "/rap/map", LATCHED, content)
@@ -246,7 +246,8 @@ def camera_info_message(camera: CameraModel, stamp_ns: int) -> Message:
     )
 
 
-def _extrinsics(cameras: tuple[RecordedCamera, ...]) -> Message:
+def extrinsics_message(cameras: tuple[RecordedCamera, ...]) -> Message:
+    """Returns `tf2_msgs/TFMessage`: base_link to the optical frame of every camera."""
     transforms = [
         message(
             "geometry_msgs/msg/TransformStamped",

@@ -56,7 +56,12 @@ console = Console(stderr=True)
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turns what a user can cause into one line and a non-zero exit."""
+    """Turns what a user can cause into one line and a non-zero exit.
+
+    SIGTERM and SIGHUP unwind like any exit, so that node processes are not left behind.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _exit_on_signal)
     try:
         yield
     except USER_ERRORS as error:
@@ -215,6 +220,10 @@ def run(
     with one_line_errors():
         status = run_graph(params_file or resource(PARAMS_FILE), _on_signals)
         raise typer.Exit(status)
+
+
+def _exit_on_signal(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _on_signals(request_stop: Callable[[], None]) -> None:

@@ -30,7 +30,10 @@ def silent(share: float, note: str = "") -> None:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Report]:
-    """Shows a bar on stderr and yields the function that moves it."""
+    """Yields the function that moves a bar on stderr.
+
+    The bar appears when it is first moved, so that an error before that stays one line.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -38,10 +41,15 @@ def progress_bar(what: str) -> Iterator[Report]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task(what, total=1.0)
+    bars = Progress(*columns, console=Console(stderr=True))
+    task = bars.add_task(what, total=1.0)
 
-        def report(share: float, note: str = "") -> None:
-            bars.update(task, completed=share, description=f"{what}{note}")
+    def report(share: float, note: str = "") -> None:
+        bars.start()
+        bars.update(task, completed=share, description=f"{what}{note}")
 
+    try:
         yield report
+    finally:
+        if bars.live.is_started:
+            bars.stop()

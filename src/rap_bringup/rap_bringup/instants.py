@@ -88,7 +88,11 @@ class Instant:
 
 
 def choose_stamp(result: ReplayResult) -> int:
-    """Picks the answered step that is worth a look: much turning, many agents."""
+    """Picks the answered step that is worth a look: much turning, many agents.
+
+    Raises:
+        ValueError: If no answered step has its features recorded.
+    """
     odometry = _history(result)
     answers = result.answers
     candidates = [
@@ -97,7 +101,7 @@ def choose_stamp(result: ReplayResult) -> int:
         if stamp in answers.latencies_ms and stamp in answers.plans and stamp in answers.features
     ]
     if not candidates:
-        return next(iter(answers.latencies_ms))
+        raise ValueError(f"{result.out}: rap/features of no answered step arrived, nothing to draw")
     settled = [s for s in candidates if s >= result.steps_ns[0] + SETTLED_NS] or candidates
     agents = _agents_near(result, odometry)
     return max(settled, key=lambda stamp: _worth(stamp, odometry, agents))

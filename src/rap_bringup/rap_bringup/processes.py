@@ -53,7 +53,10 @@ def free_domain() -> int:
     wanted = os.environ.get("ROS_DOMAIN_ID", "")
     if wanted.isdecimal():
         return int(wanted)
-    for domain in range(FIRST_DOMAIN, LAST_DOMAIN + 1):
+    # Two that start at the same moment see the same free domains, but differ in their process id.
+    count = LAST_DOMAIN - FIRST_DOMAIN + 1
+    for offset in range(count):
+        domain = FIRST_DOMAIN + (os.getpid() + offset) % count
         if not _is_used(domain):
             return domain
     raise ProcessError(f"no free ROS domain between {FIRST_DOMAIN} and {LAST_DOMAIN}")

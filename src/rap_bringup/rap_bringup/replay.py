@@ -27,7 +27,8 @@ from rap_bringup.bag_reader import (
     step_stamps,
 )
 from rap_bringup.bag_types import raw_stamp_ns
-from rap_bringup.graph_params import replay_params, slots_of_bag, write_params
+from rap_bringup.bags import BagError
+from rap_bringup.graph_params import RASTER, Params, replay_params, slots_of_bag, write_params
 from rap_bringup.processes import (
     DRIVE_MODULE,
     GUARD_MODULE,
@@ -43,6 +44,7 @@ from rap_bringup.ros.player import PlayerHooks
 from rap_bringup.ros.session import GraphSession
 from rap_bringup.summary import DrivenPath, summarize
 from rap_inference.bundle import MANIFEST_NAME, Bundle, file_sha256, load_bundle
+from rap_raster.step_pacer import StepPacer
 
 SUMMARY_NAME = "summary.json"
 
@@ -61,6 +63,10 @@ DRAIN_S = 2.0
 
 MAX_HOLD_S = 1.0
 """How long a step may hold the drive: more than any plan takes, less than a dead graph deserves."""
+
+MAX_VAIN_HOLDS = 20
+"""Steps at the beginning of a drive that may pass without any plan: odometry may start two seconds
+after the first images. More of them, and nothing will ever come."""
 
 HOLD_POLL_S = 0.002
 
@@ -84,18 +90,23 @@ def replay(
         The measured figures; they are written to `summary.json` too.
 
     Raises:
-        BagError: If the bag cannot be played.
+        BagError: If the bag cannot be played, or `out` is the bag.
         BundleError: If the bundle cannot be used.
         ProcessError: If a node ends early, or nothing is published.
     """
+    if out.resolve() == bag_path.resolve():
+        raise BagError(f"{out}: is the bag itself; give another folder for the results")
     bundle = load_bundle(bundle_path)
     bag = open_bag(bag_path)
     slots = slots_of_bag(bag, bundle)
     anchor = next(iter(slots.values()), None)
-    steps_ns = step_stamps(bag, anchor)
+    params = replay_params(bag, bundle, slots)
+    steps_ns = due_steps(bag, anchor, params)
     out.mkdir(parents=True, exist_ok=True)
+    (out / SUMMARY_NAME).unlink(missing_ok=True)  # of an earlier replay; this one may fail
     params_path = out / "params.yaml"
-    write_params(replay_params(bag, bundle, slots), params_path)
+    write_params(params, params_path)
+    progress(0.0)
     answers = Answers()
     domain = free_domain()
     children = _start_nodes(domain, params_path, out)
@@ -111,6 +122,21 @@ def replay(
     summary["real_time_factor"] = round(bag.duration_s / max(run.seconds, 1e-3), 3)
     (out / SUMMARY_NAME).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return ReplayResult(bag, bundle, slots, steps_ns, answers, summary, out)
+
+
+def due_steps(bag: Bag, anchor: str | None, params: Params) -> list[int]:
+    """Returns the stamps for which the graph owes a trajectory.
+
+    Args:
+        bag: An opened bag.
+        anchor: Camera that sets the pace; None: objects do, at the raster node's highest rate.
+        params: Parameters of the nodes.
+    """
+    stamps = step_stamps(bag, anchor)
+    if anchor is not None:
+        return stamps
+    pacer = StepPacer(params[RASTER]["rate_hz"])
+    return [stamp for stamp in stamps if pacer.is_due(stamp)]
 
 
 def _start_nodes(domain: int, params_path: Path, out: Path) -> list[NodeProcess]:
@@ -136,6 +162,7 @@ class _Run:
     session: GraphSession | None = None
     seconds: float = 0.0
     _pending_ns: int | None = None
+    _vain_holds: int = 0
 
     def __post_init__(self) -> None:
         self.step_topics = _step_topics(self.bag, self.slots)
@@ -145,7 +172,7 @@ class _Run:
         topics = _played_topics(self.bag, self.slots)
         with GraphSession(domain, self.bag, topics, self._on_arrival) as session:
             self.session = session
-            _wait_for_graph(session, self.step_topics, self._check)
+            _wait_for_graph(session, topics, self._check)
             session.player.publish_clock(self.bag.start_ns)
             hooks = PlayerHooks(self._hold, self._on_published, self._check)
             started_s = time.monotonic()
@@ -154,31 +181,42 @@ class _Run:
             self.seconds = time.monotonic() - started_s
             session.player.linger(self._is_answered, DRAIN_S, min(rate, 1.0))
             self._check()
-            session.recorder.check()
 
     def _check(self) -> None:
         for child in self.children:
             child.check()
+        if self.session is not None:
+            self.session.recorder.check()
 
     def _is_answered(self) -> bool:
         return self.due <= self.answers.latencies_ms.keys()
 
     def _hold(self, item: RecordedMessage) -> None:
-        """Waits with the next step until the last one is planned."""
+        """Waits with the next step until the last one is planned.
+
+        Images of the other cameras of a step may come some milliseconds after the anchor's; the
+        plan waits for them, so they must not wait for the plan.
+        """
         if item.topic not in self.step_topics:
             return
         stamp_ns = raw_stamp_ns(item.raw)
+        if stamp_ns not in self.due:
+            return
         if self._pending_ns is not None and stamp_ns > self._pending_ns:
             self._wait_for_plan()
-        if stamp_ns in self.due:
-            self._pending_ns = stamp_ns
+        self._pending_ns = stamp_ns
 
     def _wait_for_plan(self) -> None:
         """Lets drive time stand still until the last step is planned, for `MAX_HOLD_S` at most."""
         deadline_s = time.monotonic() + MAX_HOLD_S
-        while self._pending_ns not in self.answers.plans and time.monotonic() < deadline_s:
+        while self._pending_ns not in self.answers.plans:
             self._check()
+            if time.monotonic() > deadline_s:
+                self._vain_holds += 1
+                break
             time.sleep(HOLD_POLL_S)
+        if self._vain_holds >= MAX_VAIN_HOLDS and not self.answers.plans:
+            raise ProcessError(_silence(self.children, self.answers))
 
     def _on_arrival(self, arrival: Arrival) -> None:
         self.answers.take(arrival)
@@ -193,10 +231,9 @@ class _Run:
             if stamp_ns in self.due:
                 self.answers.sent(stamp_ns)
         type_name = self.bag.topics[item.topic].type_name
-        self.recording.write(item.stamp_ns, item.topic, type_name, item.raw)
-        self.progress(
-            (item.stamp_ns - self.bag.start_ns) / max(1, self.bag.end_ns - self.bag.start_ns)
-        )
+        stamp_ns = max(item.stamp_ns, self.bag.start_ns)  # latched ones may be from long before
+        self.recording.write(stamp_ns, item.topic, type_name, item.raw)
+        self.progress((stamp_ns - self.bag.start_ns) / max(1, self.bag.end_ns - self.bag.start_ns))
 
 
 def _step_topics(bag: Bag, slots: dict[str, str]) -> set[str]:
@@ -216,16 +253,15 @@ def _played_topics(bag: Bag, slots: dict[str, str]) -> list[str]:
 
 
 def _wait_for_graph(
-    session: GraphSession, step_topics: set[str], check: Callable[[], None]
+    session: GraphSession, topics: Sequence[str], check: Callable[[], None]
 ) -> None:
-    """Waits until every node listens and every output has its publisher.
+    """Waits until every played topic is listened to and every output has its publisher.
 
     Odometry goes to perception, raster and planner in one process and to the guard in another;
     the clock goes to each of the four nodes. That guard and planner have found each other cannot
     be seen from here, so another `SETTLE_S` pass.
     """
-    needed = {"odometry": 2, **dict.fromkeys(step_topics, 1), "rap/map": 1, "route": 1}
-    needed["/clock"] = NODES
+    needed = {**dict.fromkeys(topics, 1), "odometry": 2, "/clock": NODES}
     deadline_s = time.monotonic() + START_TIMEOUT_S
     complete_s: float | None = None
     while complete_s is None or time.monotonic() < complete_s + SETTLE_S:

@@ -3,7 +3,8 @@
 Definitions, as in `summary.json`:
 
 - A *step* is an instant for which a trajectory is due: an image of the anchor camera where the bag
-  has cameras, else an objects message. Steps are known by their header stamps.
+  has cameras, else an objects message (thinned to the raster node's `rate_hz` where they come
+  faster). Steps are known by their header stamps.
 - A step is *answered* by the first `rap/trajectory` whose header stamp is the step's.
 - `latency_ms`: wall time from publishing the step's last message to receiving that trajectory.
 - `max_gap_s`: largest distance between the stamps of successive answered steps, in drive time; the

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rosbags.interfaces import QosDurability
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 
 from rap_bringup.bag_reader import (
+    LATCHED_TOPICS,
     messages,
     objects_of,
     open_bag,
@@ -15,7 +20,7 @@ from rap_bringup.bag_reader import (
     read_route,
     step_stamps,
 )
-from rap_bringup.bag_types import LATCHED, RELIABLE, deserialized, typestore
+from rap_bringup.bag_types import LATCHED, RELIABLE, deserialized, serialized, typestore
 from rap_bringup.bags import BagError, write_bag
 
 
@@ -73,12 +78,14 @@ def test_calibration_extrinsics_and_image_bytes_survive(drive, bag_path):
 
 
 def test_map_route_and_extrinsics_are_latched_and_nothing_else_is(bag_path):
-    bag = open_bag(bag_path)
-    assert {name for name, topic in bag.topics.items() if topic.latched} == {
-        "rap/map",
-        "route",
-        "tf_static",
-    }
+    with Reader(bag_path) as reader:
+        latched = {
+            connection.topic.lstrip("/")
+            for connection in reader.connections
+            for qos in connection.ext.offered_qos_profiles
+            if qos.durability == QosDurability.TRANSIENT_LOCAL
+        }
+    assert latched == set(LATCHED_TOPICS)
 
 
 def test_route_carries_places_only_and_no_times(bag_path):
@@ -142,6 +149,85 @@ def test_what_is_missing_is_named(bag_path, tmp_path, left_out, text):
     _copy(bag_path, copy, StoragePlugin.MCAP, left_out)
     with pytest.raises(BagError, match=text):
         open_bag(copy)
+
+
+def test_only_inputs_of_the_contract_count_whatever_else_was_recorded(bag_path, tmp_path):
+    """A bag from a vehicle has other topics, the stack's own outputs, and latched ones of old."""
+    bag = open_bag(bag_path)
+    copy = tmp_path / "copy"
+    unknown = {"msgdef": "uint8 x", "rihs01": "RIHS01_" + 64 * "0"}
+    with (
+        Reader(bag_path) as reader,
+        Writer(copy, version=9, storage_plugin=StoragePlugin.MCAP) as writer,
+    ):
+        lidar = writer.add_connection("/lidar", "vendor_msgs/msg/Packet", **unknown)
+        path_type = "nav_msgs/msg/Path"
+        output = writer.add_connection("/rap/trajectory", path_type, typestore=typestore())
+        copies = {
+            c.topic: writer.add_connection(c.topic, c.msgtype, typestore=typestore())
+            for c in reader.connections
+        }
+        for connection, stamp_ns, raw in reader.messages():
+            is_static = connection.topic == "/tf_static"
+            writer.write(copies[connection.topic], 0 if is_static else stamp_ns, raw)
+            writer.write(lidar, stamp_ns - 1, b"\0\1\0\0\7")
+            writer.write(output, stamp_ns, b"none of ours")
+    read = open_bag(copy)
+    assert set(read.topics) == set(bag.topics)
+    assert (read.start_ns, read.end_ns) == (bag.start_ns, bag.end_ns)
+    assert next(messages(read)).topic == "tf_static"
+
+
+@pytest.mark.parametrize(
+    ("topic", "text"),
+    [
+        ("/odometry", "/odometry is 'odom' -> 'base_link', expected 'map' -> 'base_link'"),
+        ("/objects", "/objects are in 'odom', expected 'map'"),
+    ],
+)
+def test_messages_in_another_frame_are_refused_before_anything_starts(
+    bag_path, tmp_path, topic, text
+):
+    copy = tmp_path / "copy"
+    with (
+        Reader(bag_path) as reader,
+        Writer(copy, version=9, storage_plugin=StoragePlugin.MCAP) as writer,
+    ):
+        copies = {
+            c.topic: writer.add_connection(c.topic, c.msgtype, typestore=typestore())
+            for c in reader.connections
+        }
+        for connection, stamp_ns, raw in reader.messages():
+            if connection.topic == topic:
+                content = deserialized(raw, connection.msgtype)
+                content.header.frame_id = "odom"
+                raw = serialized(content)  # noqa: PLW2901 - the one thing that is changed
+            writer.write(copies[connection.topic], stamp_ns, raw)
+    with pytest.raises(BagError, match=text):
+        open_bag(copy)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+def test_damaged_bags_are_read_or_refused_but_nothing_else_is_raised(damaged_copies, data):
+    folder, originals = damaged_copies
+    path = data.draw(st.sampled_from(sorted(originals)))
+    content = bytearray(originals[path])
+    for _ in range(data.draw(st.integers(1, 5))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(len(content) // 2, len(content)))])
+    with suppress(ValueError):  # what the command line turns into one line; BagError is one
+        bag = open_bag(folder)
+        read_odometry(bag)
+        list(messages(bag))
+    path.write_bytes(originals[path])
+
+
+@pytest.fixture(scope="module")
+def damaged_copies(drive, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("damaged") / "bag"
+    write_bag(replace(drive, cameras=drive.cameras[:1]), folder)
+    return folder, {path: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_objects_of_another_type_are_refused_with_both_types(tmp_path):

@@ -117,6 +117,13 @@ def test_malformed_scenarios_are_one_line(tmp_path, text, reason):
     assert "\n" not in str(caught.value)
 
 
+def test_a_neighbor_that_was_cut_off_is_no_neighbor(tmp_path):
+    drive = read_text(tmp_path, scenario().replace('<adjacentRight ref="', '<adjacentRight ref="9'))
+    neighbors = [(lane.left_neighbor, lane.right_neighbor) for lane in drive.map.lanes.values()]
+    assert sum(other is not None for pair in neighbors for other in pair) == 1
+    assert drive.route_m is not None
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DriveError, match=r"none\.xml: cannot be read"):
         read_commonroad(tmp_path / "none.xml")

@@ -130,6 +130,16 @@ def write_scene(folder, *, drop=(), boxes=None):
     (folder / "a.jpg").write_bytes(b"jpeg")
 
 
+def car_box(*, qw=1.0):
+    """Returns the annotation of a car 10 m ahead."""
+    pose = {
+        "rotation": {"qw": qw, "qx": 0.0, "qy": 0.0, "qz": 0.0},
+        "translation": {"x": 10.0, "y": 0.0, "z": 0.8},
+    }
+    size = {"length": 4.0, "width": 2.0, "height": 1.5}
+    return {"class_id": 2, "instance_id": 9, "box": {**size, "pose": pose}}
+
+
 def _datum(sensor, timestamp, content):
     return {"id": {"name": sensor, "timestamp": timestamp}, "datum": content}
 
@@ -153,10 +163,14 @@ def test_a_tiny_scene_is_read_with_stamps_as_they_are(tmp_path):
         (("calibration/key.json", "intrinsics", 0, "fx"), "field 'fx' is missing"),
         (("ontology/names.json", "items"), "names.json: field 'items' is missing"),
         (("bounding_box_3d/boxes.json", "annotations"), "field 'annotations' is missing"),
+        (
+            ("bounding_box_3d/boxes.json", "annotations", 0, "instance_id"),
+            "boxes.json: field 'instance_id' is missing",
+        ),
     ],
 )
 def test_a_missing_field_is_named_with_its_file(tmp_path, drop, text):
-    write_scene(tmp_path, drop=drop)
+    write_scene(tmp_path, drop=drop, boxes=[car_box()])
     with pytest.raises(DriveError, match=text):
         read_dgp(tmp_path)
 
@@ -179,19 +193,6 @@ def test_a_folder_without_a_scene_is_refused(tmp_path):
 
 
 def test_a_pose_that_is_no_rotation_is_refused(tmp_path):
-    box = {
-        "class_id": 2,
-        "instance_id": 9,
-        "box": {
-            "length": 4.0,
-            "width": 2.0,
-            "height": 1.5,
-            "pose": {
-                "rotation": {"qw": 0.0, "qx": 0.0, "qy": 0.0, "qz": 0.0},
-                "translation": {"x": 10.0, "y": 0.0, "z": 0.8},
-            },
-        },
-    }
-    write_scene(tmp_path, boxes=[box])
+    write_scene(tmp_path, boxes=[car_box(qw=0.0)])
     with pytest.raises(DriveError, match=r"boxes\.json: malformed: pose\.rotation has length 0"):
         read_dgp(tmp_path)

@@ -185,7 +185,13 @@ def test_values_no_node_could_use_are_named(tmp_path, changes, text):
 
 def test_files_that_are_not_scenes_are_one_line(tmp_path):
     (tmp_path / "scene.npz").write_bytes(b"PK\x03\x04 cut off")
-    for path in (tmp_path / "scene.npz", tmp_path / "none.npz", tmp_path):
+    np.savez_compressed(tmp_path / "damaged.npz", **tiny_scene())
+    content = bytearray((tmp_path / "damaged.npz").read_bytes())
+    first_data = content.index(b"track_id.npy") + len("track_id.npy") + 20  # after the extra field
+    content[first_data : first_data + 40] = bytes([255]) * 40
+    (tmp_path / "damaged.npz").write_bytes(content)
+    names = ("scene.npz", "damaged.npz", "none.npz")
+    for path in (*(tmp_path / name for name in names), tmp_path):
         with pytest.raises(DriveError) as caught:
             read_nuscenes(path)
         assert str(path) in str(caught.value)

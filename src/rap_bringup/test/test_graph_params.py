@@ -24,6 +24,7 @@ from rap_bringup.processes import (
     stop_all,
     telling_line,
 )
+from rap_bringup.replay import due_steps
 from rap_perception.rig import ego_from_camera_values
 
 
@@ -67,6 +68,18 @@ def test_without_cameras_no_camera_is_configured(drive, bundle, tmp_path):
     assert slots_of_bag(bag, bundle) == {}
     params = replay_params(bag, bundle, {})
     assert params["/**/perception_node"]["cameras.names"] == [""]
+
+
+def test_steps_are_the_objects_the_raster_node_steps_on(drive, bundle, tmp_path):
+    """Objects at 20 Hz: the node computes at most 10 steps a second, so half of them are due."""
+    first = drive.objects[0]
+    objects = tuple(
+        replace(first, stamp_ns=first.stamp_ns + step * 50_000_000) for step in range(10)
+    )
+    write_bag(replace(drive, cameras=(), objects=objects), tmp_path / "bag")
+    bag = open_bag(tmp_path / "bag")
+    due = due_steps(bag, None, replay_params(bag, bundle, {}))
+    assert due == [step.stamp_ns for step in objects[::2]]
 
 
 def test_a_bag_whose_cameras_all_look_back_is_refused(drive, bundle, tmp_path):

@@ -29,6 +29,10 @@ def test_bag_lists_the_readers_that_exist():
         (["bag", "dgp", "none", "--out", "bag"], "none: not a DGP folder"),
         (["bag", "argoverse2", "none", "--out", "bag"], "none: not an Argoverse 2 log folder"),
         (["bag", "commonroad", "none.xml", "--out", "bag"], "none.xml: cannot be read"),
+        (["replay", "x", "--out", "bag", "--bundle", "none"], "none/bundle.yaml: cannot be read"),
+        (["replay", "bag", "--out", "bag"], "bag: is the bag itself"),
+        (["warmup", "--bundle", "none"], "none/bundle.yaml: cannot be read"),
+        (["run", "--params-file", "none"], "none: cannot be read"),
     ],
 )
 def test_errors_are_one_line_and_a_failure(tmp_path, monkeypatch, arguments, text):

@@ -19,8 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 SCHEMA = "rap.bundle/1"
 MANIFEST_NAME = "bundle.yaml"
 
+ROTATION_TOLERANCE = 1e-3
+"""How far R R^T may be from the identity: calibrations are often written with four decimals."""
+
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Cosine = Annotated[float, Field(ge=-1 - ROTATION_TOLERANCE, le=1 + ROTATION_TOLERANCE)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -49,8 +53,19 @@ class BundleCamera(_Strict):
     width: Annotated[int, Field(gt=0)]
     height: Annotated[int, Field(gt=0)]
     intrinsics: tuple[Positive, Positive, Finite, Finite]
-    rotation: tuple[tuple[Finite, Finite, Finite], ...] = Field(min_length=3, max_length=3)
+    rotation: tuple[tuple[Cosine, Cosine, Cosine], ...] = Field(min_length=3, max_length=3)
     translation: tuple[Finite, Finite, Finite]
+
+    @field_validator("rotation")
+    @classmethod
+    def _is_a_rotation(
+        cls, rotation: tuple[tuple[float, float, float], ...]
+    ) -> tuple[tuple[float, float, float], ...]:
+        matrix = np.array(rotation)
+        error = float(np.abs(matrix @ matrix.T - np.eye(3)).max())
+        if error > ROTATION_TOLERANCE or np.linalg.det(matrix) < 0:
+            raise ValueError("rotation must be orthonormal with determinant +1")
+        return rotation
 
     def ego_from_camera(self) -> npt.NDArray[np.float64]:
         """Returns the (4, 4) transform from the optical frame to the ego frame."""
@@ -166,7 +181,7 @@ def load_bundle(path: Path) -> Bundle:
 def _read_manifest(path: Path) -> Manifest:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise BundleError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise BundleError(f"{path}: expected a mapping, got {type(content).__name__}")

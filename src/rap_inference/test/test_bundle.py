@@ -86,6 +86,10 @@ def set_field(content: dict, path: str, value: object) -> None:
         ("cameras.0.width", 0),
         ("cameras.0.intrinsics", [0.0, 40.0, 31.5, 15.5]),
         ("cameras.0.translation", [float("nan"), 0.0, 0.0]),
+        ("cameras.0.rotation", [[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]),
+        ("cameras.0.rotation", [[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]),
+        ("cameras.0.rotation", [[float("nan"), 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]),
+        ("cameras.0.rotation", [[0.9, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]),
         ("normalization.std", [1.0, 0.0, 1.0]),
         ("commands", ["right", "straight", "left", "unknown"]),
         ("dt_s", -0.5),
@@ -99,8 +103,14 @@ def test_every_bad_field_is_named_in_one_line(tmp_path, manifest, field, value):
     with pytest.raises(BundleError) as caught:
         load_bundle(tmp_path)
     message = str(caught.value)
-    assert field.split(".")[-1] in message
+    assert field in message
     assert "\n" not in message
+
+
+def test_a_manifest_nested_without_end_is_refused(tmp_path, manifest):
+    (tmp_path / "bundle.yaml").write_text("[" * 100_000)
+    with pytest.raises(BundleError, match=r"bundle\.yaml: cannot be read"):
+        load_bundle(tmp_path)
 
 
 def test_cameras_of_different_sizes_are_rejected(tmp_path, manifest):

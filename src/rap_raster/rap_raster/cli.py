@@ -23,12 +23,14 @@ from rap_raster.styles import Style, StyleError, load_style
 
 app = typer.Typer(add_completion=False, help="Draws driving scenes as cheap 3D rasters.")
 
+_ALL_CHANNELS = ",".join(CHANNELS)
 _SIZE = re.compile(r"([0-9]{1,6})x([0-9]{1,6})")
 
 _RENDER_EXAMPLES = """
 Draws every camera of a scene file.
 
-Per camera: <name>.npz with exactly the channels asked for, and <name>.png if rgb is one of them.
+Per camera: <name>.npz with exactly the channels asked for, all unless told otherwise, and
+<name>.png if rgb is one of them.
 
 Examples:
 
@@ -79,7 +81,7 @@ def render_command(
     scene_file: _SceneFile,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the images.")],
     size: _Size = None,
-    channels: _Channels = "rgb",
+    channels: _Channels = _ALL_CHANNELS,
     style: _StyleName = "rap",
 ) -> None:
     """Draws every camera of a scene file."""

@@ -43,8 +43,9 @@ TILE_PX = 16
 MITRE_LIMIT = 2.0
 """A mitre reaches at most this many half widths; beyond, sharp bends would grow spikes."""
 
-MAX_VERTICES = 5
-"""A quad clipped by one plane has at most five vertices."""
+MAX_VERTICES = 6
+"""A convex quad clipped by one plane has at most five vertices; a crossed one, from a bend sharper
+than its segments are long, has six."""
 
 Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -377,6 +378,17 @@ def _widen(polygon: Float64, least: float) -> None:
 
 
 @njit(cache=True, nogil=True)
+def _deepen(polygon: Float64, count: int, inverse_depth: Float64) -> None:
+    """Lets a widened ribbon stay in its plane where it was moved outwards, up to the far limit.
+
+    At the depth of the line itself it would hide the foot of a solid that stands beyond it.
+    """
+    for i in range(count):
+        w = inverse_depth[0] * polygon[i, 0] + inverse_depth[1] * polygon[i, 1] + inverse_depth[2]
+        inverse_depth[3] = min(inverse_depth[3], max(w, 1.0 / FAR_M))
+
+
+@njit(cache=True, nogil=True)
 def _outside(vertices: Float64, pinhole: Float64, bounds: Float64, margin: float) -> bool:
     """True if a camera-space quad lies wholly outside one side of the view.
 
@@ -432,8 +444,8 @@ def _project(
         vertices: (4, 3) camera space.
         pinhole: (4,) fx, fy, cx, cy.
         least_width: Minimum width of a ribbon in image units; 0 for anything else.
-        clipped: (5, 3) scratch.
-        polygon: (5, 2) output, image units.
+        clipped: (MAX_VERTICES, 3) scratch.
+        polygon: (MAX_VERTICES, 2) output, image units.
         inverse_depth: (5,) output: a, b, c of a x + b y + c, then its least and largest value.
 
     Returns:
@@ -450,11 +462,12 @@ def _project(
         polygon[i, 1] = pinhole[1] * clipped[i, 1] * w + pinhole[3]
         inverse_depth[3] = min(inverse_depth[3], w)
         inverse_depth[4] = max(inverse_depth[4], w)
-    if least_width > 0.0 and count == 4:
-        _widen(polygon, least_width)
     inverse_depth[0] = nx / (offset * pinhole[0])
     inverse_depth[1] = ny / (offset * pinhole[1])
     inverse_depth[2] = nz / offset - inverse_depth[0] * pinhole[2] - inverse_depth[1] * pinhole[3]
+    if least_width > 0.0 and count == 4:
+        _widen(polygon, least_width)
+        _deepen(polygon, count, inverse_depth)
     return count
 
 
@@ -506,6 +519,7 @@ def _fill_spans(
         high = max(high, polygon[i, 1])
     first, last = _row_range(low, high, height)
     _trace_edges(polygon, count, first, last, left, right)
+    farthest = np.float32(1.0 / FAR_M)
     least = np.float32(inverse_depth[3])
     most = np.float32(inverse_depth[4])
     step = np.float32(inverse_depth[0])
@@ -517,7 +531,8 @@ def _fill_spans(
         row_seen = seen[row, start:stop]
         for k in range(stop - start):
             w = min(max(base + step * np.float32(k), least), most)
-            if w >= row_nearest[k]:
+            # Ground beneath may have stored less than the far limit.
+            if w >= max(row_nearest[k], farthest):
                 row_nearest[k] = w * kept
                 row_seen[k] = tag
 
@@ -577,6 +592,7 @@ def _fill_rays(
         j = (i + 1) % count
         area += polygon[i, 0] * polygon[j, 1] - polygon[j, 0] * polygon[i, 1]
     sign = 1.0 if area >= 0.0 else -1.0
+    farthest = np.float32(1.0 / FAR_M)
     for tile_y in range(tiles.shape[0]):
         for tile_x in range(tiles.shape[1]):
             if _misses(polygon, count, sign, tiles[tile_y, tile_x]):
@@ -588,7 +604,7 @@ def _fill_rays(
                         continue
                     w = inverse_depth[0] * ray[0] + inverse_depth[1] * ray[1] + inverse_depth[2]
                     value = np.float32(min(max(w, inverse_depth[3]), inverse_depth[4]))
-                    if value >= nearest[y, x]:
+                    if value >= max(nearest[y, x], farthest):
                         nearest[y, x] = value * kept
                         seen[y, x] = tag
 
@@ -707,4 +723,5 @@ def resolve_depth(seen: Int32, nearest: Float32, ground_count: int, output: Floa
         for x in range(width):
             q = seen[y, x]
             kept = np.float32(1.0 - GROUND_TOLERANCE) if q < ground_count else np.float32(1.0)
-            output[y, x] = kept / nearest[y, x] if q >= 0 else np.float32(np.inf)
+            depth_m = min(kept / nearest[y, x], np.float32(FAR_M))
+            output[y, x] = depth_m if q >= 0 else np.float32(np.inf)

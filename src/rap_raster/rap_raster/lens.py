@@ -26,6 +26,9 @@ _NEWTON_STEPS = 20
 _TOLERANCE = 1e-9
 """Largest error of an inverted point, normalised; 1e-5 px at a focal length of 10,000 px."""
 
+_NEGLIGIBLE = 1e-30
+"""Coefficient of a lens polynomial that changes nothing: radii reach 1e3, powers seven."""
+
 
 def distort(distortion: Distortion, points: FloatArray) -> FloatArray:
     """Applies a lens model.
@@ -117,13 +120,16 @@ def _lens_grid(
 ) -> LensGrid:
     width, height = size
     fx, fy, cx, cy = intrinsics
-    x, y = np.meshgrid((np.arange(width) - cx) / fx, (np.arange(height) - cy) / fy)
-    rays = undistort(distortion, np.stack([x, y], axis=-1))
+    x, y = (np.arange(width) - cx) / fx, (np.arange(height) - cy) / fy
+    rays = np.empty((height, width, 2))
     tiles = np.empty((-(-height // TILE_PX), -(-width // TILE_PX), 4))
     for row in range(tiles.shape[0]):
+        # One band at a time: the inversion needs some 250 bytes per pixel besides its result.
+        band = rays[row * TILE_PX : (row + 1) * TILE_PX]
+        rows_y = y[row * TILE_PX : (row + 1) * TILE_PX]
+        band[:] = undistort(distortion, np.stack(np.meshgrid(x, rows_y), axis=-1))
         for column in range(tiles.shape[1]):
-            y0, x0 = row * TILE_PX, column * TILE_PX
-            tiles[row, column] = _bounds(rays[y0 : y0 + TILE_PX, x0 : x0 + TILE_PX])
+            tiles[row, column] = _bounds(band[:, column * TILE_PX : (column + 1) * TILE_PX])
     return LensGrid(rays, tiles, np.array(_bounds(rays)))
 
 
@@ -152,7 +158,8 @@ def _equidistant_radius(distortion: Distortion) -> Polynomial:
 
 def _first_root(polynomial: Polynomial, limit: float) -> float:
     """Returns the smallest real root in (0, limit), else `limit`."""
-    roots = polynomial.trim().roots()
+    # Coefficients this small move no root below the steepest ray, but would overflow as divisors.
+    roots = polynomial.trim(_NEGLIGIBLE).roots()
     real = roots[np.abs(roots.imag) < 1e-9].real
     inside = real[(real > 0) & (real < limit)]
     return float(inside.min()) if len(inside) else limit

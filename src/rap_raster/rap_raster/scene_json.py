@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
+from rap_inference.bundle import ROTATION_TOLERANCE
 from rap_raster.camera import DISTORTION_MODELS, CameraModel, Distortion
 from rap_raster.frames import FloatArray, Pose
 from rap_raster.scene import Boxes, Lights, LightState, LineKind, ObjectClass, PolygonKind, Scene
@@ -25,8 +26,8 @@ MAX_IMAGE_PX = 8192
 MAX_COORDINATE_M = 1e9
 """Largest length, far beyond any map projection; float64 still resolves 0.1 um there."""
 
-_ROTATION_TOLERANCE = 1e-3
-"""How far R R^T may be from the identity: calibrations are often written with four decimals."""
+MAX_COEFFICIENT = 1e6
+"""Largest lens coefficient, far beyond any calibration; above, powers of it would overflow."""
 
 _JSON_TYPES = {
     dict: "an object",
@@ -81,14 +82,18 @@ def parse_scene(content: object) -> tuple[Scene, list[CameraModel]]:
         schema.fail(f"must be {SCHEMA!r}, got {_shown(schema.value)}")
     ego = root.field("ego")
     x_m, y_m, z_m = ego.field("position").numbers(3)
+    skipped: list[str] = []
     scene = Scene(
         ego=Pose(x_m, y_m, z_m, ego.field("yaw").angle()),
         boxes=_boxes(root.field("boxes").items()),
-        polylines=_shapes(root.field("polylines").items(), LineKind, 2),
-        polygons=_shapes(root.field("polygons").items(), PolygonKind, 3),
+        polylines=_shapes(root.field("polylines").items(), LineKind, 2, skipped),
+        polygons=_shapes(root.field("polygons").items(), PolygonKind, 3, skipped),
         lights=_lights(root.field("traffic_lights").items()),
     )
-    return scene, _cameras(root.field("cameras").items())
+    cameras = _cameras(root.field("cameras").items())
+    # Only now, because a scene that is refused has its error as the one line on stderr.
+    sys.stderr.writelines(f"warning: {reason}\n" for reason in skipped)
+    return scene, cameras
 
 
 def _integer(text: str) -> int | float:
@@ -147,11 +152,14 @@ class _Node:
             self.fail(f"must be finite, got {_shown(value)}")
         return number
 
-    def coordinate(self) -> float:
+    def within(self, limit: float) -> float:
         number = self.number()
-        if abs(number) > MAX_COORDINATE_M:
-            self.fail(f"must be within +-{MAX_COORDINATE_M:g}, got {number:g}")
+        if abs(number) > limit:
+            self.fail(f"must be within +-{limit:g}, got {number:g}")
         return number
+
+    def coordinate(self) -> float:
+        return self.within(MAX_COORDINATE_M)
 
     def angle(self) -> float:
         # Reduced here, because huge angles lose their meaning in the sums that follow.
@@ -201,20 +209,20 @@ def _boxes(nodes: Sequence[_Node]) -> Boxes:
     return Boxes.from_rows(rows)
 
 
-def _shapes(nodes: Sequence[_Node], kinds: type[_Code], least: int) -> SceneShapes:
+def _shapes(
+    nodes: Sequence[_Node], kinds: type[_Code], least: int, skipped: list[str]
+) -> SceneShapes:
+    """Reads lines or areas; a reason per one that has too few points goes to `skipped`."""
     shapes = []
     for node in nodes:
         kind = node.field("kind").code(kinds)
         points = [point.numbers(3) for point in node.field("points").items()]
         if len(points) < least:
-            _warn(f"{node.path}: skipped, needs at least {least} points, got {len(points)}")
+            reason = f"{node.path}: skipped, needs at least {least} points, got {len(points)}"
+            skipped.append(reason)
             continue
         shapes.append((int(kind), points))
     return SceneShapes.from_list(shapes)
-
-
-def _warn(text: str) -> None:
-    sys.stderr.write(f"warning: {text}\n")
 
 
 def _lights(nodes: Sequence[_Node]) -> Lights:
@@ -279,7 +287,7 @@ def _transform(node: _Node) -> FloatArray:
         rotation_node.fail(f"must have 3 rows, got {len(rows)}")
     rotation = np.array([row.numbers(3) for row in rows])
     error = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
-    if error > _ROTATION_TOLERANCE or np.linalg.det(rotation) < 0:
+    if error > ROTATION_TOLERANCE or np.linalg.det(rotation) < 0:
         rotation_node.fail("must be a rotation matrix (orthonormal, determinant +1)")
     transform = np.eye(4)
     # The nearest exact rotation: a rounded one would scale depths by as much as it is off.
@@ -298,7 +306,7 @@ def _distortion(node: _Node) -> Distortion | None:
         model.fail(f"unknown {_shown(name)}, expected one of {', '.join(DISTORTION_MODELS)}")
     coeffs = node.field("coeffs")
     counts = DISTORTION_MODELS[name]
-    values = [item.number() for item in coeffs.items()]
+    values = [item.within(MAX_COEFFICIENT) for item in coeffs.items()]
     if len(values) not in counts:
         expected = " or ".join(str(count) for count in counts)
         coeffs.fail(f"{name} needs {expected} coefficients, got {len(values)}")

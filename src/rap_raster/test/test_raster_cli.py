@@ -48,7 +48,7 @@ def test_render_writes_one_png_and_one_archive_per_camera(run, tmp_path):
     ]
     image = cv2.imread(str(tmp_path / "new" / "out" / "front.png"))
     with np.load(tmp_path / "new" / "out" / "front.npz") as archive:
-        assert list(archive) == ["rgb"]
+        assert {name: (a.dtype, a.shape) for name, a in archive.items()} == TYPES
         np.testing.assert_array_equal(image[..., ::-1], archive["rgb"])
         assert archive["rgb"].any()
 
@@ -115,6 +115,21 @@ def test_a_malformed_scene_writes_nothing(run, tmp_path):
     assert (code, out) == (1, "")
     assert err == f"rap-raster: {broken}: boxes[3].size[1]: must be > 0, got -2.0\n"
     assert not (tmp_path / "x").exists()
+
+
+def test_a_refused_scene_has_its_error_as_the_only_line_even_after_a_skipped_shape(run, tmp_path):
+    content = json.loads(EXAMPLE.read_text(encoding="utf-8"))
+    content["polylines"][0]["points"] = content["polylines"][0]["points"][:1]
+    path = tmp_path / "scene.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    code, out, err = run("render", path, "--out", tmp_path / "x", "--size", "16x8")
+    assert (code, out, len(err.splitlines())) == (0, "", 1)
+    assert err.startswith("warning: polylines[0]: skipped")
+    content["cameras"][1]["height"] = 0
+    path.write_text(json.dumps(content), encoding="utf-8")
+    code, out, err = run("render", path, "--out", tmp_path / "x")
+    assert (code, out) == (1, "")
+    assert err == f"rap-raster: {path}: cameras[1].height: must be > 0, got 0.0\n"
 
 
 @pytest.mark.parametrize("command", ["render", "bench"])

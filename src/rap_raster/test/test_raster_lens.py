@@ -102,6 +102,15 @@ def test_outside_the_invertible_range_there_is_no_ray():
     assert np.isnan(rays[1:]).all()
 
 
+@pytest.mark.parametrize("tiny", [1e-20, 1e-50, 1e-320])
+@pytest.mark.parametrize("model", ["plumb_bob", "equidistant"])
+def test_a_vanishing_coefficient_does_not_move_the_invertible_range(model, tiny):
+    points = np.array([[0.5, 0.0], [0.66, 0.0], [0.67, 0.0]])
+    expected = undistort(Distortion(model, (-1 / 3, 0.0, 0.0, 0.0)), points)
+    rays = undistort(Distortion(model, (-1 / 3, tiny, tiny, tiny)), points)
+    np.testing.assert_allclose(rays, expected, atol=1e-9)
+
+
 def test_what_lies_outside_the_invertible_range_is_not_drawn():
     camera = make_camera(Distortion("plumb_bob", (-1 / 3, 0.0, 0.0, 0.0)))
     image = render(build_geometry(make_scene(), load_style("semantic")), camera, ("class",))

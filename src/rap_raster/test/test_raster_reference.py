@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rap_raster.camera import CameraModel, optical_rotation, project_points
+from rap_raster import kernels
+from rap_raster.camera import CameraModel, Distortion, optical_rotation, project_points
 from rap_raster.frames import Pose
 from rap_raster.rasterizer import CHANNELS, build_geometry, render
 from rap_raster.scene import Boxes, Lights, LightState, LineKind, PolygonKind, Scene, Shapes
@@ -230,6 +231,39 @@ def test_nothing_beyond_the_far_limit_is_drawn_in_any_channel():
     assert 1 not in images["instance"]
     assert images["depth"][images["class"] > 0].max() <= 120.0
     assert not images["rgb"][images["class"] == 0].any()
+
+
+@pytest.mark.parametrize("lens", [None, Distortion("plumb_bob", (0.0, 0.0, 0.0, 0.0))])
+def test_ground_below_other_ground_is_not_drawn_beyond_the_far_limit_either(lens):
+    # Ground at 118 m lets later layers win up to 131 m; the lower one lies at 122 m there.
+    upper = [[5, -50, 0], [121.4, -50, 0], [121.4, 50, 0], [5, 50, 0]]
+    lower = [[90, -50, -0.05], [150, -50, -0.05], [150, 50, -0.05], [90, 50, -0.05]]
+    scene = make_scene(areas=[(PolygonKind.DRIVABLE, upper), (PolygonKind.CROSSWALK, lower)])
+    camera = replace(make_camera(pitch=0.0, focal=900.0), distortion=lens)
+    camera = replace(camera, cy=10.0 - 1.6 / 118.3 * camera.fy)
+    images = render(build_geometry(scene, exact_style()), camera, ("class", "depth"))
+    assert images["depth"][np.isfinite(images["depth"])].max() <= 120.0
+    assert images["class"][10, 80] == PolygonKind.DRIVABLE
+    assert images["class"][12, 80] == PolygonKind.CROSSWALK
+
+
+def test_a_line_of_minimum_width_does_not_hide_the_foot_of_a_box_beyond_it():
+    # One pixel is wide as the ground from 75 m to 100 m here, where the line is 0.35 m.
+    box, line = car(1, 103.8, 0.0, size=(4.6, 9.0, 1.6)), (13, [[86.5, -9, 0], [86.5, 9, 0]])
+    camera = replace(make_camera(pitch=0.0), cy=40.0 - 80.0 * 1.6 / 115.0)
+    style = load_style("rap")
+    alone = render(build_geometry(make_scene([box]), style), camera, ("instance",))["instance"]
+    images = render(build_geometry(make_scene([box], [line]), style), camera, tuple(CHANNELS))
+    assert (alone[40] == 1).any()
+    np.testing.assert_array_equal(images["instance"], alone)
+    assert (images["class"][41] == LineKind.ROAD_BOUNDARY).any()
+
+
+def test_a_crossed_quad_fits_the_scratch_when_the_near_plane_cuts_all_its_edges():
+    # Bends sharper than their segments are long make such ribbons.
+    quad = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, -1.0], [1.0, 1.0, 1.0], [0.0, 1.0, -1.0]])
+    count = kernels._clip_near(quad, np.empty((8, 3)))
+    assert 4 < count <= kernels.MAX_VERTICES
 
 
 def test_a_hill_crest_hides_the_road_and_the_lower_part_of_a_car_behind_it():

@@ -156,6 +156,11 @@ def test_a_missing_field_is_named_with_its_index(section, field):
             "cameras[0].distortion.coeffs: plumb_bob needs 4 or 5 coefficients, got 1",
         ),
         (
+            ["cameras", 0, "distortion", "coeffs", 1],
+            1e300,
+            "cameras[0].distortion.coeffs[1]: must be within +-1e+06, got 1e+300",
+        ),
+        (
             ["cameras", 0, "distortion"],
             "none",
             "cameras[0].distortion: must be an object, got a string",

@@ -113,12 +113,12 @@ def _table(path: Path, names: Iterable[str]) -> Columns:
         raise DriveError(f"{path}: reading it needs pyarrow: run make setup") from error
     try:
         table = feather.read_table(path)
+        missing = [name for name in names if name not in table.column_names]
+        if missing:
+            raise DriveError(f"{path}: column {missing[0]} is missing")
+        return {name: table[name].to_numpy() for name in names}
     except (OSError, ArrowException) as error:
         raise DriveError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    missing = [name for name in names if name not in table.column_names]
-    if missing:
-        raise DriveError(f"{path}: column {missing[0]} is missing")
-    return {name: table[name].to_numpy() for name in names}
 
 
 def _poses(path: Path) -> tuple[npt.NDArray[np.int64], FloatArray]:

@@ -251,6 +251,8 @@ def _lane(item: ET.Element, edges: dict[str, tuple[FloatArray, FloatArray]]) -> 
     left, right = edges[item.attrib["id"]]
     if len(left) != len(right):
         raise ValueError(f"<lanelet id={item.get('id')}> has bounds of different length")
+    sides = [_neighbor(item, tag, "same") for tag in ("adjacentLeft", "adjacentRight")]
+    left_neighbor, right_neighbor = (one if one in edges else None for one in sides)
     return Lane(
         id=item.attrib["id"],
         centerline_m=0.5 * (left + right),
@@ -259,8 +261,8 @@ def _lane(item: ET.Element, edges: dict[str, tuple[FloatArray, FloatArray]]) -> 
         successors=tuple(
             one.attrib["ref"] for one in item.findall("successor") if one.attrib["ref"] in edges
         ),
-        left_neighbor=_neighbor(item, "adjacentLeft", "same"),
-        right_neighbor=_neighbor(item, "adjacentRight", "same"),
+        left_neighbor=left_neighbor,
+        right_neighbor=right_neighbor,
     )
 
 

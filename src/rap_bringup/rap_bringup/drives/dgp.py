@@ -285,8 +285,8 @@ def _objects(
         map_from_ego = _level(cloud.world_from_sensor)
         rows = np.zeros((len(annotations), 11))
         for index, annotation in enumerate(annotations):
-            row = _fields(path, _box_reader(annotation, classes, map_from_ego))
-            short_id = short_ids.setdefault(int(annotation["instance_id"]), len(short_ids) + 1)
+            instance, *row = _fields(path, _box_reader(annotation, classes, map_from_ego))
+            short_id = short_ids.setdefault(int(instance), len(short_ids) + 1)
             rows[index] = [short_id, *row, np.nan, np.nan]
         _fill_velocities(rows, before, (cloud.stamp_ns - before_ns) * 1e-9)
         boxes = checked_boxes(rows, str(path))
@@ -307,12 +307,13 @@ def _annotations_of(content: Json) -> Callable[[], list[Json]]:
 def _box_reader(
     annotation: Json, classes: dict[int, ObjectClass], map_from_ego: FloatArray
 ) -> Callable[[], list[float]]:
-    """Returns a reader of class, centre, size and heading of one box."""
+    """Returns a reader of instance id, class, centre, size and heading of one box."""
 
     def read() -> list[float]:
         box = annotation["box"]
         map_from_box = map_from_ego @ _transform(box["pose"])
         return [
+            float(int(annotation["instance_id"])),
             float(classes.get(int(annotation["class_id"]), ObjectClass.GENERIC)),
             *map(float, map_from_box[:3, 3]),
             float(box["length"]),

@@ -12,6 +12,7 @@ are replaced by backward differences of the positions.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,17 @@ AREAS = {
 
 OUTLINE_PREFIX = "boundary_"
 """Solid lines with such an id are the outline of the drivable area, not paint."""
+
+UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    TypeError,
+    AttributeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What numpy raises on a damaged archive."""
 
 FIELDS = (
     "track_id",
@@ -118,7 +130,7 @@ def _load(path: Path) -> dict[str, Array]:
             if missing:
                 raise DriveError(f"{path}: field {missing[0]} is missing")
             return {name: archive[name] for name in FIELDS}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         if isinstance(error, DriveError):
             raise
         raise DriveError(f"{path}: not a scene file: {_one_line(error)}") from error

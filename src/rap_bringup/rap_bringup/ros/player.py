@@ -13,7 +13,7 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 
-from rap_bringup.bag_reader import Bag, RecordedMessage
+from rap_bringup.bag_reader import LATCHED_TOPICS, Bag, RecordedMessage
 from rap_bringup.bag_types import importable
 from rap_raster.ros.qos import LATCHED, SENSOR, STREAM
 
@@ -60,17 +60,14 @@ class Player:
         self._clock = node.create_publisher(Clock, "/clock", SENSOR)
         self._now_ns = bag.start_ns
         self._publishers: dict[str, Any] = {}
-        self._latched: set[str] = set()
         for name in topics:
             topic = bag.topics[name]
             if not importable(topic.type_name):
                 continue
-            latched = topic.latched or name in ("route", "rap/map")
+            latched = name in LATCHED_TOPICS
             self._publishers[name] = node.create_publisher(
                 _message_class(topic.type_name), name, LATCHED if latched else STREAM
             )
-            if latched:
-                self._latched.add(name)
 
     @property
     def now_ns(self) -> int:
@@ -98,7 +95,7 @@ class Player:
         if publisher is None:
             return
         publisher.publish(item.raw)
-        if item.topic in self._latched:
+        if item.topic in LATCHED_TOPICS:
             publisher.wait_for_all_acked(Duration(seconds=ACK_TIMEOUT_S))
 
     def play(
@@ -119,7 +116,7 @@ class Player:
         pace: _Pace | None = None
         for item in items:
             hooks.before(item)
-            if pace is None and item.topic not in self._latched:
+            if pace is None and item.topic not in LATCHED_TOPICS:
                 pace = _Pace(item.stamp_ns, rate)
             if pace is not None:
                 self._tick_until(item.stamp_ns, pace, hooks.check)
