@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from rap_evaluation.logs.drive_log import DriveLog
 
+from rap_evaluation.logs.drive_log import DriveLog
 from rap_planner.route import Command
 from rap_raster.ego_history import EgoState, history_rows
 from rap_raster.frames import FloatArray, to_local

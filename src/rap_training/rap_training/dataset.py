@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
-from rap_evaluation.camera_sim import simulate_camera
 from torch.utils.data import Dataset
 
+from rap_evaluation.camera_sim import simulate_camera
 from rap_evaluation.moments import Moment, is_standing
 from rap_planner.route import Command
 from rap_raster.camera import CameraModel, optical_rotation

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from rap_raster.maps.routing import route_along, route_points
 
 from rap_raster.camera import CameraModel
 from rap_raster.ego_history import EgoState
 from rap_raster.frames import FloatArray
+from rap_raster.maps.routing import route_along, route_points
 from rap_raster.maps.vector_map import VectorMap
 from rap_raster.scene import Boxes, Lights
 
