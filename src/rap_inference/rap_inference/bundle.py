@@ -13,8 +13,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from rap_inference.yaml_files import read_yaml
 
 SCHEMA = "rap.bundle/1"
 MANIFEST_NAME = "bundle.yaml"
@@ -169,28 +170,13 @@ def load_bundle(path: Path) -> Bundle:
     Raises:
         BundleError: If a file is missing, the manifest is malformed or a hash does not match.
     """
-    manifest = _read_manifest(path / MANIFEST_NAME)
+    manifest = read_yaml(path / MANIFEST_NAME, Manifest, BundleError)
     return Bundle(
         path=path,
         manifest=manifest,
         encoder_path=_checked_network(path, manifest.encoder),
         planner_path=_checked_network(path, manifest.planner),
     )
-
-
-def _read_manifest(path: Path) -> Manifest:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-        raise BundleError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise BundleError(f"{path}: expected a mapping, got {type(content).__name__}")
-    try:
-        return Manifest.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "manifest"
-        raise BundleError(f"{path}: {where}: {first['msg']}") from error
 
 
 def _checked_network(folder: Path, network: NetworkFile) -> Path:

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from rap_inference.yaml_files import read_yaml
 from rap_raster.kernels import FADE_NONE, FADE_PIXEL, FADE_PRIMITIVE
 from rap_raster.scene import LightState, LineKind, ObjectClass, PolygonKind
 
@@ -179,16 +179,7 @@ def read_style(path: Path) -> Style:
     Raises:
         StyleError: If the file cannot be read or a field is wrong.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise StyleError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    try:
-        style = _StyleFile.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "style"
-        raise StyleError(f"{path}: {where}: {first['msg']}") from error
+    style = read_yaml(path, _StyleFile, StyleError)
     return Style(
         name=style.name,
         ground=tuple(layer for entry in style.ground for layer in _ground_layers(entry)),

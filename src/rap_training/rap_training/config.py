@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
+
+from rap_inference.yaml_files import read_yaml
 
 
 class ConfigError(ValueError):
@@ -127,13 +128,4 @@ def load_config(path: Path) -> TrainingConfig:
     Raises:
         ConfigError: If the file cannot be read or a field is wrong.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    try:
-        return TrainingConfig.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "configuration"
-        raise ConfigError(f"{path}: {where}: {first['msg']}") from error
+    return read_yaml(path, TrainingConfig, ConfigError)
