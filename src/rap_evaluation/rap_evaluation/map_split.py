@@ -1,6 +1,7 @@
 """Which maps train and which validate: decided once, here and nowhere else.
 
-No other map is ever used for training or tuning, and no map is in both groups.
+No other CARLA town is ever used for training or tuning, and no town is in both groups. Maps of
+your own are yours to split.
 """
 
 from __future__ import annotations
@@ -10,3 +11,10 @@ TRAIN_MAPS = ("Town01", "Town03", "Town04", "Town06")
 
 VALIDATION_MAPS = ("Town02", "Town05")
 """CARLA towns that every reported figure comes from."""
+
+_CARLA_PREFIX = "Town"
+
+
+def may_train(map_name: str) -> bool:
+    """True unless the map is a CARLA town outside `TRAIN_MAPS`."""
+    return map_name in TRAIN_MAPS or not map_name.startswith(_CARLA_PREFIX)

@@ -9,7 +9,7 @@ import typer
 
 from rap_bringup.console import progress_bar
 from rap_evaluation.logs.drive_log import LogError, open_logs
-from rap_evaluation.map_split import VALIDATION_MAPS
+from rap_evaluation.map_split import TRAIN_MAPS, may_train
 from rap_evaluation.moments import Moment, moments
 from rap_evaluation.open_loop import OpenLoopReport, open_loop_report
 from rap_training.config import TrainingConfig, load_config
@@ -83,12 +83,15 @@ def load_moments(folder: Path, config: TrainingConfig) -> list[Moment]:
     """Returns the training moments of a folder of logs.
 
     Raises:
-        LogError: If a log is of a map that is kept for validation.
+        LogError: If a log is of a town that is not for training; see `map_split`.
     """
     horizon_s = config.model.horizon_steps * config.model.dt_s
     found: list[Moment] = []
     for log in open_logs(folder):
-        if log.map.name in VALIDATION_MAPS:
-            raise LogError(f"{folder}: {log.name} is of {log.map.name}, kept for validation")
+        if not may_train(log.map.name):
+            raise LogError(
+                f"{folder}: {log.name} is of {log.map.name}; of the CARLA towns only "
+                f"{', '.join(TRAIN_MAPS)} are for training"
+            )
         found += moments(log, horizon_s, MOMENT_STRIDE)
     return found

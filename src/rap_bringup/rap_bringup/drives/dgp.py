@@ -39,8 +39,6 @@ from rap_raster.scene import Lights, ObjectClass
 
 LICENSE = "TRI DGP unit-test scene (MIT repository); treat as non-commercial"
 
-VEHICLE_SENSOR = "LIDAR"
-
 LAST_ROS_SECOND = 2**31
 """`builtin_interfaces/Time` counts seconds in an int32."""
 

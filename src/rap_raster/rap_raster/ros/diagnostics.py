@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
@@ -80,10 +80,3 @@ class ProblemLog:
             health.values[f"{cause}: problems"] = str(entry.count)
             if now_s - entry.last_s <= RECENT_S:
                 health.warn(entry.text)
-
-
-def diagnostic_array(stamp: object, status: DiagnosticStatus) -> DiagnosticArray:
-    """Wraps one status with a time stamp (`builtin_interfaces/Time`)."""
-    array = DiagnosticArray(status=[status])
-    array.header.stamp = stamp
-    return array

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rap_evaluation.logs.drive_log import LogError
+from rap_evaluation.logs.log_writer import write_log
+from rap_evaluation.logs.recording import LightTracks, Recording, Tracks
+from rap_evaluation.map_split import TRAIN_MAPS, VALIDATION_MAPS, may_train
+from rap_raster.maps.vector_map import VectorMap
+from rap_raster.scene import ObjectClass, Shapes
+from rap_training.commands import load_moments
+from rap_training.config import TrainingConfig
+
+STEPS = 61  # Six seconds at 10 Hz: a moment needs five of future.
+
+
+def write_straight_drive(path, map_name: str) -> None:
+    """A log of one car that drives straight on for six seconds."""
+    x = 0.8 * np.arange(STEPS)
+    states = np.zeros((STEPS, 7))
+    states[:, 0], states[:, 4] = x, 8.0
+    tracks = Tracks(
+        ids=np.array([1], np.int32),
+        classes=np.array([ObjectClass.VEHICLE], np.uint8),
+        sizes_m=np.array([[4.6, 1.9, 1.5]]),
+        first_steps=np.array([0], np.int32),
+        last_steps=np.array([STEPS - 1], np.int32),
+        states=states,
+    )
+    lights = LightTracks(
+        (), np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), np.zeros((STEPS, 0), np.uint8)
+    )
+    nothing = Shapes.from_list([])
+    stamps = np.arange(STEPS, dtype=np.int64) * 100_000_000
+    write_log(
+        path, Recording("drive", VectorMap(map_name, nothing, nothing), stamps, tracks, lights)
+    )
+
+
+def test_no_town_is_in_both_groups():
+    assert not set(TRAIN_MAPS) & set(VALIDATION_MAPS)
+
+
+@pytest.mark.parametrize("name", ["Town02", "Town05", "Town07", "Town10HD"])
+def test_a_town_that_is_not_for_training_is_refused(tmp_path, name):
+    write_straight_drive(tmp_path / "log", name)
+    with pytest.raises(LogError, match=f"is of {name}"):
+        load_moments(tmp_path, TrainingConfig())
+
+
+@pytest.mark.parametrize("name", ["Town01", "my-test-track"])
+def test_training_towns_and_maps_of_ones_own_are_taken(tmp_path, name):
+    assert may_train(name)
+    write_straight_drive(tmp_path / "log", name)
+    assert load_moments(tmp_path, TrainingConfig())
