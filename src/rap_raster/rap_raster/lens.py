@@ -9,15 +9,17 @@ radius stops growing. Beyond that one pixel would show two directions.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
+from rap_raster.compiled import kernel
 from numpy.polynomial import Polynomial
 
 from rap_raster.camera import CameraModel, Distortion
 from rap_raster.frames import FloatArray
-from rap_raster.kernels import TILE_PX
 
 MAX_ANGLE_RAD = np.pi / 2 - 1e-3
 """No ray is steeper than this against the optical axis: depth along the axis would vanish."""
@@ -30,6 +32,80 @@ _NEGLIGIBLE = 1e-30
 """Coefficient of a lens polynomial that changes nothing: radii reach 1e3, powers seven."""
 
 
+BEYOND_SLOPE = 0.01
+"""How fast distorted points move outwards beyond the invertible range: any positive number keeps
+what lies there outside the image of the range, a small one keeps it near."""
+
+PINHOLE, POLYNOMIAL, EQUIDISTANT = 0, 1, 2
+"""Families of lens models for `bend`: plumb_bob and rational_polynomial are one."""
+
+_BAND_ROWS = 32
+"""Image rows inverted at once: the inversion needs some 250 bytes per pixel besides its result."""
+
+
+@kernel
+def bend(model: int, coeffs: FloatArray, x: float, y: float) -> tuple[float, float]:
+    """Applies a lens model to one normalised point.
+
+    Beyond the invertible range, where the formulas fold back, points go on outwards.
+
+    Args:
+        model: `POLYNOMIAL` or `EQUIDISTANT`.
+        coeffs: (9,) OpenCV's coefficients padded with zeros, and the largest pinhole radius of the
+            invertible range; see `lens_coefficients`.
+        x: Normalised pinhole coordinate.
+        y: Normalised pinhole coordinate.
+    """
+    radius = math.sqrt(x * x + y * y)
+    beyond_x = beyond_y = 0.0
+    if radius > coeffs[8]:
+        inside = coeffs[8] / radius
+        beyond_x, beyond_y = x * (1.0 - inside), y * (1.0 - inside)
+        x, y, radius = x * inside, y * inside, coeffs[8]
+    if model == EQUIDISTANT:
+        theta = math.atan(radius)
+        t2 = theta * theta
+        bent = theta * (
+            1.0 + t2 * (coeffs[0] + t2 * (coeffs[1] + t2 * (coeffs[2] + t2 * coeffs[3])))
+        )
+        scale = bent / radius if radius > 0.0 else 1.0
+        x, y = x * scale, y * scale
+    else:
+        r2 = radius * radius
+        radial = (1.0 + r2 * (coeffs[0] + r2 * (coeffs[1] + r2 * coeffs[4]))) / (
+            1.0 + r2 * (coeffs[5] + r2 * (coeffs[6] + r2 * coeffs[7]))
+        )
+        p1, p2 = coeffs[2], coeffs[3]
+        x, y = (
+            x * radial + 2.0 * p1 * x * y + p2 * (r2 + 2.0 * x * x),
+            y * radial + p1 * (r2 + 2.0 * y * y) + 2.0 * p2 * x * y,
+        )
+    return x + BEYOND_SLOPE * beyond_x, y + BEYOND_SLOPE * beyond_y
+
+
+@kernel
+def _bend_all(model: int, coeffs: FloatArray, points: FloatArray, bent: FloatArray) -> None:
+    for i in range(len(points)):
+        bent[i, 0], bent[i, 1] = bend(model, coeffs, points[i, 0], points[i, 1])
+
+
+def lens_family(distortion: Distortion | None) -> int:
+    """Returns the `model` argument of `bend`."""
+    if distortion is None:
+        return PINHOLE
+    return EQUIDISTANT if distortion.model == "equidistant" else POLYNOMIAL
+
+
+@lru_cache(maxsize=256)
+def lens_coefficients(distortion: Distortion | None) -> FloatArray:
+    """Returns the `coeffs` argument of `bend`."""
+    coeffs = np.zeros(9)
+    if distortion is not None:
+        coeffs[: len(distortion.coeffs)] = distortion.coeffs
+        coeffs[8] = _largest_radius(distortion)
+    return coeffs
+
+
 def distort(distortion: Distortion, points: FloatArray) -> FloatArray:
     """Applies a lens model.
 
@@ -40,24 +116,12 @@ def distort(distortion: Distortion, points: FloatArray) -> FloatArray:
     Returns:
         (..., 2) normalised distorted coordinates. Meaningless outside the invertible range.
     """
-    if distortion.model == "equidistant":
-        radius = np.linalg.norm(points, axis=-1, keepdims=True)
-        theta = np.arctan(radius)
-        scale = _equidistant_radius(distortion)(theta) / np.where(radius > 0, radius, 1.0)
-        result: FloatArray = points * np.where(radius > 0, scale, 1.0)
-        return result
-    k1, k2, p1, p2, k3, k4, k5, k6 = _padded(distortion)
-    x, y = points[..., 0], points[..., 1]
-    r2 = x * x + y * y
-    numerator = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    radial = numerator / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
-    return np.stack(
-        [
-            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-        ],
-        axis=-1,
-    )
+    flat = np.ascontiguousarray(points, np.float64).reshape(-1, 2)
+    bent = np.empty_like(flat)
+    coeffs = lens_coefficients(distortion).copy()
+    coeffs[8] = np.inf
+    _bend_all(lens_family(distortion), coeffs, flat, bent)
+    return bent.reshape(np.shape(points))
 
 
 def undistort(distortion: Distortion, points: FloatArray) -> FloatArray:
@@ -91,15 +155,15 @@ class LensGrid:
     """Which way each pixel of a camera with a lens looks.
 
     Attributes:
-        rays: (H, W, 2) normalised pinhole coordinates, NaN outside the invertible range.
-        tiles: (ceil(H / TILE_PX), ceil(W / TILE_PX), 4) least and largest x, least and largest y
-            of the rays in each square tile; inverted where a tile has no ray.
-        bounds: (4,) the same over the whole image.
+        rays: (H, W, 2) float32 normalised pinhole coordinates, NaN outside the invertible range.
+        bounds: (4,) least and largest x, least and largest y of the rays; an inverted range if
+            there is none.
+        gaps: (n, 2) int32 runs of pixels without a ray: first and end, counted row by row.
     """
 
-    rays: FloatArray
-    tiles: FloatArray
+    rays: npt.NDArray[np.float32]
     bounds: FloatArray
+    gaps: npt.NDArray[np.int32]
 
 
 def lens_grid(camera: CameraModel) -> LensGrid:
@@ -121,19 +185,17 @@ def _lens_grid(
     width, height = size
     fx, fy, cx, cy = intrinsics
     x, y = (np.arange(width) - cx) / fx, (np.arange(height) - cy) / fy
-    rays = np.empty((height, width, 2))
-    tiles = np.empty((-(-height // TILE_PX), -(-width // TILE_PX), 4))
-    for row in range(tiles.shape[0]):
-        # One band at a time: the inversion needs some 250 bytes per pixel besides its result.
-        band = rays[row * TILE_PX : (row + 1) * TILE_PX]
-        rows_y = y[row * TILE_PX : (row + 1) * TILE_PX]
-        band[:] = undistort(distortion, np.stack(np.meshgrid(x, rows_y), axis=-1))
-        for column in range(tiles.shape[1]):
-            tiles[row, column] = _bounds(band[:, column * TILE_PX : (column + 1) * TILE_PX])
-    return LensGrid(rays, tiles, np.array(_bounds(rays)))
+    rays = np.empty((height, width, 2), np.float32)
+    for row in range(0, height, _BAND_ROWS):
+        band = np.stack(np.meshgrid(x, y[row : row + _BAND_ROWS]), axis=-1)
+        rays[row : row + _BAND_ROWS] = undistort(distortion, band)
+    missing = np.isnan(rays[..., 0]).ravel()
+    steps = np.diff(missing.astype(np.int8), prepend=0, append=0)
+    gaps = np.stack([np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)], axis=1)
+    return LensGrid(rays, np.array(_bounds(rays)), gaps.astype(np.int32))
 
 
-def _bounds(rays: FloatArray) -> tuple[float, float, float, float]:
+def _bounds(rays: npt.NDArray[np.float32]) -> tuple[float, float, float, float]:
     """Returns least and largest x, least and largest y; an inverted range if all are NaN."""
     x = rays[..., 0][np.isfinite(rays[..., 0])]
     y = rays[..., 1][np.isfinite(rays[..., 1])]

@@ -1,29 +1,33 @@
-"""The rasterizer: geometry and a camera in, image channels out.
+"""The rasterizer: geometry and cameras in, image channels out.
 
 Typical use: `geometry = build_geometry(scene, load_style("rap"))` once per scene, then
-`render(geometry, camera)` per camera. All work happens in `rap_raster.kernels`; this module picks
-arguments, buffers and channels. It releases the GIL while drawing and may be called from several
-threads.
+`render(geometry, camera)` per camera, or `render_batch` for many of both. Drawing releases the GIL
+and may run in several threads; each has working memory of its own, kept from frame to frame.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rap_raster import kernels
+from rap_raster import painting
 from rap_raster.camera import CameraModel, optical_rotation
-from rap_raster.frames import Pose, inverse
+from rap_raster.frames import FloatArray, Pose, inverse
 from rap_raster.geometry import Geometry, build_geometry
-from rap_raster.lens import lens_grid
+from rap_raster.lens import lens_coefficients, lens_family, lens_grid
+from rap_raster.polygons import Corners, Polygons, View
 from rap_raster.scene import Boxes, Lights, LineKind, PolygonKind, Scene, Shapes
-from rap_raster.styles import load_style
+from rap_raster.styles import FADE_PIXEL, load_style
+from rap_raster.trapezoids import MAX_CROSSINGS, RowScratch, Trapezoids
+from rap_raster.visibility import see
 
-__all__ = ["CHANNELS", "Geometry", "build_geometry", "render", "warmup"]
+__all__ = ["CHANNELS", "Geometry", "build_geometry", "render", "render_batch", "warmup"]
 
 CHANNELS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
     "rgb": (np.uint8, (3,)),
@@ -35,26 +39,86 @@ CHANNELS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
 
 Image = npt.NDArray[Any]
 
-
-class _Scratch(threading.local):
-    """Buffers of the last image size, one set per thread, so that no frame allocates them."""
+class _Workspace(threading.local):
+    """Working memory of one thread, kept from frame to frame; it only grows."""
 
     def __init__(self) -> None:
-        self._buffers = (np.empty((0, 0), np.float32), np.empty((0, 0), np.int32))
+        self.corners = _new_corners(0)
+        self.rows = _new_rows(0, 0)
+        self.polygons = _new_polygons(1024)
+        self.trapezoids = _new_trapezoids(1024)
+        self.tested = _new_trapezoids(0)
+        self.large = np.empty((0, 0, 3), np.uint8)
 
-    def get(self, height: int, width: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-        """Returns (H, W) buffers for inverse depth and primitive index, contents undefined."""
-        if self._buffers[0].shape != (height, width):
-            self._buffers = (
-                np.empty((height, width), np.float32),
-                np.empty((height, width), np.int32),
-            )
-        return self._buffers
+    def fit(self, height: int, width: int, corners: int) -> None:
+        """Makes room for an image size and a number of ground corners."""
+        if self.rows.nearest.shape != (height + 1, width):
+            self.rows = _new_rows(height, width)
+        if len(self.corners.x) < corners:
+            self.corners = _new_corners(corners)
+
+    def grow(self) -> bool:
+        """Enlarges what was too small for the last image; True if something was."""
+        points, polygons, primitives, _ = self.polygons.counts
+        small = points > len(self.polygons.u) or polygons > len(self.polygons.owners)
+        if small or primitives > len(self.polygons.codes):
+            count = max(points / _POINTS, polygons / _PIECES, primitives)
+            self.polygons = _new_polygons(int(1.5 * count) + 1)
+            return True
+        for name in ("trapezoids", "tested"):
+            held: Trapezoids = getattr(self, name)
+            if held.counts[0] > len(held.owners):
+                setattr(self, name, _new_trapezoids(int(1.5 * held.counts[0])))
+                return True
+        return False
 
 
-_SCRATCH = _Scratch()
-_NO_RAYS = np.empty((0, 0, 2))
-_NO_TILES = np.empty((0, 0, 4))
+_POINTS, _PIECES = 8, 2
+"""Room for image points and polygons per primitive, on average."""
+
+
+def _new_corners(count: int) -> Corners:
+    columns = [np.empty(count) for _ in range(5)]
+    return Corners(*columns, outside=np.empty(count, np.uint8))
+
+
+def _new_rows(height: int, width: int) -> RowScratch:
+    return RowScratch(
+        deep=np.empty(height, np.uint8),
+        nearest=np.empty((height + 1, width), np.float32),
+        crossings=np.empty((height, MAX_CROSSINGS)),
+        crossed=np.empty(height, np.int32),
+    )
+
+
+def _new_polygons(primitives: int) -> Polygons:
+    return Polygons(
+        counts=np.zeros(4, np.int64),
+        u=np.empty(_POINTS * primitives),
+        v=np.empty(_POINTS * primitives),
+        starts=np.empty(_PIECES * primitives + 1, np.int32),
+        owners=np.empty(_PIECES * primitives, np.int32),
+        bent=np.empty(_PIECES * primitives, np.uint8),
+        planes=np.empty((primitives, 6)),
+        codes=np.empty(primitives, np.uint8),
+        instances=np.empty(primitives, np.int32),
+        colors=np.empty((primitives, 3), np.uint8),
+        fades=np.empty(primitives, np.uint8),
+    )
+
+
+def _new_trapezoids(count: int) -> Trapezoids:
+    return Trapezoids(
+        counts=np.zeros(2, np.int64),
+        owners=np.empty(count, np.int32),
+        rows=np.empty((count, 2), np.int32),
+        borders=np.empty((count, 4)),
+    )
+
+
+_WORKSPACE = _Workspace()
+_NO_RAYS = np.empty((0, 0, 2), np.float32)
+_NO_GAPS = np.empty((0, 2), np.int32)
 
 
 def render(
@@ -66,7 +130,7 @@ def render(
     """Draws one camera image.
 
     Args:
-        geometry: From `build_geometry`.
+        geometry: From `build_geometry` or `place`.
         camera: Its lens model, if it has one, is drawn: the result is the raw, distorted image.
         channels: Any of `CHANNELS`.
         out: C-contiguous arrays to draw into, by channel; missing channels are allocated.
@@ -79,22 +143,57 @@ def render(
     Raises:
         ValueError: If a channel is unknown or an output array does not fit.
     """
-    images = {name: _target(name, camera, out or {}) for name in channels}
-    nearest, seen = _SCRATCH.get(camera.height, camera.width)
-    fade = np.empty(len(geometry), np.float32)
-    _draw(geometry, camera, nearest, seen, fade)
-    ground_count = geometry.ground_count
-    for name, image in images.items():
-        if name == "rgb":
-            kernels.resolve_rgb(
-                seen, nearest, ground_count, geometry.colors, geometry.fades, fade, image
-            )
-        elif name == "class":
-            kernels.resolve_class(seen, geometry.codes, image)
-        elif name == "instance":
-            kernels.resolve_instance(seen, geometry.instances, image)
-        else:
-            kernels.resolve_depth(seen, nearest, ground_count, image)
+    shape = (camera.height, camera.width)
+    images = {name: _target(name, shape, out or {}) for name in channels}
+    _draw(geometry, camera, images)
+    return images
+
+
+def render_batch(
+    geometries: Sequence[Geometry],
+    rigs: Sequence[Sequence[CameraModel]],
+    channels: Sequence[str] = ("rgb",),
+    out: dict[str, Image] | None = None,
+    threads: int = 1,
+) -> dict[str, Image]:
+    """Draws S scenes into C cameras each.
+
+    Args:
+        geometries: One per scene.
+        rigs: The cameras of each scene; or a single rig for all of them. All of one size.
+        channels: Any of `CHANNELS`.
+        out: C-contiguous arrays of shape (S, C, ...) to draw into, by channel; missing channels
+            are allocated.
+        threads: How many threads draw; the result does not depend on it.
+
+    Returns:
+        By channel, (S, C, ...) and otherwise as `render`.
+
+    Raises:
+        ValueError: If a channel is unknown, an output array does not fit, the number of rigs is
+            neither one nor that of the scenes, or the cameras are not alike in number and size.
+    """
+    if len(rigs) not in (1, len(geometries)):
+        raise ValueError(f"rigs: expected 1 or {len(geometries)}, got {len(rigs)}")
+    every = list(rigs) if len(rigs) == len(geometries) else list(rigs) * len(geometries)
+    sizes = {(camera.height, camera.width) for rig in rigs for camera in rig}
+    counts = {len(rig) for rig in rigs}
+    if len(sizes) != 1 or len(counts) != 1:
+        raise ValueError(f"rigs: need equal cameras, got {counts} per rig of sizes {sizes}")
+    shape = (len(geometries), *counts, *sizes.pop())
+    images = {name: _target(name, shape, out or {}) for name in channels}
+
+    def draw(scene: int) -> None:
+        for slot, camera in enumerate(every[scene]):
+            here = {name: image[scene, slot] for name, image in images.items()}
+            _draw(geometries[scene], camera, here)
+
+    if threads <= 1:
+        for scene in range(len(geometries)):
+            draw(scene)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(draw, range(len(geometries))))
     return images
 
 
@@ -108,19 +207,19 @@ def warmup() -> None:
         polygons=Shapes.from_list([(PolygonKind.CROSSWALK, line)]),
         lights=Lights.empty(),
     )
-    geometry = build_geometry(scene, load_style("rap"))
+    style = replace(load_style("rap"), supersample=2)
     pose = np.eye(4)
     pose[:3, :3], pose[2, 3] = optical_rotation(0.0), 1.5
     camera = CameraModel("warmup", 32, 16, 16.0, 16.0, 15.5, 7.5, pose)
-    render(geometry, camera, tuple(CHANNELS))
+    render(build_geometry(scene, style), camera, tuple(CHANNELS))
 
 
-def _target(name: str, camera: CameraModel, out: dict[str, Image]) -> Image:
+def _target(name: str, leading: tuple[int, ...], out: dict[str, Image]) -> Image:
     """Returns the array to draw a channel into."""
     if name not in CHANNELS:
         raise ValueError(f"channels: unknown {name!r}, expected any of {list(CHANNELS)}")
     dtype, trailing = CHANNELS[name]
-    shape = (camera.height, camera.width, *trailing)
+    shape = (*leading, *trailing)
     if name not in out:
         return np.empty(shape, dtype)
     given = out[name]
@@ -132,34 +231,77 @@ def _target(name: str, camera: CameraModel, out: dict[str, Image]) -> Image:
     return given
 
 
-def _draw(
-    geometry: Geometry,
-    camera: CameraModel,
-    nearest: npt.NDArray[np.float32],
-    seen: npt.NDArray[np.int32],
-    fade: npt.NDArray[np.float32],
+def _draw(geometry: Geometry, camera: CameraModel, images: dict[str, Image]) -> None:
+    """Draws the channels of one camera; supersampled rgb is drawn apart from the others."""
+    if geometry.supersample == 1 or "rgb" not in images:
+        _draw_plain(geometry, camera, images, 1.0)
+        return
+    height, width = 2 * camera.height, 2 * camera.width
+    if _WORKSPACE.large.shape != (height, width, 3):
+        _WORKSPACE.large = np.empty((height, width, 3), np.uint8)
+    large = _WORKSPACE.large
+    _draw_plain(geometry, camera.resized(width, height), {"rgb": large}, 2.0)
+    painting.average(large, images["rgb"])
+    others = {name: image for name, image in images.items() if name != "rgb"}
+    if others:
+        _draw_plain(geometry, camera, others, 1.0)
+
+
+def _draw_plain(
+    geometry: Geometry, camera: CameraModel, images: dict[str, Image], px: float
 ) -> None:
-    """Fills the two buffers, with the camera's own pinhole or through its lens."""
+    """Finds out what is visible and paints each channel."""
+    view, gaps = _view(geometry.ego, camera, px)
+    with_planes = "depth" in images or ("rgb" in images and _fades_per_pixel(geometry))
+    space, ground = _WORKSPACE, geometry.ground
+    space.fit(camera.height, camera.width, len(ground.x_m))
+    eye = -view.camera_from_map[:, :3].T @ view.camera_from_map[:, 3]
+    while True:
+        deep = see(
+            view, eye, ground, geometry.solids, with_planes,
+            space.corners, space.rows, space.polygons, space.trapezoids, space.tested,
+        )  # fmt: skip
+        if not space.grow():
+            break
+    shown = space.tested if deep else space.trapezoids
+    for name, image in images.items():
+        flat = image.reshape(-1)
+        if name == "rgb":
+            painting.paint_rgb(shown, space.polygons, camera.width, view.rays, flat)
+        elif name == "class":
+            painting.paint_class(shown, space.polygons, camera.width, flat)
+        elif name == "instance":
+            painting.paint_instance(shown, space.polygons, camera.width, flat)
+        else:
+            painting.paint_depth(shown, space.polygons, camera.width, view.rays, flat)
+        if len(gaps):
+            pixels = image.reshape(camera.height * camera.width, -1)
+            painting.blank(gaps, pixels, np.inf if name == "depth" else 0.0)
+
+
+def _fades_per_pixel(geometry: Geometry) -> bool:
+    ground, solids = geometry.ground, geometry.solids
+    return bool((ground.fades == FADE_PIXEL).any() or (solids.fades == FADE_PIXEL).any())
+
+
+def _view(ego: Pose, camera: CameraModel, px: float) -> tuple[View, npt.NDArray[np.int32]]:
+    """Returns the camera as the kernels want it, and the pixels that its lens leaves empty."""
     if camera.distortion is None:
-        pinhole = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
-        bounds = np.array([0.0, camera.width - 1.0, 0.0, camera.height - 1.0])
-        px_scale, rays, tiles = 1.0, _NO_RAYS, _NO_TILES
+        x, y = np.array([0, camera.width - 1]), np.array([0, camera.height - 1])
+        bounds = np.concatenate([(x - camera.cx) / camera.fx, (y - camera.cy) / camera.fy])
+        rays, gaps = _NO_RAYS, _NO_GAPS
     else:
-        pinhole = np.array([1.0, 1.0, 0.0, 0.0])
         grid = lens_grid(camera)
-        bounds, rays, tiles = grid.bounds, grid.rays, grid.tiles
-        px_scale = 1.0 / camera.fx
-    kernels.draw(
-        geometry.quads_m,
-        geometry.ground_count,
-        geometry.min_px,
-        np.ascontiguousarray(inverse(camera.ego_from_camera)[:3]),
-        pinhole,
-        bounds,
-        px_scale,
-        rays,
-        tiles,
-        nearest,
-        seen,
-        fade,
+        bounds, rays, gaps = grid.bounds, grid.rays, grid.gaps
+    map_from_camera: FloatArray = ego.map_from_ego() @ camera.ego_from_camera
+    view = View(
+        camera_from_map=np.ascontiguousarray(inverse(map_from_camera)[:3]),
+        pinhole=np.array([camera.fx, camera.fy, camera.cx, camera.cy]),
+        bounds=bounds,
+        size=np.array([camera.height, camera.width], np.int32),
+        px=px,
+        model=lens_family(camera.distortion),
+        coeffs=lens_coefficients(camera.distortion),
+        rays=rays,
     )
+    return view, gaps

@@ -12,11 +12,14 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rap_inference.yaml_files import read_yaml
-from rap_raster.kernels import FADE_NONE, FADE_PIXEL, FADE_PRIMITIVE
 from rap_raster.scene import LightState, LineKind, ObjectClass, PolygonKind
 
 FACES = ("front", "rear", "left", "right", "top", "bottom")
 """Names of the faces of a box, in the order of the kernels."""
+
+FADE_NONE, FADE_PRIMITIVE, FADE_PIXEL = 0, 1, 2
+"""Depth cue: none; one factor per line segment, area or face from its mean corner depth; or one
+factor per pixel."""
 
 _FOLDER = Path(__file__).parent / "style_files"
 _FADES = {"none": FADE_NONE, "primitive": FADE_PRIMITIVE, "pixel": FADE_PIXEL}
@@ -95,6 +98,7 @@ class _StyleFile(_Strict):
     ground: tuple[_GroundFile, ...]
     boxes: _BoxesFile
     lights: _LightsFile
+    supersample: Literal[1, 2] = 1
 
     @field_validator("ground")
     @classmethod
@@ -115,24 +119,26 @@ def _require_names(
 
 
 @dataclass(frozen=True, slots=True)
-class GroundLayer:
-    """One thing to draw on the ground.
+class GroundLook:
+    """How the L layers of the ground look, from bottom to top.
 
     Attributes:
-        code: Class code of the shapes it draws, a `LineKind` or `PolygonKind`.
-        filled: True for the area of polygons, False for lines and outlines.
-        color: (3,) uint8 RGB.
-        width_m: Width of lines in metres.
-        min_px: Minimum width of lines in pixels.
-        fade: Depth cue, one of the `FADE_` constants of the kernels.
+        codes: (L,) uint8 class code of the shapes a layer draws, a `LineKind` or `PolygonKind`.
+        of_areas: (L,) uint8, 1 where the shapes are polygons.
+        filled: (L,) uint8, 1 for the area of polygons, 0 for lines and outlines.
+        widths_m: (L,) float64 width of lines in metres.
+        min_px: (L,) float64 minimum width of lines in pixels.
+        colors: (L, 3) uint8 RGB before the depth cue.
+        fades: (L,) uint8 depth cue, a `FADE_` constant.
     """
 
-    code: int
-    filled: bool
-    color: npt.NDArray[np.uint8]
-    width_m: float
-    min_px: float
-    fade: int
+    codes: npt.NDArray[np.uint8]
+    of_areas: npt.NDArray[np.uint8]
+    filled: npt.NDArray[np.uint8]
+    widths_m: npt.NDArray[np.float64]
+    min_px: npt.NDArray[np.float64]
+    colors: npt.NDArray[np.uint8]
+    fades: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,19 +147,21 @@ class Style:
 
     Attributes:
         name: As in the model bundle.
-        ground: Layers from bottom to top.
+        ground: Layers of the ground.
         box_colors: (256, 6, 3) uint8 by class code and face (see `FACES`).
         box_fade: Depth cue of boxes.
-        light_colors: (256, 3) uint8 by state code.
+        light_colors: (256, 6, 3) uint8 by state code and face.
         light_fade: Depth cue of lights.
+        supersample: 2 draws rgb at twice the size and averages 2 x 2 pixels, 1 does not.
     """
 
     name: str
-    ground: tuple[GroundLayer, ...]
+    ground: GroundLook
     box_colors: npt.NDArray[np.uint8]
     box_fade: int
     light_colors: npt.NDArray[np.uint8]
     light_fade: int
+    supersample: int
 
 
 def style_names() -> list[str]:
@@ -182,27 +190,38 @@ def read_style(path: Path) -> Style:
     style = read_yaml(path, _StyleFile, StyleError)
     return Style(
         name=style.name,
-        ground=tuple(layer for entry in style.ground for layer in _ground_layers(entry)),
+        ground=_ground_look(style.ground),
         box_colors=_box_colors(style.boxes),
         box_fade=_FADES[style.boxes.fade],
         light_colors=_light_colors(style.lights),
         light_fade=_FADES[style.lights.fade],
+        supersample=style.supersample,
     )
 
 
-def _ground_layers(entry: _GroundFile) -> list[GroundLayer]:
-    name = entry.kind.upper()
-    code = LineKind[name] if name in LineKind.__members__ else PolygonKind[name]
-    layers = []
-    if entry.fill is not None:
-        fill = np.array(entry.fill, np.uint8)
-        layers.append(GroundLayer(int(code), True, fill, 0.0, 0.0, _FADES[entry.fade]))
-    if entry.line is not None:
-        line = entry.line
-        color = np.array(line.color, np.uint8)
-        fade = _FADES[line.fade]
-        layers.append(GroundLayer(int(code), False, color, line.width_m, line.min_px, fade))
-    return layers
+def _ground_look(entries: tuple[_GroundFile, ...]) -> GroundLook:
+    """Lists the layers; an area with an outline has two, the outline above its area."""
+    rows: list[tuple[int, bool, bool, float, float, _Color, int]] = []
+    for entry in entries:
+        name = entry.kind.upper()
+        of_area = name in PolygonKind.__members__
+        code = int(PolygonKind[name] if of_area else LineKind[name])
+        if entry.fill is not None:
+            rows.append((code, of_area, True, 0.0, 0.0, entry.fill, _FADES[entry.fade]))
+        if entry.line is not None:
+            line = entry.line
+            look = (line.width_m, line.min_px, line.color, _FADES[line.fade])
+            rows.append((code, of_area, False, *look))
+    columns = list(zip(*rows, strict=True)) or [()] * 7
+    return GroundLook(
+        codes=np.array(columns[0], np.uint8),
+        of_areas=np.array(columns[1], np.uint8),
+        filled=np.array(columns[2], np.uint8),
+        widths_m=np.array(columns[3], np.float64),
+        min_px=np.array(columns[4], np.float64),
+        colors=np.array(columns[5], np.uint8).reshape(-1, 3),
+        fades=np.array(columns[6], np.uint8),
+    )
 
 
 def _box_colors(boxes: _BoxesFile) -> npt.NDArray[np.uint8]:
@@ -218,7 +237,7 @@ def _box_colors(boxes: _BoxesFile) -> npt.NDArray[np.uint8]:
 
 
 def _light_colors(lights: _LightsFile) -> npt.NDArray[np.uint8]:
-    colors = np.zeros((256, 3), np.uint8)
+    colors = np.zeros((256, len(FACES), 3), np.uint8)
     for state in LightState:
         colors[state] = lights.states[state.name.lower()]
     return colors

@@ -1,0 +1,832 @@
+"""Faces to image polygons: culling, projection, clipping, minimum widths, lenses.
+
+Everything in view becomes a primitive (one look, one plane) with one polygon or, where it has to
+be cut up, several. Ground comes first, in layer order; solids follow in painting order.
+
+- Corners are transformed once per patch; a patch or a solid outside the view costs one test.
+- Faces are clipped to the near plane and the far limit where they cross them, and nowhere else.
+- Through a lens, straight edges are bent: they are halved until each piece deviates from the
+  curve that the lens makes of it by less than `CHORD_PX`.
+
+Kernels here keep arrays in local variables and hand scalars to each other: numba counts references
+of every array that it passes on, which costs more than the arithmetic of a face.
+"""
+
+# ruff: noqa: PLR0917 - kernels take flat arrays, and numba wants them by position.
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rap_raster.camera import NEAR_M
+from rap_raster.compiled import kernel
+from rap_raster.frames import FloatArray
+from rap_raster.ground import Ground
+from rap_raster.lens import bend
+from rap_raster.solids import Solids, local_offset
+from rap_raster.styles import FADE_PRIMITIVE
+
+FAR_M = 120.0
+"""Nothing farther than this along the optical axis is drawn (design contract)."""
+
+SINK_M = 0.2
+"""A later primitive hides ground unless it lies deeper than this below the ground's surface.
+
+Heights of maps and of boxes disagree by about a decimetre in real logs; without the allowance the
+road would swallow the feet of vehicles, and equal layers would flicker.
+"""
+
+CHORD_PX = 0.2
+"""Largest deviation of a drawn edge from the curve that the lens makes of it (contract: 1 px)."""
+
+LONGEST_CHORD_PX = 64.0
+"""Longer pieces are halved unseen: an S-shaped curve can meet the middle of its chord."""
+
+SHORT_CHORD = 0.25
+"""Chords of a squared length below this times the focal length, in pixels, are straight enough.
+
+An edge bends with a radius of about the focal length, so that its arrow is 1/32 px there.
+"""
+
+MAX_HALVINGS = 24
+"""An edge from the axis to 90 degrees needs some ten; the rest is reserve."""
+
+MAX_CORNERS = 8
+"""A convex quad cut by two planes has six corners at the most; a rounded one might gain two."""
+
+FACE_POINTS = 2 * MAX_CORNERS
+"""Points that a face may need without a lens: two polygons of a bow tie, each clipped."""
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+UInt8 = npt.NDArray[np.uint8]
+
+_FACES = np.array(
+    # Signs of length, width and height for the corners of each face, counter-clockwise seen from
+    # outside, in the order of `styles.FACES`.
+    [
+        [[1, -1, -1], [1, 1, -1], [1, 1, 1], [1, -1, 1]],
+        [[-1, 1, -1], [-1, -1, -1], [-1, -1, 1], [-1, 1, 1]],
+        [[1, 1, -1], [-1, 1, -1], [-1, 1, 1], [1, 1, 1]],
+        [[-1, -1, -1], [1, -1, -1], [1, -1, 1], [-1, -1, 1]],
+        [[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]],
+        [[-1, 1, -1], [1, 1, -1], [1, -1, -1], [-1, -1, -1]],
+    ],
+    np.float64,
+)
+
+class View(NamedTuple):
+    """A camera as the kernels want it.
+
+    Attributes:
+        camera_from_map: (3, 4) float64 rigid transform.
+        pinhole: (4,) float64 fx, fy, cx, cy in pixels.
+        bounds: (4,) float64 least and largest x, least and largest y of the normalised rays.
+        size: (2,) int32 height, width.
+        px: Image pixels per pixel of a style (2 when supersampling).
+        model: Lens model of `lens.bend`, 0 for a pinhole.
+        coeffs: (9,) float64 lens coefficients and range, see `lens.bend`.
+        rays: (H, W, 2) float32 normalised ray of each pixel for a lens, else (0, 0, 2).
+    """
+
+    camera_from_map: FloatArray
+    pinhole: FloatArray
+    bounds: FloatArray
+    size: Int32
+    px: float
+    model: int
+    coeffs: FloatArray
+    rays: Float32
+
+
+class Polygons(NamedTuple):
+    """K primitives and their P polygons.
+
+    Attributes:
+        counts: (4,) int64 points, polygons, primitives, first polygon of a solid.
+        u: (M,) float64 columns of all points.
+        v: (M,) float64 rows.
+        starts: (P + 1,) int32 first point of each polygon.
+        owners: (P,) int32 its primitive.
+        bent: (P,) uint8, 1 where the polygon may have any shape, 0 where it is convex.
+        planes: (K, 6) float64 inverse depth a x + b y + c, its least and its largest value, and
+            what of it is kept for comparison with later primitives: less than all for ground, see
+            `SINK_M`. x, y are pixels for a pinhole and normalised rays for a lens. Only written
+            where planes were asked for.
+        codes: (K,) uint8 class codes.
+        instances: (K,) int32 box ids.
+        colors: (K, 3) uint8, depth cue included unless it is per pixel.
+        fades: (K,) uint8 `FADE_` constants.
+    """
+
+    counts: npt.NDArray[np.int64]
+    u: FloatArray
+    v: FloatArray
+    starts: Int32
+    owners: Int32
+    bent: UInt8
+    planes: FloatArray
+    codes: UInt8
+    instances: Int32
+    colors: UInt8
+    fades: UInt8
+
+
+class Corners(NamedTuple):
+    """Scratch: the ground's V corners in the camera.
+
+    Attributes:
+        x: (V,) float64 camera space.
+        y: (V,) float64.
+        z: (V,) float64 depth.
+        u: (V,) float64 column, where the corner is in front of the camera.
+        v: (V,) float64 row.
+        outside: (V,) uint8 a bit for the near plane, the far limit and each side of the view that
+            the corner lies beyond.
+    """
+
+    x: FloatArray
+    y: FloatArray
+    z: FloatArray
+    u: FloatArray
+    v: FloatArray
+    outside: UInt8
+
+
+@kernel
+def view_sides(view: View, margin: float) -> FloatArray:
+    """Returns the (4, 2) inward normals of the view's sides: left, right (x, z), top, bottom (y, z).
+
+    Each side is a plane through the camera centre, so the tests also hold behind the camera.
+    """
+    sides = np.empty((4, 2))
+    for i in range(4):
+        sign = 1.0 if i % 2 == 0 else -1.0
+        slope = view.bounds[i] - sign * margin
+        length = math.sqrt(1.0 + slope * slope)
+        sides[i, 0], sides[i, 1] = sign / length, -sign * slope / length
+    return sides
+
+
+@kernel
+def _sphere_outside(sides: FloatArray, x: float, y: float, z: float, radius: float) -> bool:
+    """True if a camera-space sphere lies wholly outside the view."""
+    return (
+        z + radius < NEAR_M
+        or z - radius > FAR_M
+        or sides[0, 0] * x + sides[0, 1] * z < -radius
+        or sides[1, 0] * x + sides[1, 1] * z < -radius
+        or sides[2, 0] * y + sides[2, 1] * z < -radius
+        or sides[3, 0] * y + sides[3, 1] * z < -radius
+    )
+
+
+@kernel
+def _fade(depth_m: float) -> float:
+    """Returns the depth cue: 1 at the camera, falling to 0 at the far limit."""
+    return (FAR_M - min(max(depth_m, 0.0), FAR_M)) / FAR_M
+
+
+@kernel
+def _to_pixel(
+    model: int, coeffs: FloatArray, pinhole: FloatArray, x: float, y: float
+) -> tuple[float, float]:
+    """Returns the image point of a normalised ray."""
+    if model:
+        x, y = bend(model, coeffs, x, y)
+    return pinhole[0] * x + pinhole[2], pinhole[1] * y + pinhole[3]
+
+
+@kernel
+def _plane(
+    x: tuple[float, float, float, float],
+    y: tuple[float, float, float, float],
+    z: tuple[float, float, float, float],
+) -> tuple[float, float, float, float]:
+    """Returns normal and offset of the plane of four camera-space corners (Newell): n.p = offset."""
+    nx = ny = nz = 0.0
+    for i in range(4):
+        j = (i + 1) & 3
+        nx += (y[i] - y[j]) * (z[i] + z[j])
+        ny += (z[i] - z[j]) * (x[i] + x[j])
+        nz += (x[i] - x[j]) * (y[i] + y[j])
+    offset = 0.25 * (
+        nx * (x[0] + x[1] + x[2] + x[3])
+        + ny * (y[0] + y[1] + y[2] + y[3])
+        + nz * (z[0] + z[1] + z[2] + z[3])
+    )
+    return nx, ny, nz, offset
+
+
+@kernel
+def _inverse_depth(
+    x: tuple[float, float, float, float],
+    y: tuple[float, float, float, float],
+    z: tuple[float, float, float, float],
+    is_ground: bool,
+    plane: FloatArray,
+) -> None:
+    """Writes a row of `Polygons.planes`, with x and y as normalised rays."""
+    nx, ny, nz, offset = _plane(x, y, z)
+    length = math.sqrt(nx * nx + ny * ny + nz * nz)
+    distance_m = abs(offset) / length if length > 0.0 else 0.0
+    plane[5] = distance_m / (distance_m + SINK_M) if is_ground else 1.0
+    if offset == 0.0:  # seen exactly edge on
+        offset = 1e-300
+    plane[0], plane[1], plane[2] = nx / offset, ny / offset, nz / offset
+    nearest, farthest = math.inf, 0.0
+    for i in range(4):
+        nearest, farthest = min(nearest, z[i]), max(farthest, z[i])
+    plane[3], plane[4] = 1.0 / min(farthest, FAR_M), 1.0 / max(nearest, NEAR_M)
+
+
+@kernel
+def _to_pixels(plane: FloatArray, pinhole: FloatArray) -> None:
+    """Lets an inverse depth take pixels instead of normalised rays."""
+    plane[0] /= pinhole[0]
+    plane[1] /= pinhole[1]
+    plane[2] -= plane[0] * pinhole[2] + plane[1] * pinhole[3]
+
+
+@kernel
+def _widened(
+    ua: float, va: float, ub: float, vb: float, nx: float, ny: float, least: float
+) -> tuple[float, float, float, float]:
+    """Moves two points apart, about their midpoint, to at least a width along (nx, ny)."""
+    width = (ua - ub) * nx + (va - vb) * ny
+    if abs(width) >= least:
+        return ua, va, ub, vb
+    half = 0.5 * least if width >= 0.0 else -0.5 * least
+    mid_u, mid_v = 0.5 * (ua + ub), 0.5 * (va + vb)
+    return mid_u + half * nx, mid_v + half * ny, mid_u - half * nx, mid_v - half * ny
+
+
+@kernel
+def _stay_in_plane(
+    us: FloatArray, vs: FloatArray, starts: Int32, polygon: int, point: int, plane: FloatArray
+) -> None:
+    """Lets a widened ribbon stay in its plane where it was moved outwards.
+
+    At the depth of the line itself it would hide the foot of a solid that stands beyond it.
+    """
+    for i in range(starts[polygon - 1], min(point, len(us))):
+        w = plane[0] * us[i] + plane[1] * vs[i] + plane[2]
+        plane[3] = min(plane[3], max(w, 1.0 / FAR_M))
+
+
+@kernel
+def _turn(ua: float, va: float, ub: float, vb: float, uc: float, vc: float) -> float:
+    """Returns twice the signed area of an image triangle."""
+    return (ub - ua) * (vc - vb) - (vb - va) * (uc - ub)
+
+
+@kernel
+def _add_quad(
+    us: FloatArray, vs: FloatArray, starts: Int32, owners: Int32, bent: UInt8,
+    point: int, polygon: int, owner: int, least_px: float,
+    u: tuple[float, float, float, float], v: tuple[float, float, float, float],
+) -> int:  # fmt: skip
+    """Appends four image points, a ribbon widened, as one convex polygon or as two triangles.
+
+    Returns:
+        How many polygons.
+    """
+    (u0, u1, u2, u3), (v0, v1, v2, v3) = u, v
+    if least_px > 0.0:
+        du, dv = u2 + u3 - u0 - u1, v2 + v3 - v0 - v1
+        length = math.sqrt(du * du + dv * dv)
+        if length > 0.0:
+            nx, ny = -dv / length, du / length
+            u0, v0, u1, v1 = _widened(u0, v0, u1, v1, nx, ny, least_px)
+            # The end pair is stored right, left: opposite to the start pair.
+            u3, v3, u2, v2 = _widened(u3, v3, u2, v2, nx, ny, least_px)
+    us[point], us[point + 1], us[point + 2], us[point + 3] = u0, u1, u2, u3
+    vs[point], vs[point + 1], vs[point + 2], vs[point + 3] = v0, v1, v2, v3
+    owners[polygon], bent[polygon] = owner, 0
+    a, b = _turn(u0, v0, u1, v1, u2, v2), _turn(u1, v1, u2, v2, u3, v3)
+    c, d = _turn(u2, v2, u3, v3, u0, v0), _turn(u3, v3, u0, v0, u1, v1)
+    if (a >= 0.0 and b >= 0.0 and c >= 0.0 and d >= 0.0) or (
+        a <= 0.0 and b <= 0.0 and c <= 0.0 and d <= 0.0
+    ):
+        starts[polygon + 1] = point + 4
+        return 1
+    us[point + 3], us[point + 4], us[point + 5] = u0, u2, u3
+    vs[point + 3], vs[point + 4], vs[point + 5] = v0, v2, v3
+    owners[polygon + 1], bent[polygon + 1] = owner, 0
+    starts[polygon + 1], starts[polygon + 2] = point + 3, point + 6
+    return 2
+
+
+@kernel
+def _chord_fits(
+    model: int, coeffs: FloatArray, pinhole: FloatArray,
+    ax: float, ay: float, az: float, bx: float, by: float, bz: float,
+    au: float, av: float, bu: float, bv: float,
+) -> bool:  # fmt: skip
+    """True if the straight line between two image points is the lens image of the edge a, b."""
+    du, dv = bu - au, bv - av
+    squared = du * du + dv * dv
+    if squared <= SHORT_CHORD * pinhole[0]:
+        return True
+    if squared > LONGEST_CHORD_PX * LONGEST_CHORD_PX:
+        return False
+    u, v = _to_pixel(model, coeffs, pinhole, (ax + bx) / (az + bz), (ay + by) / (az + bz))
+    # The middle in space is not the middle in the image: measure the distance to the chord.
+    across = (u - au) * dv - (v - av) * du
+    return across * across <= CHORD_PX * CHORD_PX * squared
+
+
+@kernel
+def _is_straight(
+    view: View, points: FloatArray, u: FloatArray, v: FloatArray, count: int
+) -> bool:
+    """True if no edge of a projected face needs to be bent."""
+    for i in range(count):
+        j = i + 1 if i + 1 < count else 0
+        if not _chord_fits(
+            view.model, view.coeffs, view.pinhole,
+            points[0, i], points[1, i], points[2, i], points[0, j], points[1, j], points[2, j],
+            u[i], v[i], u[j], v[j],
+        ):  # fmt: skip
+            return False
+    return True
+
+
+@kernel
+def _bend_edge(
+    view: View, a: FloatArray, b: FloatArray, us: FloatArray, vs: FloatArray, count: int
+) -> int:
+    """Appends the lens image of the edge from a to b, without its end; returns the new count."""
+    ends = np.empty((MAX_HALVINGS + 1, 3))
+    x, y, z = a[0], a[1], a[2]
+    ends[0] = b
+    top = 0
+    while top >= 0:
+        ex, ey, ez = ends[top, 0], ends[top, 1], ends[top, 2]
+        au, av = _to_pixel(view.model, view.coeffs, view.pinhole, x / z, y / z)
+        bu, bv = _to_pixel(view.model, view.coeffs, view.pinhole, ex / ez, ey / ez)
+        fits = _chord_fits(
+            view.model, view.coeffs, view.pinhole, x, y, z, ex, ey, ez, au, av, bu, bv
+        )
+        if top == MAX_HALVINGS or fits:
+            if count < len(us):
+                us[count], vs[count] = au, av
+            count += 1
+            x, y, z = ex, ey, ez
+            top -= 1
+        else:
+            top += 1
+            ends[top, 0], ends[top, 1], ends[top, 2] = 0.5 * (x + ex), 0.5 * (y + ey), 0.5 * (z + ez)
+    return count
+
+
+@kernel
+def _outline(
+    view: View, points: FloatArray, count: int, us: FloatArray, vs: FloatArray, first: int
+) -> int:
+    """Appends the lens image of a face; returns where it ends, beyond the arrays if it is cut."""
+    written = first
+    for i in range(count):
+        a, b = points[:, i].copy(), points[:, (i + 1) % count].copy()
+        # The same pieces from either side, so that neighbours share them exactly.
+        if a[0] < b[0] or (a[0] == b[0] and (a[1] < b[1] or (a[1] == b[1] and a[2] < b[2]))):
+            written = _bend_edge(view, a, b, us, vs, written)
+            continue
+        start = written
+        written = _bend_edge(view, b, a, us, vs, written)
+        if written > len(us):
+            continue
+        # Turned around: begin with a, and leave out b, which the next edge brings.
+        for k in range((written - start - 1) // 2):
+            i0, i1 = start + 1 + k, written - 1 - k
+            us[i0], us[i1] = us[i1], us[i0]
+            vs[i0], vs[i1] = vs[i1], vs[i0]
+        us[start], vs[start] = _to_pixel(
+            view.model, view.coeffs, view.pinhole, a[0] / a[2], a[1] / a[2]
+        )
+    return written
+
+
+@kernel
+def _add_bent_ribbon(
+    view: View, points: FloatArray, least_px: float, polygons: Polygons, point: int, polygon: int,
+    owner: int,
+) -> tuple[int, int]:  # fmt: skip
+    """Cuts a (3, 4) ribbon across until each piece is straight in the image, and appends them.
+
+    Returns:
+        How many points and polygons there are then, beyond the arrays if they are too small.
+    """
+    ends = np.empty(MAX_HALVINGS + 1)
+    ends[0] = 1.0
+    start, top = 0.0, 0
+    piece, u, v = np.empty((3, 4)), np.empty(4), np.empty(4)
+    while top >= 0:
+        for axis in range(3):
+            left, right = points[axis, 3] - points[axis, 0], points[axis, 2] - points[axis, 1]
+            piece[axis, 0] = points[axis, 0] + start * left
+            piece[axis, 1] = points[axis, 1] + start * right
+            piece[axis, 2] = points[axis, 1] + ends[top] * right
+            piece[axis, 3] = points[axis, 0] + ends[top] * left
+        for i in range(4):
+            x, y = piece[0, i] / piece[2, i], piece[1, i] / piece[2, i]
+            u[i], v[i] = _to_pixel(view.model, view.coeffs, view.pinhole, x, y)
+        if top < MAX_HALVINGS and not _is_straight(view, piece, u, v, 4):
+            ends[top + 1] = 0.5 * (start + ends[top])
+            top += 1
+            continue
+        if point + FACE_POINTS <= len(polygons.u) and polygon + 2 <= len(polygons.owners):
+            added = _add_quad(
+                polygons.u, polygons.v, polygons.starts, polygons.owners, polygons.bent,
+                point, polygon, owner, least_px,
+                (u[0], u[1], u[2], u[3]), (v[0], v[1], v[2], v[3]),
+            )  # fmt: skip
+        else:
+            added = 1
+        polygon += added
+        point += 4 if added == 1 else 6
+        start = ends[top]
+        top -= 1
+    return point, polygon
+
+
+@kernel
+def _clip(
+    points: FloatArray, count: int, depth_m: float, side: float, clipped: FloatArray
+) -> int:
+    """Clips (3, n) camera-space corners to z >= depth (side 1) or z <= depth (side -1).
+
+    Sutherland-Hodgman, but each corner outside is replaced where it stands in the order, so that
+    a ribbon which still has four corners still has its start and end pairs at the same places.
+    """
+    kept = 0
+    for i in range(count):
+        if side * (points[2, i] - depth_m) >= 0.0:
+            clipped[0, kept], clipped[1, kept] = points[0, i], points[1, i]
+            clipped[2, kept] = points[2, i]
+            kept += 1
+            continue
+        for j in ((i + count - 1) % count, (i + 1) % count):
+            if side * (points[2, j] - depth_m) >= 0.0:
+                # Always from the inner end, so that neighbours cut a shared edge alike.
+                t = (points[2, j] - depth_m) / (points[2, j] - points[2, i])
+                clipped[0, kept] = points[0, j] + t * (points[0, i] - points[0, j])
+                clipped[1, kept] = points[1, j] + t * (points[1, i] - points[1, j])
+                clipped[2, kept] = depth_m
+                kept += 1
+    return kept
+
+
+@kernel
+def _is_convex(points: FloatArray) -> bool:
+    """True if (3, 4) corners turn the same way all around, seen along their normal."""
+    nx, ny, nz, _ = _plane(
+        (points[0, 0], points[0, 1], points[0, 2], points[0, 3]),
+        (points[1, 0], points[1, 1], points[1, 2], points[1, 3]),
+        (points[2, 0], points[2, 1], points[2, 2], points[2, 3]),
+    )
+    for i in range(4):
+        j, k = (i + 1) & 3, (i + 2) & 3
+        ax, bx = points[0, j] - points[0, i], points[0, k] - points[0, j]
+        ay, by = points[1, j] - points[1, i], points[1, k] - points[1, j]
+        az, bz = points[2, j] - points[2, i], points[2, k] - points[2, j]
+        turn = nx * (ay * bz - az * by) + ny * (az * bx - ax * bz) + nz * (ax * by - ay * bx)
+        if turn < 0.0:
+            return False
+    return True
+
+
+@kernel
+def _add_clipped(
+    view: View, points: FloatArray, count: int, least_px: float, polygons: Polygons,
+    point: int, polygon: int, owner: int,
+) -> tuple[int, int]:  # fmt: skip
+    """Clips a (3, 3) or (3, 4) face to near plane and far limit, projects, bends and appends it.
+
+    Returns:
+        How many points and polygons there are then, beyond the arrays if they are too small.
+    """
+    middle, clipped = np.empty((3, MAX_CORNERS)), np.empty((3, MAX_CORNERS))
+    u, v = np.empty(MAX_CORNERS), np.empty(MAX_CORNERS)
+    count = _clip(points, count, NEAR_M, 1.0, middle)
+    count = _clip(middle, count, FAR_M, -1.0, clipped)
+    if count < 3:
+        return point, polygon
+    for i in range(count):
+        x, y = clipped[0, i] / clipped[2, i], clipped[1, i] / clipped[2, i]
+        u[i], v[i] = _to_pixel(view.model, view.coeffs, view.pinhole, x, y)
+    us, vs = polygons.u, polygons.v
+    straight = view.model == 0 or _is_straight(view, clipped, u, v, count)
+    if count == 4 and least_px > 0.0 and not straight:
+        return _add_bent_ribbon(view, clipped, least_px, polygons, point, polygon, owner)
+    if point + FACE_POINTS > len(us) or polygon + 2 > len(polygons.owners):
+        return point + FACE_POINTS, polygon + 2
+    if count == 4 and straight:
+        added = _add_quad(
+            us, vs, polygons.starts, polygons.owners, polygons.bent, point, polygon, owner,
+            least_px, (u[0], u[1], u[2], u[3]), (v[0], v[1], v[2], v[3]),
+        )  # fmt: skip
+        return point + (4 if added == 1 else 6), polygon + added
+    end = point + count
+    if straight:
+        us[point:end], vs[point:end] = u[:count], v[:count]
+    else:
+        end = _outline(view, clipped, count, us, vs, point)
+    polygons.owners[polygon], polygons.bent[polygon] = owner, 0 if straight else 1
+    polygons.starts[polygon + 1] = end
+    return end, polygon + 1
+
+
+@kernel
+def _add_face(
+    view: View, points: FloatArray, count: int, least_px: float, polygons: Polygons,
+    point: int, polygon: int, owner: int,
+) -> tuple[int, int]:  # fmt: skip
+    """Appends a face that is clipped or bent; a bow tie as its two triangles."""
+    if count == 3 or _is_convex(points):
+        return _add_clipped(view, points, count, least_px, polygons, point, polygon, owner)
+    half = points[:, :3].copy()
+    point, polygon = _add_clipped(view, half, 3, 0.0, polygons, point, polygon, owner)
+    half[:, 1], half[:, 2] = points[:, 2], points[:, 3]
+    return _add_clipped(view, half, 3, 0.0, polygons, point, polygon, owner)
+
+
+@kernel
+def visible_patches(view: View, ground: Ground, sides: FloatArray, visible: Int32) -> int:
+    """Lists the patches that reach into the view; returns how many."""
+    m, spheres = view.camera_from_map, ground.spheres_m
+    count = 0
+    for p in range(np.uintp(len(spheres))):
+        cx, cy, cz = spheres[p, 0], spheres[p, 1], spheres[p, 2]
+        x = m[0, 0] * cx + m[0, 1] * cy + m[0, 2] * cz + m[0, 3]
+        y = m[1, 0] * cx + m[1, 1] * cy + m[1, 2] * cz + m[1, 3]
+        z = m[2, 0] * cx + m[2, 1] * cy + m[2, 2] * cz + m[2, 3]
+        if not _sphere_outside(sides, x, y, z, spheres[p, 3]):
+            visible[np.uintp(count)] = p
+            count += 1
+    return count
+
+
+@kernel
+def transform_corners(
+    view: View, ground: Ground, sides: FloatArray, visible: Int32, corners: Corners
+) -> None:
+    """Brings the corners of the visible patches into the camera and the image."""
+    m, model, coeffs, pinhole = view.camera_from_map, view.model, view.coeffs, view.pinhole
+    xs, ys, zs, patches = ground.x_m, ground.y_m, ground.z_m, ground.patches
+    cx, cy, cz, cu, cv = corners.x, corners.y, corners.z, corners.u, corners.v
+    outside = corners.outside
+    left_x, left_z, right_x, right_z = sides[0, 0], sides[0, 1], sides[1, 0], sides[1, 1]
+    top_y, top_z, low_y, low_z = sides[2, 0], sides[2, 1], sides[3, 0], sides[3, 1]
+    for p in visible:
+        for i in range(np.uintp(patches[p, 0]), np.uintp(patches[p, 1])):
+            x = m[0, 0] * xs[i] + m[0, 1] * ys[i] + m[0, 2] * zs[i] + m[0, 3]
+            y = m[1, 0] * xs[i] + m[1, 1] * ys[i] + m[1, 2] * zs[i] + m[1, 3]
+            z = m[2, 0] * xs[i] + m[2, 1] * ys[i] + m[2, 2] * zs[i] + m[2, 3]
+            cx[i], cy[i], cz[i] = x, y, z
+            outside[i] = (
+                (z < NEAR_M)
+                | ((z > FAR_M) << 1)
+                | ((left_x * x + left_z * z < 0.0) << 2)
+                | ((right_x * x + right_z * z < 0.0) << 3)
+                | ((top_y * y + top_z * z < 0.0) << 4)
+                | ((low_y * y + low_z * z < 0.0) << 5)
+            )
+            if z >= NEAR_M:
+                cu[i], cv[i] = _to_pixel(model, coeffs, pinhole, x / z, y / z)
+
+
+@kernel
+def _area_fade(depths_m: FloatArray, first: int, last: int) -> float:
+    """Returns the depth cue of an area from the mean depth of its corners."""
+    total = 0.0
+    for i in range(first, last):
+        total += _fade(depths_m[i])
+    return total / (last - first)
+
+
+@kernel
+def add_ground(
+    view: View, ground: Ground, visible: Int32, corners: Corners, with_planes: bool,
+    polygons: Polygons,
+) -> None:  # fmt: skip
+    """Appends the faces of the visible patches."""
+    model, coeffs, pinhole = view.model, view.coeffs, view.pinhole
+    faces, patches, layers = ground.faces, ground.patches, ground.layers
+    cx, cy, cz, cu, cv = corners.x, corners.y, corners.z, corners.u, corners.v
+    outside = corners.outside
+    us, vs, starts, owners, bent = (
+        polygons.u, polygons.v, polygons.starts, polygons.owners, polygons.bent
+    )  # fmt: skip
+    planes, codes, instances = polygons.planes, polygons.codes, polygons.instances
+    colors, fades = polygons.colors, polygons.fades
+    points = np.empty((3, 4))
+    point, polygon, owner = polygons.counts[0], polygons.counts[1], polygons.counts[2]
+    for p in visible:
+        layer = np.uintp(layers[p])
+        fade, code = ground.fades[layer], ground.codes[layer]
+        least_px, is_area = ground.min_px[layer] * view.px, ground.filled[layer] != 0
+        red, green, blue = ground.colors[layer, 0], ground.colors[layer, 1], ground.colors[layer, 2]
+        factor = np.float32(1.0)
+        if is_area and fade == FADE_PRIMITIVE:
+            factor = np.float32(_area_fade(cz, patches[p, 0], patches[p, 1]))
+        for f in range(np.uintp(patches[p, 2]), np.uintp(patches[p, 3])):
+            a, b = np.uintp(faces[f, 0]), np.uintp(faces[f, 1])
+            c, d = np.uintp(faces[f, 2]), np.uintp(faces[f, 3])
+            if outside[a] & outside[b] & outside[c] & outside[d]:
+                continue
+            if (
+                point + FACE_POINTS > len(us)
+                or polygon + 2 > len(owners)
+                or owner + 1 > len(codes)
+            ):
+                point, polygon, owner = point + FACE_POINTS, polygon + 2, owner + 1
+                continue
+            k = np.uintp(owner)
+            z = (cz[a], cz[b], cz[c], cz[d])
+            if fade == FADE_PRIMITIVE and not is_area:
+                factor = np.float32(
+                    0.25 * (_fade(z[0]) + _fade(z[1]) + _fade(z[2]) + _fade(z[3]))
+                )
+            codes[k], instances[k], fades[k] = code, 0, fade
+            colors[k, 0] = np.uint8(factor * np.float32(red))
+            colors[k, 1] = np.uint8(factor * np.float32(green))
+            colors[k, 2] = np.uint8(factor * np.float32(blue))
+            x, y = (cx[a], cx[b], cx[c], cx[d]), (cy[a], cy[b], cy[c], cy[d])
+            if with_planes:
+                _inverse_depth(x, y, z, True, planes[k])
+            if (outside[a] | outside[b] | outside[c] | outside[d]) & 3 == 0 and (
+                model == 0
+                or (
+                    _chord_fits(model, coeffs, pinhole, x[0], y[0], z[0], x[1], y[1], z[1],
+                                cu[a], cv[a], cu[b], cv[b])
+                    and _chord_fits(model, coeffs, pinhole, x[1], y[1], z[1], x[2], y[2], z[2],
+                                    cu[b], cv[b], cu[c], cv[c])
+                    and _chord_fits(model, coeffs, pinhole, x[2], y[2], z[2], x[3], y[3], z[3],
+                                    cu[c], cv[c], cu[d], cv[d])
+                    and _chord_fits(model, coeffs, pinhole, x[3], y[3], z[3], x[0], y[0], z[0],
+                                    cu[d], cv[d], cu[a], cv[a])
+                )
+            ):
+                added = _add_quad(
+                    us, vs, starts, owners, bent, point, polygon, owner, least_px,
+                    (cu[a], cu[b], cu[c], cu[d]), (cv[a], cv[b], cv[c], cv[d]),
+                )  # fmt: skip
+                polygon += added
+                point += 4 if added == 1 else 6
+            else:
+                for i in range(4):
+                    points[0, i], points[1, i], points[2, i] = x[i], y[i], z[i]
+                count = 3 if c == d else 4
+                point, polygon = _add_face(
+                    view, points, count, least_px, polygons, point, polygon, owner
+                )
+            if with_planes and model == 0:
+                _to_pixels(planes[k], pinhole)
+                if least_px > 0.0:
+                    _stay_in_plane(us, vs, starts, polygon, point, planes[k])
+            owner += 1
+    polygons.counts[0], polygons.counts[1], polygons.counts[2] = point, polygon, owner
+
+
+@kernel
+def _axes(view: View, solids: Solids, i: int, axes: FloatArray) -> None:
+    """Writes the camera-space half axes and, last, the centre of a solid: (3, 4)."""
+    m = view.camera_from_map
+    cos, sin = solids.headings[i, 0], solids.headings[i, 1]
+    for row in range(3):
+        axes[row, 0] = (m[row, 0] * cos + m[row, 1] * sin) * solids.halves_m[i, 0]
+        axes[row, 1] = (m[row, 1] * cos - m[row, 0] * sin) * solids.halves_m[i, 1]
+        axes[row, 2] = m[row, 2] * solids.halves_m[i, 2]
+        axes[row, 3] = (
+            m[row, 0] * solids.centers_m[i, 0]
+            + m[row, 1] * solids.centers_m[i, 1]
+            + m[row, 2] * solids.centers_m[i, 2]
+            + m[row, 3]
+        )
+
+
+@kernel
+def _face_corners(axes: FloatArray, face: int, corners: FloatArray) -> None:
+    for k in range(4):
+        a, b, c = _FACES[face, k, 0], _FACES[face, k, 1], _FACES[face, k, 2]
+        for row in range(3):
+            corners[row, k] = axes[row, 3] + a * axes[row, 0] + b * axes[row, 1] + c * axes[row, 2]
+
+
+@kernel
+def _facing(solids: Solids, i: int, eye: FloatArray) -> int:
+    """Returns the faces of a solid that look at the eye, one bit each."""
+    along, across = local_offset(solids, i, eye[0], eye[1])
+    up = eye[2] - solids.centers_m[i, 2]
+    faces = 0
+    for axis, offset in enumerate((along, across, up)):
+        if offset > solids.halves_m[i, axis]:
+            faces |= 1 << (2 * axis)
+        elif offset < -solids.halves_m[i, axis]:
+            faces |= 2 << (2 * axis)
+    return faces
+
+
+@kernel
+def _image_rect(axes: FloatArray, faces: int, rect: FloatArray) -> bool:
+    """Writes the bounds of a solid's facing faces in the normalised image; False if there are none."""
+    corners, clipped = np.empty((3, 4)), np.empty((3, MAX_CORNERS))
+    rect[0] = rect[2] = math.inf
+    rect[1] = rect[3] = -math.inf
+    for face in range(6):
+        if faces >> face & 1:
+            _face_corners(axes, face, corners)
+            count = _clip(corners, 4, NEAR_M, 1.0, clipped)
+            for k in range(count):
+                x, y = clipped[0, k] / clipped[2, k], clipped[1, k] / clipped[2, k]
+                rect[0], rect[1] = min(rect[0], x), max(rect[1], x)
+                rect[2], rect[3] = min(rect[2], y), max(rect[3], y)
+    return rect[0] < rect[1]
+
+
+@kernel
+def visible_solids(
+    view: View, solids: Solids, eye: FloatArray, seen: Int32, faces: UInt8, rects: FloatArray,
+    distances: FloatArray,
+) -> int:  # fmt: skip
+    """Lists the solids in view, with their facing faces, image bounds and distances."""
+    axes = np.empty((3, 4))
+    sides = view_sides(view, 0.0)
+    count = 0
+    for i in range(len(solids.centers_m)):
+        _axes(view, solids, i, axes)
+        a, b, c = solids.halves_m[i, 0], solids.halves_m[i, 1], solids.halves_m[i, 2]
+        x, y, z = axes[0, 3], axes[1, 3], axes[2, 3]
+        if _sphere_outside(sides, x, y, z, math.sqrt(a * a + b * b + c * c)):
+            continue
+        faces[count] = _facing(solids, i, eye)
+        rect = rects[count]
+        if (
+            _image_rect(axes, faces[count], rect)
+            and rect[1] >= view.bounds[0]
+            and rect[0] <= view.bounds[1]
+            and rect[3] >= view.bounds[2]
+            and rect[2] <= view.bounds[3]
+        ):
+            seen[count] = i
+            distances[count] = math.sqrt(x * x + y * y + z * z)
+            count += 1
+    return count
+
+
+@kernel
+def add_solids(
+    view: View, solids: Solids, seen: Int32, facing: UInt8, order: Int32, with_planes: bool,
+    polygons: Polygons,
+) -> None:  # fmt: skip
+    """Appends the facing faces of solids, in painting order.
+
+    Args:
+        view: The camera.
+        solids: All of them.
+        seen: (n,) those in view.
+        facing: (n,) which of their faces look at the camera, one bit each.
+        order: (n,) places in `seen`, first to last.
+        with_planes: True if inverse depths are needed.
+        polygons: Extended.
+    """
+    axes, points = np.empty((3, 4)), np.empty((3, 4))
+    codes, fades, colors = polygons.codes, polygons.fades, polygons.colors
+    point, polygon, owner = polygons.counts[0], polygons.counts[1], polygons.counts[2]
+    polygons.counts[3] = polygon
+    for k in order:
+        i = seen[k]
+        _axes(view, solids, i, axes)
+        for face in range(6):
+            if not facing[k] >> face & 1:
+                continue
+            if owner + 1 > len(codes):
+                point, polygon, owner = point + FACE_POINTS, polygon + 2, owner + 1
+                continue
+            _face_corners(axes, face, points)
+            x = (points[0, 0], points[0, 1], points[0, 2], points[0, 3])
+            y = (points[1, 0], points[1, 1], points[1, 2], points[1, 3])
+            z = (points[2, 0], points[2, 1], points[2, 2], points[2, 3])
+            factor = np.float32(1.0)
+            if solids.fades[i] == FADE_PRIMITIVE:
+                factor = np.float32(
+                    0.25 * (_fade(z[0]) + _fade(z[1]) + _fade(z[2]) + _fade(z[3]))
+                )
+            codes[owner], fades[owner] = solids.codes[i], solids.fades[i]
+            polygons.instances[owner] = solids.instances[i]
+            for channel in range(3):
+                colors[owner, channel] = np.uint8(
+                    factor * np.float32(solids.colors[i, face, channel])
+                )
+            if with_planes:
+                _inverse_depth(x, y, z, False, polygons.planes[owner])
+                if view.model == 0:
+                    _to_pixels(polygons.planes[owner], view.pinhole)
+            point, polygon = _add_clipped(view, points, 4, 0.0, polygons, point, polygon, owner)
+            owner += 1
+    polygons.counts[0], polygons.counts[1], polygons.counts[2] = point, polygon, owner

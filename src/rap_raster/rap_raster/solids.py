@@ -1,0 +1,259 @@
+"""Boxes and traffic lights as solids, and the order in which they hide each other.
+
+Upright boxes that do not intersect can nearly always be painted one over the other. For two of them
+a separating line on the ground, or a separating height, says which one can never hide the other.
+Where no such order exists (they intersect, or three of them hide each other in a circle), the
+image rows in question are marked, and drawing tests the depth there.
+"""
+
+# ruff: noqa: PLR0917 - kernels take flat arrays, and numba wants them by position.
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from rap_raster.compiled import kernel
+
+from rap_raster.frames import FloatArray
+from rap_raster.ground import writable
+from rap_raster.scene import Boxes, Lights
+from rap_raster.styles import Style
+
+TOUCHING_M = 1e-6
+"""Boxes that overlap by no more than this count as touching: rounding of poses, not a collision."""
+
+Int32 = npt.NDArray[np.int32]
+UInt8 = npt.NDArray[np.uint8]
+
+
+class Solids(NamedTuple):
+    """N upright boxes in the map frame; boxes first, traffic lights after them.
+
+    Attributes:
+        centers_m: (N, 3) float64 geometric centres.
+        halves_m: (N, 3) float64 half length, width and height.
+        headings: (N, 2) float64 cosine and sine of the yaw.
+        codes: (N,) uint8 class codes.
+        instances: (N,) int32 box ids, 0 for lights.
+        colors: (N, 6, 3) uint8 RGB of the faces before the depth cue; see `styles.FACES`.
+        fades: (N,) uint8 depth cue, a `FADE_` constant of the styles.
+    """
+
+    centers_m: FloatArray
+    halves_m: FloatArray
+    headings: FloatArray
+    codes: UInt8
+    instances: Int32
+    colors: UInt8
+    fades: UInt8
+
+
+def build_solids(boxes: Boxes, lights: Lights, style: Style) -> Solids:
+    """Builds what `style` draws of boxes and lights."""
+    return Solids(
+        *_build(
+            (
+                writable(boxes.centers_m, np.float64),
+                writable(boxes.sizes_m, np.float64),
+                writable(boxes.yaws_rad, np.float64),
+                writable(boxes.classes, np.uint8),
+            ),
+            writable(boxes.ids, np.int32),
+            style.box_colors,
+            style.box_fade,
+            (
+                writable(lights.centers_m, np.float64),
+                writable(lights.sizes_m, np.float64),
+                writable(lights.yaws_rad, np.float64),
+                writable(lights.states, np.uint8),
+            ),
+            style.light_colors,
+            style.light_fade,
+        )
+    )
+
+
+@kernel
+def _build(
+    boxes: tuple[FloatArray, FloatArray, FloatArray, UInt8],
+    ids: Int32,
+    box_colors: UInt8,
+    box_fade: int,
+    lights: tuple[FloatArray, FloatArray, FloatArray, UInt8],
+    light_colors: UInt8,
+    light_fade: int,
+) -> tuple[FloatArray, FloatArray, FloatArray, UInt8, Int32, UInt8, UInt8]:
+    """Builds the arrays of `Solids`."""
+    count = len(ids) + len(lights[3])
+    centers, halves, headings = np.empty((count, 3)), np.empty((count, 3)), np.empty((count, 2))
+    codes, fades = np.empty(count, np.uint8), np.empty(count, np.uint8)
+    instances, colors = np.zeros(count, np.int32), np.empty((count, 6, 3), np.uint8)
+    for i in range(count):
+        is_box = i < len(ids)
+        source, k = (boxes, i) if is_box else (lights, i - len(ids))
+        centers[i] = source[0][k]
+        halves[i] = 0.5 * source[1][k]
+        headings[i, 0], headings[i, 1] = math.cos(source[2][k]), math.sin(source[2][k])
+        codes[i] = source[3][k]
+        fades[i] = box_fade if is_box else light_fade
+        if is_box:
+            instances[i] = ids[k]
+        colors[i] = box_colors[codes[i]] if is_box else light_colors[codes[i]]
+    return centers, halves, headings, codes, instances, colors, fades
+
+
+@kernel
+def local_offset(solids: Solids, i: int, x: float, y: float) -> tuple[float, float]:
+    """Returns a map position relative to a box's centre, along its length and width."""
+    dx, dy = x - solids.centers_m[i, 0], y - solids.centers_m[i, 1]
+    cos, sin = solids.headings[i, 0], solids.headings[i, 1]
+    return cos * dx + sin * dy, cos * dy - sin * dx
+
+
+@kernel
+def _beyond_side(solids: Solids, i: int, j: int, axis: int, sign: float) -> bool:
+    """True if footprint j lies wholly beyond one side of footprint i."""
+    along, across = local_offset(solids, i, solids.centers_m[j, 0], solids.centers_m[j, 1])
+    cos = solids.headings[i, 0] * solids.headings[j, 0] + solids.headings[i, 1] * solids.headings[j, 1]
+    sin = solids.headings[i, 0] * solids.headings[j, 1] - solids.headings[i, 1] * solids.headings[j, 0]
+    if axis == 0:
+        center = along
+        reach = abs(cos) * solids.halves_m[j, 0] + abs(sin) * solids.halves_m[j, 1]
+    else:
+        center = across
+        reach = abs(sin) * solids.halves_m[j, 0] + abs(cos) * solids.halves_m[j, 1]
+    return sign * center - reach >= solids.halves_m[i, axis] - TOUCHING_M
+
+
+@kernel
+def _by_sides(solids: Solids, i: int, j: int, eye: FloatArray) -> int:
+    """Looks for a side of footprint i that separates j; see `first_of`."""
+    for axis in range(2):
+        for sign in (1.0, -1.0):
+            if _beyond_side(solids, i, j, axis, sign):
+                seen_from = local_offset(solids, i, eye[0], eye[1])[axis]
+                return i if sign * seen_from > solids.halves_m[i, axis] else j
+    return -1
+
+
+@kernel
+def first_of(solids: Solids, i: int, j: int, eye: FloatArray) -> int:
+    """Returns which of two boxes is to be painted first, because it cannot hide the other.
+
+    If the line along a side of box A has box B on its outer side, then A cannot hide B from an eye
+    on the outer side, and B cannot hide A from an eye on the inner one. Heights likewise.
+
+    Returns:
+        i, j, or -1 if the boxes intersect.
+    """
+    first = _by_sides(solids, i, j, eye)
+    if first < 0:
+        first = _by_sides(solids, j, i, eye)
+    if first >= 0:
+        return first
+    for lower, upper in ((i, j), (j, i)):
+        top = solids.centers_m[lower, 2] + solids.halves_m[lower, 2]
+        if solids.centers_m[upper, 2] - solids.halves_m[upper, 2] >= top - TOUCHING_M:
+            return lower if eye[2] > top else upper
+    return -1
+
+
+@kernel
+def _mark_rows(a: FloatArray, b: FloatArray, row_of: tuple[float, float], deep: UInt8) -> None:
+    """Marks the image rows in which two image rectangles may overlap."""
+    rows = len(deep)
+    low = max(a[2], b[2]) * row_of[0] + row_of[1]
+    high = min(a[3], b[3]) * row_of[0] + row_of[1]
+    first = int(min(max(math.floor(low), 0.0), rows))
+    last = int(min(max(math.ceil(high) + 1.0, 0.0), rows))
+    deep[first:last] = 1
+
+
+@kernel
+def _relate(
+    solids: Solids, seen: Int32, rects: FloatArray, eye: FloatArray, row_of: tuple[float, float],
+    behind: UInt8, deep: UInt8,
+) -> None:  # fmt: skip
+    """Fills behind[a, b] = 1 where b must be painted before a; marks rows without an order."""
+    count = len(seen)
+    for a in range(count):
+        for b in range(a):
+            if (
+                rects[a, 0] >= rects[b, 1]
+                or rects[b, 0] >= rects[a, 1]
+                or rects[a, 2] >= rects[b, 3]
+                or rects[b, 2] >= rects[a, 3]
+            ):
+                continue
+            first = first_of(solids, seen[a], seen[b], eye)
+            if first < 0:
+                _mark_rows(rects[a], rects[b], row_of, deep)
+            elif first == seen[b]:
+                behind[a, b] = 1
+            else:
+                behind[b, a] = 1
+
+
+@kernel
+def _visit(
+    root: int, rects: FloatArray, row_of: tuple[float, float], behind: UInt8,
+    state: UInt8, stack: Int32, order: Int32, done: int, deep: UInt8,
+) -> int:  # fmt: skip
+    """Appends a solid after all that must be painted before it; returns how many are in order.
+
+    A solid met again while it still waits closes a circle: the rows of that pair are marked.
+    """
+    count = len(rects)
+    stack[0, 0], stack[0, 1], depth = root, 0, 1
+    state[root] = 1
+    while depth:
+        node, b = stack[depth - 1, 0], stack[depth - 1, 1]
+        while b < count and (behind[node, b] == 0 or state[b] == 2):
+            b += 1
+        stack[depth - 1, 1] = b + 1
+        if b == count:
+            order[done], state[node] = node, 2
+            done, depth = done + 1, depth - 1
+        elif state[b] == 1:
+            _mark_rows(rects[node], rects[b], row_of, deep)
+        else:
+            stack[depth, 0], stack[depth, 1] = b, 0
+            state[b] = 1
+            depth += 1
+    return done
+
+
+@kernel
+def paint_order(
+    solids: Solids, seen: Int32, rects: FloatArray, distances: FloatArray, eye: FloatArray,
+    row_of: tuple[float, float], deep: UInt8,
+) -> Int32:  # fmt: skip
+    """Orders solids for painting, one over the other.
+
+    Args:
+        solids: All of them.
+        seen: (n,) those in view.
+        rects: (n, 4) least and largest x, least and largest y of each, normalised image.
+        distances: (n,) from the eye to the centre; among free ones the farthest comes first, so
+            that the order is always the same.
+        eye: (3,) camera position, map frame.
+        row_of: Scale and offset from normalised y to image rows.
+        deep: (rows,) written: 1 where painting in this order may be wrong.
+
+    Returns:
+        (n,) places in `seen`, first to last.
+    """
+    count = len(seen)
+    behind = np.zeros((count, count), np.uint8)
+    _relate(solids, seen, rects, eye, row_of, behind, deep)
+    order, state = np.empty(count, np.int32), np.zeros(count, np.uint8)
+    stack = np.empty((count + 1, 2), np.int32)
+    farthest_first = np.argsort(-distances, kind="mergesort")
+    done = 0
+    for root in farthest_first:
+        if state[root] == 0:
+            done = _visit(root, rects, row_of, behind, state, stack, order, done, deep)
+    return order
