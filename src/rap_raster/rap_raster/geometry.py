@@ -19,12 +19,14 @@ class Geometry:
         ego: Cameras are mounted on it.
         ground: Lines and areas; may be shared by all scenes on one map.
         solids: Boxes and lights of this instant.
+        fades_per_pixel: True if some colour depends on the depth of its pixel.
         supersample: 2 if the style wants rgb antialiased, else 1.
     """
 
     ego: Pose
     ground: Ground
     solids: Solids
+    fades_per_pixel: bool
     supersample: int
 
 
@@ -47,4 +49,5 @@ def place(ground: Ground, ego: Pose, boxes: Boxes, lights: Lights, style: Style)
         lights: Map frame.
         style: See `rap_raster.styles.load_style`.
     """
-    return Geometry(ego, ground, build_solids(boxes, lights, style), style.supersample)
+    solids = build_solids(boxes, lights, style)
+    return Geometry(ego, ground, solids, style.fades_per_pixel, style.supersample)

@@ -28,6 +28,8 @@ PATCH_FACES = 8
 PLANAR_M = 1e-3
 """Four corners this close to one plane are drawn as one face."""
 
+_EMPTY_BOUNDS = (math.inf, -math.inf, math.inf, -math.inf, math.inf, -math.inf)
+
 Int32 = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
 
@@ -167,21 +169,22 @@ def _ribbon(
     """Writes a left and a right corner per station of a line; returns how many stations."""
     x, y, z = corners
     stations = count + 1 if closed else count
-    before = _normal(points, kept[count - 1], kept[0]) if closed else (0.0, 0.0, 0.0)
+    first, second = kept[0], kept[1]
+    after = _normal(points, first, second)
+    before = _normal(points, kept[count - 1], first) if closed else after
+    here = first
     for i in range(stations):
-        here = kept[i % count]
-        if closed or i + 1 < count:
-            after = _normal(points, here, kept[(i + 1) % count])
-        else:
-            after = before
-        if i == 0 and not closed:
-            before = after
         side_x, side_y = _mitre(before, after, half_width_m)
-        left = at + 2 * i
-        x[left], y[left], z[left] = points[here, 0] + side_x, points[here, 1] + side_y, 0.0
-        x[left + 1], y[left + 1] = points[here, 0] - side_x, points[here, 1] - side_y
-        z[left] = z[left + 1] = points[here, 2]
+        left = np.uintp(at + 2 * i)
+        right = left + np.uintp(1)
+        x[left], y[left], z[left] = points[here, 0] + side_x, points[here, 1] + side_y, points[here, 2]
+        x[right], y[right], z[right] = points[here, 0] - side_x, points[here, 1] - side_y, points[here, 2]
         before = after
+        here = kept[i + 1] if i + 1 < count else first
+        if i + 2 < count:
+            after = _normal(points, here, kept[i + 2])
+        elif closed:
+            after = _normal(points, here, first if i + 2 == count else second)
     return stations
 
 
@@ -333,17 +336,16 @@ def _bound(
     heights: FloatArray,
 ) -> None:  # fmt: skip
     """Writes the sphere around a patch's bounding box and its heights."""
-    squared = 0.0
-    for axis in range(3):
-        low, high = math.inf, -math.inf
-        for i in range(patch[0], patch[1]):
-            low = min(low, corners[axis][i])
-            high = max(high, corners[axis][i])
-        sphere[axis] = 0.5 * (low + high)
-        squared += 0.25 * (high - low) ** 2
-        if axis == 2:
-            heights[0], heights[1] = low, high
-    sphere[3] = math.sqrt(squared)
+    xs, ys, zs = corners
+    left, right, near, far, low, high = _EMPTY_BOUNDS
+    for i in range(np.uintp(patch[0]), np.uintp(patch[1])):
+        left, right = min(left, xs[i]), max(right, xs[i])
+        near, far = min(near, ys[i]), max(far, ys[i])
+        low, high = min(low, zs[i]), max(high, zs[i])
+    sphere[0], sphere[1], sphere[2] = 0.5 * (left + right), 0.5 * (near + far), 0.5 * (low + high)
+    dx, dy, dz = right - left, far - near, high - low
+    sphere[3] = 0.5 * math.sqrt(dx * dx + dy * dy + dz * dz)
+    heights[0], heights[1] = low, high
 
 
 @kernel

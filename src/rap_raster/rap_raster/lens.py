@@ -156,13 +156,13 @@ class LensGrid:
 
     Attributes:
         rays: (H, W, 2) float32 normalised pinhole coordinates, NaN outside the invertible range.
-        bounds: (4,) least and largest x, least and largest y of the rays; an inverted range if
-            there is none.
+        bounds: Least and largest x, least and largest y of the rays; an inverted range if there
+            is none.
         gaps: (n, 2) int32 runs of pixels without a ray: first and end, counted row by row.
     """
 
     rays: npt.NDArray[np.float32]
-    bounds: FloatArray
+    bounds: tuple[float, float, float, float]
     gaps: npt.NDArray[np.int32]
 
 
@@ -192,7 +192,7 @@ def _lens_grid(
     missing = np.isnan(rays[..., 0]).ravel()
     steps = np.diff(missing.astype(np.int8), prepend=0, append=0)
     gaps = np.stack([np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)], axis=1)
-    return LensGrid(rays, np.array(_bounds(rays)), gaps.astype(np.int32))
+    return LensGrid(rays, _bounds(rays), gaps.astype(np.int32))
 
 
 def _bounds(rays: npt.NDArray[np.float32]) -> tuple[float, float, float, float]:

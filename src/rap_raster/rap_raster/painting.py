@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from rap_raster.compiled import kernel
+from rap_raster.frames import FloatArray
 
 from rap_raster.styles import FADE_PIXEL
 from rap_raster.polygons import FAR_M, Polygons
@@ -119,7 +120,7 @@ def paint_rgb(trapezoids: Trapezoids, polygons: Polygons, width: int, rays: Floa
 
 
 @kernel
-def paint_class(trapezoids: Trapezoids, polygons: Polygons, width: int, codes: UInt8) -> None:
+def paint_class(trapezoids: Trapezoids, polygons: Polygons, width: int, rays: Float32, codes: UInt8) -> None:
     """Paints class codes into (H * W,) bytes, 0 where there is nothing."""
     codes[:] = 0
     for t in range(np.uintp(trapezoids.counts[0])):
@@ -134,7 +135,7 @@ def paint_class(trapezoids: Trapezoids, polygons: Polygons, width: int, codes: U
 
 
 @kernel
-def paint_instance(trapezoids: Trapezoids, polygons: Polygons, width: int, ids: Int32) -> None:
+def paint_instance(trapezoids: Trapezoids, polygons: Polygons, width: int, rays: Float32, ids: Int32) -> None:
     """Paints box ids into (H * W,) numbers, 0 where there is no box."""
     ids[:] = 0
     for t in range(np.uintp(trapezoids.counts[1]), np.uintp(trapezoids.counts[0])):
@@ -149,21 +150,42 @@ def paint_instance(trapezoids: Trapezoids, polygons: Polygons, width: int, ids: 
 
 
 @kernel
-def paint_depth(trapezoids: Trapezoids, polygons: Polygons, width: int, rays: Float32, depths_m: Float32) -> None:
+def _paint_depth_span(
+    planes: FloatArray, owner: np.uintp, rays: Float32, row: int, first: int, span: Float32
+) -> None:
+    """Writes the depth of neighbouring pixels; the reciprocal of `inverse_depths`, in one pass."""
+    a, b, c = planes[owner, 0], planes[owner, 1], planes[owner, 2]
+    least, most = np.float32(planes[owner, 3]), np.float32(planes[owner, 4])
+    if len(rays):
+        fa, fb, fc = np.float32(a), np.float32(b), np.float32(c)
+        for k in range(np.uintp(len(span))):
+            column = np.uintp(first) + k
+            w = fa * rays[row, column, 0] + fb * rays[row, column, 1] + fc
+            span[k] = np.float32(1.0) / min(max(w, least), most)
+        return
+    base, step = np.float32(a * first + b * row + c), np.float32(a)
+    for k in range(np.int32(len(span))):
+        span[k] = np.float32(1.0) / min(max(base + step * np.float32(k), least), most)
+
+
+@kernel
+def paint_depth(
+    trapezoids: Trapezoids, polygons: Polygons, width: int, rays: Float32, depths_m: Float32
+) -> None:
     """Paints metres along the optical axis into (H * W,) numbers, infinity where nothing is."""
     depths_m[:] = np.float32(np.inf)
+    planes = polygons.planes
+    owners, rows, borders = trapezoids.owners, trapezoids.rows, trapezoids.borders
     for t in range(np.uintp(trapezoids.counts[0])):
-        plane = polygons.planes[np.uintp(trapezoids.owners[t])]
-        left, left_slope = trapezoids.borders[t, 0], trapezoids.borders[t, 1]
-        right, right_slope = trapezoids.borders[t, 2], trapezoids.borders[t, 3]
-        for row in range(trapezoids.rows[t, 0], trapezoids.rows[t, 1]):
+        owner = np.uintp(owners[t])
+        left, left_slope = borders[t, 0], borders[t, 1]
+        right, right_slope = borders[t, 2], borders[t, 3]
+        for row in range(rows[t, 0], rows[t, 1]):
             first = ceil_within(left + row * left_slope, width)
             last = ceil_within(right + row * right_slope, width)
             if first < last:
                 span = depths_m[row * width + first : row * width + last]
-                inverse_depths(plane, rays, row, first, span)
-                for k in range(np.int32(last - first)):
-                    span[k] = np.float32(1.0) / span[k]
+                _paint_depth_span(planes, owner, rays, row, first, span)
 
 
 @kernel

@@ -58,8 +58,13 @@ MAX_HALVINGS = 24
 MAX_CORNERS = 8
 """A convex quad cut by two planes has six corners at the most; a rounded one might gain two."""
 
+Quad = tuple[float, float, float, float]
+"""One coordinate of four corners."""
+
 FACE_POINTS = 2 * MAX_CORNERS
 """Points that a face may need without a lens: two polygons of a bow tie, each clipped."""
+
+_1, _2, _3 = np.uintp(1), np.uintp(2), np.uintp(3)
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -84,23 +89,19 @@ class View(NamedTuple):
 
     Attributes:
         camera_from_map: (3, 4) float64 rigid transform.
-        pinhole: (4,) float64 fx, fy, cx, cy in pixels.
-        bounds: (4,) float64 least and largest x, least and largest y of the normalised rays.
-        size: (2,) int32 height, width.
+        pinhole: fx, fy, cx, cy in pixels.
+        bounds: Least and largest x, least and largest y of the normalised rays.
         px: Image pixels per pixel of a style (2 when supersampling).
         model: Lens model of `lens.bend`, 0 for a pinhole.
         coeffs: (9,) float64 lens coefficients and range, see `lens.bend`.
-        rays: (H, W, 2) float32 normalised ray of each pixel for a lens, else (0, 0, 2).
     """
 
     camera_from_map: FloatArray
-    pinhole: FloatArray
-    bounds: FloatArray
-    size: Int32
+    pinhole: Quad
+    bounds: Quad
     px: float
     model: int
     coeffs: FloatArray
-    rays: Float32
 
 
 class Polygons(NamedTuple):
@@ -192,8 +193,13 @@ def _fade(depth_m: float) -> float:
 
 
 @kernel
+def _quad(values: FloatArray) -> Quad:
+    return values[0], values[1], values[2], values[3]
+
+
+@kernel
 def _to_pixel(
-    model: int, coeffs: FloatArray, pinhole: FloatArray, x: float, y: float
+    model: int, coeffs: FloatArray, pinhole: Quad, x: float, y: float
 ) -> tuple[float, float]:
     """Returns the image point of a normalised ray."""
     if model:
@@ -202,54 +208,45 @@ def _to_pixel(
 
 
 @kernel
-def _plane(
-    x: tuple[float, float, float, float],
-    y: tuple[float, float, float, float],
-    z: tuple[float, float, float, float],
-) -> tuple[float, float, float, float]:
-    """Returns normal and offset of the plane of four camera-space corners (Newell): n.p = offset."""
-    nx = ny = nz = 0.0
-    for i in range(4):
-        j = (i + 1) & 3
-        nx += (y[i] - y[j]) * (z[i] + z[j])
-        ny += (z[i] - z[j]) * (x[i] + x[j])
-        nz += (x[i] - x[j]) * (y[i] + y[j])
+def _plane(x: Quad, y: Quad, z: Quad) -> tuple[float, float, float, float]:
+    """Returns normal and offset of the plane n . p = offset through four camera-space corners.
+
+    The normal is the cross product of the diagonals: exact for planar faces and triangles, and
+    the best plane of a face that is slightly twisted.
+    """
+    (x0, x1, x2, x3), (y0, y1, y2, y3), (z0, z1, z2, z3) = x, y, z
+    ax, ay, az = x2 - x0, y2 - y0, z2 - z0
+    bx, by, bz = x3 - x1, y3 - y1, z3 - z1
+    nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
     offset = 0.25 * (
-        nx * (x[0] + x[1] + x[2] + x[3])
-        + ny * (y[0] + y[1] + y[2] + y[3])
-        + nz * (z[0] + z[1] + z[2] + z[3])
+        nx * (x0 + x1 + x2 + x3) + ny * (y0 + y1 + y2 + y3) + nz * (z0 + z1 + z2 + z3)
     )
     return nx, ny, nz, offset
 
 
 @kernel
-def _inverse_depth(
-    x: tuple[float, float, float, float],
-    y: tuple[float, float, float, float],
-    z: tuple[float, float, float, float],
-    is_ground: bool,
-    plane: FloatArray,
-) -> None:
-    """Writes a row of `Polygons.planes`, with x and y as normalised rays."""
+def _write_plane(
+    x: Quad, y: Quad, z: Quad, is_ground: bool, model: int, pinhole: Quad, planes: FloatArray,
+    k: np.uintp,
+) -> None:  # fmt: skip
+    """Writes a row of `Polygons.planes`."""
     nx, ny, nz, offset = _plane(x, y, z)
-    length = math.sqrt(nx * nx + ny * ny + nz * nz)
-    distance_m = abs(offset) / length if length > 0.0 else 0.0
-    plane[5] = distance_m / (distance_m + SINK_M) if is_ground else 1.0
+    kept = 1.0
+    if is_ground:
+        length = math.sqrt(nx * nx + ny * ny + nz * nz)
+        distance_m = abs(offset) / length if length > 0.0 else 0.0
+        kept = distance_m / (distance_m + SINK_M)
     if offset == 0.0:  # seen exactly edge on
         offset = 1e-300
-    plane[0], plane[1], plane[2] = nx / offset, ny / offset, nz / offset
-    nearest, farthest = math.inf, 0.0
-    for i in range(4):
-        nearest, farthest = min(nearest, z[i]), max(farthest, z[i])
-    plane[3], plane[4] = 1.0 / min(farthest, FAR_M), 1.0 / max(nearest, NEAR_M)
-
-
-@kernel
-def _to_pixels(plane: FloatArray, pinhole: FloatArray) -> None:
-    """Lets an inverse depth take pixels instead of normalised rays."""
-    plane[0] /= pinhole[0]
-    plane[1] /= pinhole[1]
-    plane[2] -= plane[0] * pinhole[2] + plane[1] * pinhole[3]
+    a, b, c = nx / offset, ny / offset, nz / offset
+    if model == 0:
+        fx, fy, cx, cy = pinhole
+        a, b = a / fx, b / fy
+        c -= a * cx + b * cy
+    nearest, farthest = min(min(z[0], z[1]), min(z[2], z[3])), max(max(z[0], z[1]), max(z[2], z[3]))
+    planes[k, 0], planes[k, 1], planes[k, 2] = a, b, c
+    planes[k, 3], planes[k, 4] = 1.0 / min(farthest, FAR_M), 1.0 / max(nearest, NEAR_M)
+    planes[k, 5] = kept
 
 
 @kernel
@@ -267,15 +264,18 @@ def _widened(
 
 @kernel
 def _stay_in_plane(
-    us: FloatArray, vs: FloatArray, starts: Int32, polygon: int, point: int, plane: FloatArray
-) -> None:
+    us: FloatArray, vs: FloatArray, starts: Int32, polygon: int, point: int, planes: FloatArray,
+    k: np.uintp,
+) -> None:  # fmt: skip
     """Lets a widened ribbon stay in its plane where it was moved outwards.
 
     At the depth of the line itself it would hide the foot of a solid that stands beyond it.
     """
-    for i in range(starts[polygon - 1], min(point, len(us))):
-        w = plane[0] * us[i] + plane[1] * vs[i] + plane[2]
-        plane[3] = min(plane[3], max(w, 1.0 / FAR_M))
+    least = planes[k, 3]
+    for i in range(np.uintp(starts[polygon - 1]), np.uintp(min(point, len(us)))):
+        w = planes[k, 0] * us[i] + planes[k, 1] * vs[i] + planes[k, 2]
+        least = min(least, max(w, 1.0 / FAR_M))
+    planes[k, 3] = least
 
 
 @kernel
@@ -285,34 +285,48 @@ def _turn(ua: float, va: float, ub: float, vb: float, uc: float, vc: float) -> f
 
 
 @kernel
+def _widened_quad(u: Quad, v: Quad, least_px: float) -> tuple[Quad, Quad]:
+    """Makes a projected ribbon at least `least_px` wide, each end by itself."""
+    (u0, u1, u2, u3), (v0, v1, v2, v3) = u, v
+    du, dv = u2 + u3 - u0 - u1, v2 + v3 - v0 - v1
+    length = math.sqrt(du * du + dv * dv)
+    if length > 0.0:
+        nx, ny = -dv / length, du / length
+        u0, v0, u1, v1 = _widened(u0, v0, u1, v1, nx, ny, least_px)
+        # The end pair is stored right, left: opposite to the start pair.
+        u3, v3, u2, v2 = _widened(u3, v3, u2, v2, nx, ny, least_px)
+    return (u0, u1, u2, u3), (v0, v1, v2, v3)
+
+
+@kernel
+def _is_convex_quad(u: Quad, v: Quad) -> bool:
+    """True if four image points form a convex quad, of either winding."""
+    (u0, u1, u2, u3), (v0, v1, v2, v3) = u, v
+    a, b = _turn(u0, v0, u1, v1, u2, v2), _turn(u1, v1, u2, v2, u3, v3)
+    c, d = _turn(u2, v2, u3, v3, u0, v0), _turn(u3, v3, u0, v0, u1, v1)
+    return (a >= 0.0 and b >= 0.0 and c >= 0.0 and d >= 0.0) or (
+        a <= 0.0 and b <= 0.0 and c <= 0.0 and d <= 0.0
+    )
+
+
+@kernel
 def _add_quad(
     us: FloatArray, vs: FloatArray, starts: Int32, owners: Int32, bent: UInt8,
-    point: int, polygon: int, owner: int, least_px: float,
-    u: tuple[float, float, float, float], v: tuple[float, float, float, float],
+    point: int, polygon: int, owner: int, least_px: float, u: Quad, v: Quad,
 ) -> int:  # fmt: skip
     """Appends four image points, a ribbon widened, as one convex polygon or as two triangles.
 
     Returns:
         How many polygons.
     """
-    (u0, u1, u2, u3), (v0, v1, v2, v3) = u, v
     if least_px > 0.0:
-        du, dv = u2 + u3 - u0 - u1, v2 + v3 - v0 - v1
-        length = math.sqrt(du * du + dv * dv)
-        if length > 0.0:
-            nx, ny = -dv / length, du / length
-            u0, v0, u1, v1 = _widened(u0, v0, u1, v1, nx, ny, least_px)
-            # The end pair is stored right, left: opposite to the start pair.
-            u3, v3, u2, v2 = _widened(u3, v3, u2, v2, nx, ny, least_px)
+        u, v = _widened_quad(u, v, least_px)
+    (u0, u1, u2, u3), (v0, v1, v2, v3) = u, v
     us[point], us[point + 1], us[point + 2], us[point + 3] = u0, u1, u2, u3
     vs[point], vs[point + 1], vs[point + 2], vs[point + 3] = v0, v1, v2, v3
     owners[polygon], bent[polygon] = owner, 0
-    a, b = _turn(u0, v0, u1, v1, u2, v2), _turn(u1, v1, u2, v2, u3, v3)
-    c, d = _turn(u2, v2, u3, v3, u0, v0), _turn(u3, v3, u0, v0, u1, v1)
-    if (a >= 0.0 and b >= 0.0 and c >= 0.0 and d >= 0.0) or (
-        a <= 0.0 and b <= 0.0 and c <= 0.0 and d <= 0.0
-    ):
-        starts[polygon + 1] = point + 4
+    starts[polygon + 1] = point + 4
+    if _is_convex_quad(u, v):
         return 1
     us[point + 3], us[point + 4], us[point + 5] = u0, u2, u3
     vs[point + 3], vs[point + 4], vs[point + 5] = v0, v2, v3
@@ -323,7 +337,7 @@ def _add_quad(
 
 @kernel
 def _chord_fits(
-    model: int, coeffs: FloatArray, pinhole: FloatArray,
+    model: int, coeffs: FloatArray, pinhole: Quad,
     ax: float, ay: float, az: float, bx: float, by: float, bz: float,
     au: float, av: float, bu: float, bv: float,
 ) -> bool:  # fmt: skip
@@ -342,18 +356,20 @@ def _chord_fits(
 
 @kernel
 def _is_straight(
-    view: View, points: FloatArray, u: FloatArray, v: FloatArray, count: int
+    model: int, coeffs: FloatArray, pinhole: Quad, x: Quad, y: Quad, z: Quad, u: Quad, v: Quad
 ) -> bool:
-    """True if no edge of a projected face needs to be bent."""
-    for i in range(count):
-        j = i + 1 if i + 1 < count else 0
-        if not _chord_fits(
-            view.model, view.coeffs, view.pinhole,
-            points[0, i], points[1, i], points[2, i], points[0, j], points[1, j], points[2, j],
-            u[i], v[i], u[j], v[j],
-        ):  # fmt: skip
-            return False
-    return True
+    """True if none of the four edges of a projected face needs to be bent."""
+    if model == 0:
+        return True
+    (x0, x1, x2, x3), (y0, y1, y2, y3), (z0, z1, z2, z3) = x, y, z
+    (u0, u1, u2, u3), (v0, v1, v2, v3) = u, v
+    lens = (model, coeffs, pinhole)
+    return (
+        _chord_fits(*lens, x0, y0, z0, x1, y1, z1, u0, v0, u1, v1)
+        and _chord_fits(*lens, x1, y1, z1, x2, y2, z2, u1, v1, u2, v2)
+        and _chord_fits(*lens, x2, y2, z2, x3, y3, z3, u2, v2, u3, v3)
+        and _chord_fits(*lens, x3, y3, z3, x0, y0, z0, u3, v3, u0, v0)
+    )
 
 
 @kernel
@@ -435,15 +451,17 @@ def _add_bent_ribbon(
         for i in range(4):
             x, y = piece[0, i] / piece[2, i], piece[1, i] / piece[2, i]
             u[i], v[i] = _to_pixel(view.model, view.coeffs, view.pinhole, x, y)
-        if top < MAX_HALVINGS and not _is_straight(view, piece, u, v, 4):
+        if top < MAX_HALVINGS and not _is_straight(
+            view.model, view.coeffs, view.pinhole,
+            _quad(piece[0]), _quad(piece[1]), _quad(piece[2]), _quad(u), _quad(v),
+        ):  # fmt: skip
             ends[top + 1] = 0.5 * (start + ends[top])
             top += 1
             continue
         if point + FACE_POINTS <= len(polygons.u) and polygon + 2 <= len(polygons.owners):
             added = _add_quad(
                 polygons.u, polygons.v, polygons.starts, polygons.owners, polygons.bent,
-                point, polygon, owner, least_px,
-                (u[0], u[1], u[2], u[3]), (v[0], v[1], v[2], v[3]),
+                point, polygon, owner, least_px, _quad(u), _quad(v),
             )  # fmt: skip
         else:
             added = 1
@@ -484,11 +502,7 @@ def _clip(
 @kernel
 def _is_convex(points: FloatArray) -> bool:
     """True if (3, 4) corners turn the same way all around, seen along their normal."""
-    nx, ny, nz, _ = _plane(
-        (points[0, 0], points[0, 1], points[0, 2], points[0, 3]),
-        (points[1, 0], points[1, 1], points[1, 2], points[1, 3]),
-        (points[2, 0], points[2, 1], points[2, 2], points[2, 3]),
-    )
+    nx, ny, nz, _ = _plane(_quad(points[0]), _quad(points[1]), _quad(points[2]))
     for i in range(4):
         j, k = (i + 1) & 3, (i + 2) & 3
         ax, bx = points[0, j] - points[0, i], points[0, k] - points[0, j]
@@ -520,7 +534,15 @@ def _add_clipped(
         x, y = clipped[0, i] / clipped[2, i], clipped[1, i] / clipped[2, i]
         u[i], v[i] = _to_pixel(view.model, view.coeffs, view.pinhole, x, y)
     us, vs = polygons.u, polygons.v
-    straight = view.model == 0 or _is_straight(view, clipped, u, v, count)
+    straight = True
+    if view.model:
+        for i in range(count):
+            j = (i + 1) % count
+            straight &= _chord_fits(
+                view.model, view.coeffs, view.pinhole,
+                clipped[0, i], clipped[1, i], clipped[2, i],
+                clipped[0, j], clipped[1, j], clipped[2, j], u[i], v[i], u[j], v[j],
+            )  # fmt: skip
     if count == 4 and least_px > 0.0 and not straight:
         return _add_bent_ribbon(view, clipped, least_px, polygons, point, polygon, owner)
     if point + FACE_POINTS > len(us) or polygon + 2 > len(polygons.owners):
@@ -528,7 +550,7 @@ def _add_clipped(
     if count == 4 and straight:
         added = _add_quad(
             us, vs, polygons.starts, polygons.owners, polygons.bent, point, polygon, owner,
-            least_px, (u[0], u[1], u[2], u[3]), (v[0], v[1], v[2], v[3]),
+            least_px, _quad(u), _quad(v),
         )  # fmt: skip
         return point + (4 if added == 1 else 6), polygon + added
     end = point + count
@@ -576,17 +598,22 @@ def transform_corners(
     view: View, ground: Ground, sides: FloatArray, visible: Int32, corners: Corners
 ) -> None:
     """Brings the corners of the visible patches into the camera and the image."""
-    m, model, coeffs, pinhole = view.camera_from_map, view.model, view.coeffs, view.pinhole
+    model, coeffs, pinhole = view.model, view.coeffs, view.pinhole
+    m = view.camera_from_map
+    m00, m01, m02, m03 = m[0, 0], m[0, 1], m[0, 2], m[0, 3]
+    m10, m11, m12, m13 = m[1, 0], m[1, 1], m[1, 2], m[1, 3]
+    m20, m21, m22, m23 = m[2, 0], m[2, 1], m[2, 2], m[2, 3]
+    left_x, left_z, right_x, right_z = sides[0, 0], sides[0, 1], sides[1, 0], sides[1, 1]
+    top_y, top_z, low_y, low_z = sides[2, 0], sides[2, 1], sides[3, 0], sides[3, 1]
+    fx, fy, center_u, center_v = pinhole
     xs, ys, zs, patches = ground.x_m, ground.y_m, ground.z_m, ground.patches
     cx, cy, cz, cu, cv = corners.x, corners.y, corners.z, corners.u, corners.v
     outside = corners.outside
-    left_x, left_z, right_x, right_z = sides[0, 0], sides[0, 1], sides[1, 0], sides[1, 1]
-    top_y, top_z, low_y, low_z = sides[2, 0], sides[2, 1], sides[3, 0], sides[3, 1]
     for p in visible:
         for i in range(np.uintp(patches[p, 0]), np.uintp(patches[p, 1])):
-            x = m[0, 0] * xs[i] + m[0, 1] * ys[i] + m[0, 2] * zs[i] + m[0, 3]
-            y = m[1, 0] * xs[i] + m[1, 1] * ys[i] + m[1, 2] * zs[i] + m[1, 3]
-            z = m[2, 0] * xs[i] + m[2, 1] * ys[i] + m[2, 2] * zs[i] + m[2, 3]
+            x = m00 * xs[i] + m01 * ys[i] + m02 * zs[i] + m03
+            y = m10 * xs[i] + m11 * ys[i] + m12 * zs[i] + m13
+            z = m20 * xs[i] + m21 * ys[i] + m22 * zs[i] + m23
             cx[i], cy[i], cz[i] = x, y, z
             outside[i] = (
                 (z < NEAR_M)
@@ -596,7 +623,10 @@ def transform_corners(
                 | ((top_y * y + top_z * z < 0.0) << 4)
                 | ((low_y * y + low_z * z < 0.0) << 5)
             )
-            if z >= NEAR_M:
+            if model == 0:
+                w = 1.0 / z
+                cu[i], cv[i] = fx * (x * w) + center_u, fy * (y * w) + center_v
+            elif z >= NEAR_M:
                 cu[i], cv[i] = _to_pixel(model, coeffs, pinhole, x / z, y / z)
 
 
@@ -658,24 +688,25 @@ def add_ground(
             colors[k, 2] = np.uint8(factor * np.float32(blue))
             x, y = (cx[a], cx[b], cx[c], cx[d]), (cy[a], cy[b], cy[c], cy[d])
             if with_planes:
-                _inverse_depth(x, y, z, True, planes[k])
-            if (outside[a] | outside[b] | outside[c] | outside[d]) & 3 == 0 and (
-                model == 0
-                or (
-                    _chord_fits(model, coeffs, pinhole, x[0], y[0], z[0], x[1], y[1], z[1],
-                                cu[a], cv[a], cu[b], cv[b])
-                    and _chord_fits(model, coeffs, pinhole, x[1], y[1], z[1], x[2], y[2], z[2],
-                                    cu[b], cv[b], cu[c], cv[c])
-                    and _chord_fits(model, coeffs, pinhole, x[2], y[2], z[2], x[3], y[3], z[3],
-                                    cu[c], cv[c], cu[d], cv[d])
-                    and _chord_fits(model, coeffs, pinhole, x[3], y[3], z[3], x[0], y[0], z[0],
-                                    cu[d], cv[d], cu[a], cv[a])
-                )
-            ):
+                _write_plane(x, y, z, True, model, pinhole, planes, k)
+            u, v = (cu[a], cu[b], cu[c], cu[d]), (cv[a], cv[b], cv[c], cv[d])
+            crossing = (outside[a] | outside[b] | outside[c] | outside[d]) & 3
+            plain = not crossing and _is_straight(model, coeffs, pinhole, x, y, z, u, v)
+            wide, high = u, v
+            if plain and least_px > 0.0:
+                wide, high = _widened_quad(u, v, least_px)
+            if plain and _is_convex_quad(wide, high):
+                # As `_add_quad` does it, which would cost more to call than to run.
+                at = np.uintp(point)
+                us[at], us[at + _1], us[at + _2], us[at + _3] = wide
+                vs[at], vs[at + _1], vs[at + _2], vs[at + _3] = high
+                owners[np.uintp(polygon)], bent[np.uintp(polygon)] = owner, 0
+                point, polygon = point + 4, polygon + 1
+                starts[np.uintp(polygon)] = point
+            elif plain:
                 added = _add_quad(
-                    us, vs, starts, owners, bent, point, polygon, owner, least_px,
-                    (cu[a], cu[b], cu[c], cu[d]), (cv[a], cv[b], cv[c], cv[d]),
-                )  # fmt: skip
+                    us, vs, starts, owners, bent, point, polygon, owner, least_px, u, v
+                )
                 polygon += added
                 point += 4 if added == 1 else 6
             else:
@@ -685,10 +716,8 @@ def add_ground(
                 point, polygon = _add_face(
                     view, points, count, least_px, polygons, point, polygon, owner
                 )
-            if with_planes and model == 0:
-                _to_pixels(planes[k], pinhole)
-                if least_px > 0.0:
-                    _stay_in_plane(us, vs, starts, polygon, point, planes[k])
+            if with_planes and model == 0 and least_px > 0.0:
+                _stay_in_plane(us, vs, starts, polygon, point, planes, k)
             owner += 1
     polygons.counts[0], polygons.counts[1], polygons.counts[2] = point, polygon, owner
 
@@ -796,37 +825,59 @@ def add_solids(
         polygons: Extended.
     """
     axes, points = np.empty((3, 4)), np.empty((3, 4))
+    model, coeffs, pinhole = view.model, view.coeffs, view.pinhole
+    us, vs, starts, owners, bent = (
+        polygons.u, polygons.v, polygons.starts, polygons.owners, polygons.bent
+    )  # fmt: skip
     codes, fades, colors = polygons.codes, polygons.fades, polygons.colors
+    planes, instances = polygons.planes, polygons.instances
+    looks = solids.colors
     point, polygon, owner = polygons.counts[0], polygons.counts[1], polygons.counts[2]
     polygons.counts[3] = polygon
-    for k in order:
-        i = seen[k]
+    for n in order:
+        i = seen[n]
         _axes(view, solids, i, axes)
+        fade, code, instance = solids.fades[i], solids.codes[i], solids.instances[i]
         for face in range(6):
-            if not facing[k] >> face & 1:
+            if not facing[n] >> face & 1:
                 continue
-            if owner + 1 > len(codes):
+            if (
+                point + FACE_POINTS > len(us)
+                or polygon + 2 > len(owners)
+                or owner + 1 > len(codes)
+            ):
                 point, polygon, owner = point + FACE_POINTS, polygon + 2, owner + 1
                 continue
+            k = np.uintp(owner)
             _face_corners(axes, face, points)
-            x = (points[0, 0], points[0, 1], points[0, 2], points[0, 3])
-            y = (points[1, 0], points[1, 1], points[1, 2], points[1, 3])
-            z = (points[2, 0], points[2, 1], points[2, 2], points[2, 3])
+            x, y, z = _quad(points[0]), _quad(points[1]), _quad(points[2])
             factor = np.float32(1.0)
-            if solids.fades[i] == FADE_PRIMITIVE:
-                factor = np.float32(
-                    0.25 * (_fade(z[0]) + _fade(z[1]) + _fade(z[2]) + _fade(z[3]))
-                )
-            codes[owner], fades[owner] = solids.codes[i], solids.fades[i]
-            polygons.instances[owner] = solids.instances[i]
-            for channel in range(3):
-                colors[owner, channel] = np.uint8(
-                    factor * np.float32(solids.colors[i, face, channel])
-                )
+            if fade == FADE_PRIMITIVE:
+                factor = np.float32(0.25 * (_fade(z[0]) + _fade(z[1]) + _fade(z[2]) + _fade(z[3])))
+            codes[k], instances[k], fades[k] = code, instance, fade
+            colors[k, 0] = np.uint8(factor * np.float32(looks[i, face, 0]))
+            colors[k, 1] = np.uint8(factor * np.float32(looks[i, face, 1]))
+            colors[k, 2] = np.uint8(factor * np.float32(looks[i, face, 2]))
             if with_planes:
-                _inverse_depth(x, y, z, False, polygons.planes[owner])
-                if view.model == 0:
-                    _to_pixels(polygons.planes[owner], view.pinhole)
-            point, polygon = _add_clipped(view, points, 4, 0.0, polygons, point, polygon, owner)
+                _write_plane(x, y, z, False, model, pinhole, planes, k)
+            inside = (
+                min(min(z[0], z[1]), min(z[2], z[3])) >= NEAR_M
+                and max(max(z[0], z[1]), max(z[2], z[3])) <= FAR_M
+            )
+            if inside:
+                u0, v0 = _to_pixel(model, coeffs, pinhole, x[0] / z[0], y[0] / z[0])
+                u1, v1 = _to_pixel(model, coeffs, pinhole, x[1] / z[1], y[1] / z[1])
+                u2, v2 = _to_pixel(model, coeffs, pinhole, x[2] / z[2], y[2] / z[2])
+                u3, v3 = _to_pixel(model, coeffs, pinhole, x[3] / z[3], y[3] / z[3])
+                u, v = (u0, u1, u2, u3), (v0, v1, v2, v3)
+                inside = _is_straight(model, coeffs, pinhole, x, y, z, u, v)
+            if inside:
+                added = _add_quad(us, vs, starts, owners, bent, point, polygon, owner, 0.0, u, v)
+                polygon += added
+                point += 4 if added == 1 else 6
+            else:
+                point, polygon = _add_clipped(
+                    view, points, 4, 0.0, polygons, point, polygon, owner
+                )
             owner += 1
     polygons.counts[0], polygons.counts[1], polygons.counts[2] = point, polygon, owner

@@ -18,12 +18,13 @@ import numpy.typing as npt
 
 from rap_raster import painting
 from rap_raster.camera import CameraModel, optical_rotation
-from rap_raster.frames import FloatArray, Pose, inverse
+from rap_raster.frames import Pose
+from rap_raster.ground import writable
 from rap_raster.geometry import Geometry, build_geometry
 from rap_raster.lens import lens_coefficients, lens_family, lens_grid
-from rap_raster.polygons import Corners, Polygons, View
+from rap_raster.polygons import Corners, Polygons
 from rap_raster.scene import Boxes, Lights, LineKind, PolygonKind, Scene, Shapes
-from rap_raster.styles import FADE_PIXEL, load_style
+from rap_raster.styles import load_style
 from rap_raster.trapezoids import MAX_CROSSINGS, RowScratch, Trapezoids
 from rap_raster.visibility import see
 
@@ -84,7 +85,7 @@ def _new_corners(count: int) -> Corners:
 
 def _new_rows(height: int, width: int) -> RowScratch:
     return RowScratch(
-        deep=np.empty(height, np.uint8),
+        deep=np.empty((height, 2), np.int32),
         nearest=np.empty((height + 1, width), np.float32),
         crossings=np.empty((height, MAX_CROSSINGS)),
         crossed=np.empty(height, np.int32),
@@ -251,57 +252,44 @@ def _draw_plain(
     geometry: Geometry, camera: CameraModel, images: dict[str, Image], px: float
 ) -> None:
     """Finds out what is visible and paints each channel."""
-    view, gaps = _view(geometry.ego, camera, px)
-    with_planes = "depth" in images or ("rgb" in images and _fades_per_pixel(geometry))
-    space, ground = _WORKSPACE, geometry.ground
-    space.fit(camera.height, camera.width, len(ground.x_m))
-    eye = -view.camera_from_map[:, :3].T @ view.camera_from_map[:, 3]
+    rays, bounds, gaps = _rays(camera)
+    with_planes = "depth" in images or ("rgb" in images and geometry.fades_per_pixel)
+    space, ego = _WORKSPACE, geometry.ego
+    space.fit(camera.height, camera.width, len(geometry.ground.x_m))
     while True:
         deep = see(
-            view, eye, ground, geometry.solids, with_planes,
+            (ego.x_m, ego.y_m, ego.z_m, ego.yaw_rad),
+            writable(camera.ego_from_camera, np.float64),
+            (camera.fx, camera.fy, camera.cx, camera.cy), bounds, px,
+            lens_family(camera.distortion), lens_coefficients(camera.distortion), rays,
+            geometry.ground, geometry.solids, with_planes,
             space.corners, space.rows, space.polygons, space.trapezoids, space.tested,
         )  # fmt: skip
         if not space.grow():
             break
     shown = space.tested if deep else space.trapezoids
     for name, image in images.items():
-        flat = image.reshape(-1)
-        if name == "rgb":
-            painting.paint_rgb(shown, space.polygons, camera.width, view.rays, flat)
-        elif name == "class":
-            painting.paint_class(shown, space.polygons, camera.width, flat)
-        elif name == "instance":
-            painting.paint_instance(shown, space.polygons, camera.width, flat)
-        else:
-            painting.paint_depth(shown, space.polygons, camera.width, view.rays, flat)
+        _PAINTERS[name](shown, space.polygons, camera.width, rays, image.reshape(-1))
         if len(gaps):
             pixels = image.reshape(camera.height * camera.width, -1)
             painting.blank(gaps, pixels, np.inf if name == "depth" else 0.0)
 
 
-def _fades_per_pixel(geometry: Geometry) -> bool:
-    ground, solids = geometry.ground, geometry.solids
-    return bool((ground.fades == FADE_PIXEL).any() or (solids.fades == FADE_PIXEL).any())
+_PAINTERS = {
+    "rgb": painting.paint_rgb,
+    "class": painting.paint_class,
+    "instance": painting.paint_instance,
+    "depth": painting.paint_depth,
+}
 
 
-def _view(ego: Pose, camera: CameraModel, px: float) -> tuple[View, npt.NDArray[np.int32]]:
-    """Returns the camera as the kernels want it, and the pixels that its lens leaves empty."""
-    if camera.distortion is None:
-        x, y = np.array([0, camera.width - 1]), np.array([0, camera.height - 1])
-        bounds = np.concatenate([(x - camera.cx) / camera.fx, (y - camera.cy) / camera.fy])
-        rays, gaps = _NO_RAYS, _NO_GAPS
-    else:
+def _rays(
+    camera: CameraModel,
+) -> tuple[npt.NDArray[np.float32], tuple[float, ...], npt.NDArray[np.int32]]:
+    """Returns the rays of a lens, the bounds of the view, and the pixels that stay empty."""
+    if camera.distortion is not None:
         grid = lens_grid(camera)
-        bounds, rays, gaps = grid.bounds, grid.rays, grid.gaps
-    map_from_camera: FloatArray = ego.map_from_ego() @ camera.ego_from_camera
-    view = View(
-        camera_from_map=np.ascontiguousarray(inverse(map_from_camera)[:3]),
-        pinhole=np.array([camera.fx, camera.fy, camera.cx, camera.cy]),
-        bounds=bounds,
-        size=np.array([camera.height, camera.width], np.int32),
-        px=px,
-        model=lens_family(camera.distortion),
-        coeffs=lens_coefficients(camera.distortion),
-        rays=rays,
-    )
-    return view, gaps
+        return grid.rays, grid.bounds, grid.gaps
+    left, right = -camera.cx / camera.fx, (camera.width - 1 - camera.cx) / camera.fx
+    top, bottom = -camera.cy / camera.fy, (camera.height - 1 - camera.cy) / camera.fy
+    return _NO_RAYS, (left, right, top, bottom), _NO_GAPS

@@ -25,6 +25,7 @@ from rap_raster.styles import Style
 TOUCHING_M = 1e-6
 """Boxes that overlap by no more than this count as touching: rounding of poses, not a collision."""
 
+Quad = tuple[float, float, float, float]
 Int32 = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
 
@@ -162,20 +163,33 @@ def first_of(solids: Solids, i: int, j: int, eye: FloatArray) -> int:
 
 
 @kernel
-def _mark_rows(a: FloatArray, b: FloatArray, row_of: tuple[float, float], deep: UInt8) -> None:
-    """Marks the image rows in which two image rectangles may overlap."""
-    rows = len(deep)
-    low = max(a[2], b[2]) * row_of[0] + row_of[1]
-    high = min(a[3], b[3]) * row_of[0] + row_of[1]
-    first = int(min(max(math.floor(low), 0.0), rows))
-    last = int(min(max(math.ceil(high) + 1.0, 0.0), rows))
-    deep[first:last] = 1
+def mark(rect: Quad, image_of: Quad, width: int, deep: Int32) -> None:
+    """Marks where a rectangle of the normalised image needs a depth test.
+
+    Args:
+        rect: Least and largest x, least and largest y.
+        image_of: fx, fy, cx, cy from normalised to pixels.
+        width: Of the image.
+        deep: (H, 2) first marked column and end per row, extended.
+    """
+    fx, fy, cx, cy = image_of
+    left, right = rect[0] * fx + cx - 1.0, rect[1] * fx + cx + 2.0
+    top, bottom = rect[2] * fy + cy - 1.0, rect[3] * fy + cy + 2.0
+    first, last = int(min(max(left, 0.0), width)), int(min(max(right, 0.0), width))
+    for row in range(int(min(max(top, 0.0), len(deep))), int(min(max(bottom, 0.0), len(deep)))):
+        deep[row, 0], deep[row, 1] = min(deep[row, 0], first), max(deep[row, 1], last)
+
+
+@kernel
+def _mark_overlap(a: FloatArray, b: FloatArray, image_of: Quad, width: int, deep: Int32) -> None:
+    overlap = (max(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), min(a[3], b[3]))
+    mark(overlap, image_of, width, deep)
 
 
 @kernel
 def _relate(
-    solids: Solids, seen: Int32, rects: FloatArray, eye: FloatArray, row_of: tuple[float, float],
-    behind: UInt8, deep: UInt8,
+    solids: Solids, seen: Int32, rects: FloatArray, eye: FloatArray, image_of: Quad, width: int,
+    behind: UInt8, deep: Int32,
 ) -> None:  # fmt: skip
     """Fills behind[a, b] = 1 where b must be painted before a; marks rows without an order."""
     count = len(seen)
@@ -190,7 +204,7 @@ def _relate(
                 continue
             first = first_of(solids, seen[a], seen[b], eye)
             if first < 0:
-                _mark_rows(rects[a], rects[b], row_of, deep)
+                _mark_overlap(rects[a], rects[b], image_of, width, deep)
             elif first == seen[b]:
                 behind[a, b] = 1
             else:
@@ -199,8 +213,8 @@ def _relate(
 
 @kernel
 def _visit(
-    root: int, rects: FloatArray, row_of: tuple[float, float], behind: UInt8,
-    state: UInt8, stack: Int32, order: Int32, done: int, deep: UInt8,
+    root: int, rects: FloatArray, image_of: Quad, width: int, behind: UInt8,
+    state: UInt8, stack: Int32, order: Int32, done: int, deep: Int32,
 ) -> int:  # fmt: skip
     """Appends a solid after all that must be painted before it; returns how many are in order.
 
@@ -218,7 +232,7 @@ def _visit(
             order[done], state[node] = node, 2
             done, depth = done + 1, depth - 1
         elif state[b] == 1:
-            _mark_rows(rects[node], rects[b], row_of, deep)
+            _mark_overlap(rects[node], rects[b], image_of, width, deep)
         else:
             stack[depth, 0], stack[depth, 1] = b, 0
             state[b] = 1
@@ -229,7 +243,7 @@ def _visit(
 @kernel
 def paint_order(
     solids: Solids, seen: Int32, rects: FloatArray, distances: FloatArray, eye: FloatArray,
-    row_of: tuple[float, float], deep: UInt8,
+    image_of: Quad, width: int, deep: Int32,
 ) -> Int32:  # fmt: skip
     """Orders solids for painting, one over the other.
 
@@ -240,20 +254,21 @@ def paint_order(
         distances: (n,) from the eye to the centre; among free ones the farthest comes first, so
             that the order is always the same.
         eye: (3,) camera position, map frame.
-        row_of: Scale and offset from normalised y to image rows.
-        deep: (rows,) written: 1 where painting in this order may be wrong.
+        image_of: fx, fy, cx, cy from normalised to pixels.
+        width: Of the image.
+        deep: (H, 2) extended to where painting in this order may be wrong; see `mark`.
 
     Returns:
         (n,) places in `seen`, first to last.
     """
     count = len(seen)
     behind = np.zeros((count, count), np.uint8)
-    _relate(solids, seen, rects, eye, row_of, behind, deep)
+    _relate(solids, seen, rects, eye, image_of, width, behind, deep)
     order, state = np.empty(count, np.int32), np.zeros(count, np.uint8)
     stack = np.empty((count + 1, 2), np.int32)
     farthest_first = np.argsort(-distances, kind="mergesort")
     done = 0
     for root in farthest_first:
         if state[root] == 0:
-            done = _visit(root, rects, row_of, behind, state, stack, order, done, deep)
+            done = _visit(root, rects, image_of, width, behind, state, stack, order, done, deep)
     return order

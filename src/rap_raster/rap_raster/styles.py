@@ -163,6 +163,11 @@ class Style:
     light_fade: int
     supersample: int
 
+    @property
+    def fades_per_pixel(self) -> bool:
+        """True if some colour depends on the depth of its pixel."""
+        return FADE_PIXEL in (self.box_fade, self.light_fade, *self.ground.fades)
+
 
 def style_names() -> list[str]:
     """Returns the names of the styles that come with the package."""

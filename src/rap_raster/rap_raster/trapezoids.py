@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rap_raster.compiled import kernel
+from rap_raster.compiled import inlined, kernel
 from rap_raster.frames import FloatArray
 from rap_raster.polygons import Polygons
 
@@ -51,13 +51,13 @@ class RowScratch(NamedTuple):
     """Scratch of one image size.
 
     Attributes:
-        deep: (H,) uint8, 1 for rows that need a depth test.
+        deep: (H, 2) int32 first column and end of what needs a depth test, in each row.
         nearest: (H + 1, W) float32 inverse depth in those rows; the last row is for one span.
         crossings: (H, MAX_CROSSINGS) float64 columns where a bent outline crosses each row.
         crossed: (H,) int32 how many.
     """
 
-    deep: UInt8
+    deep: Int32
     nearest: Float32
     crossings: FloatArray
     crossed: Int32
@@ -73,7 +73,7 @@ def ceil_within(value: float, limit: int) -> int:
     return int(math.ceil(value))
 
 
-@kernel
+@inlined
 def inverse_depths(plane: FloatArray, rays: Float32, row: int, first: int, out: Float32) -> None:
     """Computes the inverse depth of neighbouring pixels of a row.
 
@@ -98,7 +98,7 @@ def inverse_depths(plane: FloatArray, rays: Float32, row: int, first: int, out: 
         out[k] = min(max(base + step * np.float32(k), least), most)
 
 
-@kernel
+@inlined
 def _cut_convex(
     us: FloatArray, vs: FloatArray, start: int, count: int, height: int, owner: int,
     owners: Int32, rows: Int32, borders: FloatArray, n: int,
@@ -230,50 +230,58 @@ def cut(polygons: Polygons, height: int, scratch: RowScratch, trapezoids: Trapez
     trapezoids.counts[0] = n
 
 
-@kernel
-def _append(trapezoids: Trapezoids, n: int, owner: int, row: int, stop: int, a: float, b: float,
-            c: float, d: float) -> int:  # fmt: skip
-    if n < len(trapezoids.owners):
-        trapezoids.owners[n] = owner
-        trapezoids.rows[n, 0], trapezoids.rows[n, 1] = row, stop
-        trapezoids.borders[n, 0], trapezoids.borders[n, 1] = a, b
-        trapezoids.borders[n, 2], trapezoids.borders[n, 3] = c, d
+@inlined
+def _append(
+    owners: Int32, rows: Int32, borders: FloatArray, n: int, owner: int, first: int, stop: int,
+    left: float, left_slope: float, right: float, right_slope: float,
+) -> int:  # fmt: skip
+    """Writes a trapezoid where there is room for it; returns how many there are then."""
+    if n < len(owners):
+        owners[n], rows[n, 0], rows[n, 1] = owner, first, stop
+        borders[n, 0], borders[n, 1] = left, left_slope
+        borders[n, 2], borders[n, 3] = right, right_slope
     return n + 1
 
 
-@kernel
-def _test_row(
-    plane: FloatArray, rays: Float32, row: int, first: int, last: int, owner: int,
-    scratch: RowScratch, tested: Trapezoids, n: int,
+@inlined
+def _test_span(
+    nearest: Float32, here: Float32, kept: np.float32, row: int, first: int, last: int, low: int,
+    high: int, owner: int, owners: Int32, rows: Int32, borders: FloatArray, n: int,
 ) -> int:  # fmt: skip
-    """Tests pixels of one row for depth and appends the runs that pass.
+    """Tests columns low .. high of the span first .. last for depth; appends the visible runs.
 
-    What passes stores its inverse depth times plane[5]: less than one for ground, so that what is
-    drawn later may lie a little below it.
+    What passes stores its inverse depth times `kept`: less than all of it for ground, so that what
+    is drawn later may lie a little below it.
     """
-    count = np.int32(last - first)
-    here = scratch.nearest[len(scratch.deep), :count]
-    inverse_depths(plane, rays, row, first, here)
-    stored = scratch.nearest[row, first:last]
-    kept = np.float32(plane[5])
+    stored = nearest[row, low:high]
+    count = np.int32(high - low)
     passing = np.int32(0)
     for k in range(count):
         passing += np.int32(here[k] >= stored[k])
     if passing == count:
         for k in range(count):
             stored[k] = here[k] * kept
-        return _append(tested, n, owner, row, row + 1, float(first), 0.0, float(last), 0.0)
-    if passing == 0:
-        return n
-    start = -1
-    for k in range(count + 1):
-        if k < count and here[k] >= stored[k]:
-            stored[k] = here[k] * kept
-            start = k if start < 0 else start
+        return _append(
+            owners, rows, borders, n, owner, row, row + 1, float(first), 0.0, float(last), 0.0
+        )
+    start = first if first < low else -1
+    for column in range(low, last):
+        k = column - low
+        if column >= high or here[k] >= stored[k]:
+            if column < high:
+                stored[k] = here[k] * kept
+            start = column if start < 0 else start
+            if column >= high:
+                break
         elif start >= 0:
-            a, b = float(first + start), float(first + k)
-            n = _append(tested, n, owner, row, row + 1, a, 0.0, b, 0.0)
+            n = _append(
+                owners, rows, borders, n, owner, row, row + 1, float(start), 0.0, float(column), 0.0
+            )
             start = -1
+    if start >= 0:
+        n = _append(
+            owners, rows, borders, n, owner, row, row + 1, float(start), 0.0, float(last), 0.0
+        )
     return n
 
 
@@ -282,19 +290,22 @@ def test_depth(
     trapezoids: Trapezoids, planes: FloatArray, rays: Float32, scratch: RowScratch,
     tested: Trapezoids,
 ) -> None:  # fmt: skip
-    """Copies trapezoids, the deep rows of each replaced by what is visible of them.
+    """Copies trapezoids, their deep parts replaced by what is visible of them.
 
     Args:
         trapezoids: From `cut`.
         planes: See `Polygons`.
         rays: See `inverse_depths`.
-        scratch: `deep` says which rows are tested.
+        scratch: `deep` says where to test.
         tested: Written; its counts may exceed the arrays, which then have to be enlarged.
     """
-    deep, width = scratch.deep, scratch.nearest.shape[1]
-    for row in range(len(deep)):
-        if deep[row]:
-            scratch.nearest[row] = 0.0
+    deep, nearest = scratch.deep, scratch.nearest
+    height, width = len(deep), nearest.shape[1]
+    here = nearest[height]
+    for row in range(height):
+        if deep[row, 0] < deep[row, 1]:
+            nearest[row, deep[row, 0] : deep[row, 1]] = 0.0
+    owners, rows, borders = tested.owners, tested.rows, tested.borders
     n = 0
     for t in range(trapezoids.counts[0]):
         if t == trapezoids.counts[1]:
@@ -302,21 +313,30 @@ def test_depth(
         owner = trapezoids.owners[t]
         left, left_slope = trapezoids.borders[t, 0], trapezoids.borders[t, 1]
         right, right_slope = trapezoids.borders[t, 2], trapezoids.borders[t, 3]
-        row, stop = trapezoids.rows[t, 0], trapezoids.rows[t, 1]
-        while row < stop:
-            start = row
-            while row < stop and deep[row] == 0:
-                row += 1
+        start, stop = trapezoids.rows[t, 0], trapezoids.rows[t, 1]
+        for row in range(start, stop):
+            if deep[row, 0] >= deep[row, 1]:
+                continue
+            first = ceil_within(left + row * left_slope, width)
+            last = ceil_within(right + row * right_slope, width)
+            low, high = max(first, deep[row, 0]), min(last, deep[row, 1])
+            if low >= high:
+                continue
             if row > start:
-                n = _append(tested, n, owner, start, row, left, left_slope, right, right_slope)
-            while row < stop and deep[row] == 1:
-                first = ceil_within(left + row * left_slope, width)
-                last = ceil_within(right + row * right_slope, width)
-                if first < last:
-                    n = _test_row(
-                        planes[owner], rays, row, first, last, owner, scratch, tested, n
-                    )
-                row += 1
+                n = _append(
+                    owners, rows, borders, n, owner, start, row,
+                    left, left_slope, right, right_slope,
+                )  # fmt: skip
+            start = row + 1
+            inverse_depths(planes[owner], rays, row, low, here[: high - low])
+            n = _test_span(
+                nearest, here, np.float32(planes[owner, 5]), row, first, last, low, high,
+                owner, owners, rows, borders, n,
+            )  # fmt: skip
+        if start < stop:
+            n = _append(
+                owners, rows, borders, n, owner, start, stop, left, left_slope, right, right_slope
+            )
     if trapezoids.counts[1] == trapezoids.counts[0]:
         tested.counts[1] = n
     tested.counts[0] = n

@@ -16,30 +16,50 @@ from rap_raster.polygons import (
     SINK_M,
     Corners,
     Polygons,
+    Quad,
     View,
     add_ground,
     add_solids,
-    view_sides,
     transform_corners,
+    view_sides,
     visible_patches,
     visible_solids,
 )
-from rap_raster.solids import Solids, paint_order
+from rap_raster.solids import Solids, mark, paint_order
 from rap_raster.trapezoids import RowScratch, Trapezoids, cut, test_depth
 
 MAX_ORDERED = 4096
-"""More solids in one view are not ordered but tested for depth in every row."""
+"""More solids in one view are not ordered but tested for depth everywhere."""
 
+Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
-UInt8 = npt.NDArray[np.uint8]
+
+
+@kernel
+def _camera_from_map(ego: Quad, ego_from_camera: FloatArray, eye: FloatArray) -> FloatArray:
+    """Returns the (3, 4) transform into the camera, and writes its position in the map."""
+    x, y, z, yaw = ego
+    cos, sin = math.cos(yaw), math.sin(yaw)
+    e = ego_from_camera
+    eye[0] = x + cos * e[0, 3] - sin * e[1, 3]
+    eye[1] = y + sin * e[0, 3] + cos * e[1, 3]
+    eye[2] = z + e[2, 3]
+    result = np.empty((3, 4))
+    for i in range(3):
+        # Row i of the inverse rotation is column i of the rotation.
+        result[i, 0] = cos * e[0, i] - sin * e[1, i]
+        result[i, 1] = sin * e[0, i] + cos * e[1, i]
+        result[i, 2] = e[2, i]
+        result[i, 3] = -(result[i, 0] * eye[0] + result[i, 1] * eye[1] + result[i, 2] * eye[2])
+    return result
 
 
 @kernel
 def _mark_hiding_ground(
-    view: View, ground: Ground, visible: Int32, solids: Solids, seen: Int32, rects: FloatArray,
-    eye: FloatArray, deep: UInt8,
+    ground: Ground, visible: Int32, solids: Solids, seen: Int32, rects: FloatArray,
+    eye: FloatArray, pinhole: Quad, width: int, deep: Int32,
 ) -> None:  # fmt: skip
-    """Marks the rows in which ground may hide something that is drawn after it.
+    """Marks where ground may hide something that is drawn after it.
 
     Seen from above, level ground cannot, if nothing is more than `SINK_M` below it.
     """
@@ -51,25 +71,33 @@ def _mark_hiding_ground(
         level &= ground.heights_m[p, 0] == ground.heights_m[p, 1]
         low, high = min(low, ground.heights_m[p, 0]), max(high, ground.heights_m[p, 1])
     if not level or high - low > SINK_M or eye[2] <= high:
-        deep[:] = 1
+        deep[:, 0], deep[:, 1] = 0, width
         return
     for k in range(len(seen)):
         if solids.centers_m[seen[k], 2] - solids.halves_m[seen[k], 2] < high - SINK_M:
-            top = rects[k, 2] * view.pinhole[1] + view.pinhole[3]
-            deep[int(min(max(top, 0.0), len(deep))) :] = 1
+            rect = (rects[k, 0], rects[k, 1], rects[k, 2], rects[k, 3])
+            mark(rect, pinhole, width, deep)
 
 
 @kernel
 def see(
-    view: View, eye: FloatArray, ground: Ground, solids: Solids, with_planes: bool,
+    ego: Quad, ego_from_camera: FloatArray, pinhole: Quad, bounds: Quad, px: float,
+    model: int, coeffs: FloatArray, rays: Float32,
+    ground: Ground, solids: Solids, with_planes: bool,
     corners: Corners, scratch: RowScratch, polygons: Polygons, trapezoids: Trapezoids,
     tested: Trapezoids,
 ) -> bool:  # fmt: skip
     """Finds out what one camera image shows.
 
     Args:
-        view: The camera.
-        eye: (3,) its position, map frame.
+        ego: x, y, z in metres and yaw in radians, map frame.
+        ego_from_camera: (4, 4) rigid transform.
+        pinhole: See `View`.
+        bounds: See `View`.
+        px: See `View`.
+        model: See `View`.
+        coeffs: See `View`.
+        rays: See `inverse_depths`.
         ground: Layers of the map.
         solids: Boxes and lights.
         with_planes: True if some channel needs inverse depths.
@@ -77,16 +105,18 @@ def see(
         scratch: Scratch.
         polygons: Written.
         trapezoids: Written.
-        tested: Written where rows had to be tested for depth.
+        tested: Written where pixels had to be tested for depth.
 
     Returns:
         True if `tested` holds the result, False if `trapezoids` does. Counts beyond the size of
         the arrays say what is needed: enlarge them and call again.
     """
+    eye = np.empty(3)
+    view = View(_camera_from_map(ego, ego_from_camera, eye), pinhole, bounds, px, model, coeffs)
     largest_px = 0.0
     for layer in range(len(ground.min_px)):
-        largest_px = max(largest_px, ground.min_px[layer] * view.px)
-    sides = view_sides(view, 0.5 * largest_px / min(view.pinhole[0], view.pinhole[1]))
+        largest_px = max(largest_px, ground.min_px[layer] * px)
+    sides = view_sides(view, 0.5 * largest_px / min(pinhole[0], pinhole[1]))
     patches = np.empty(len(ground.patches), np.int32)
     visible = patches[: visible_patches(view, ground, sides, patches)]
     room = len(solids.centers_m)
@@ -94,18 +124,19 @@ def see(
     rects, distances = np.empty((room, 4)), np.empty(room)
     count = visible_solids(view, solids, eye, indices, facing, rects, distances)
     seen = indices[:count]
-    deep = scratch.deep
-    deep[:] = 0
+    deep, width = scratch.deep, scratch.nearest.shape[1]
+    deep[:, 0], deep[:, 1] = width, 0
     if count <= MAX_ORDERED:
-        row_of = (view.pinhole[1], view.pinhole[3])
-        order = paint_order(solids, seen, rects[:count], distances[:count], eye, row_of, deep)
+        order = paint_order(
+            solids, seen, rects[:count], distances[:count], eye, pinhole, width, deep
+        )
     else:
         order = np.arange(count).astype(np.int32)
-        deep[:] = 1
-    _mark_hiding_ground(view, ground, visible, solids, seen, rects, eye, deep)
-    any_deep = deep.any()
-    if any_deep and view.model:
-        deep[:] = 1  # a lens bends rows
+        deep[:, 0], deep[:, 1] = 0, width
+    _mark_hiding_ground(ground, visible, solids, seen, rects, eye, pinhole, width, deep)
+    any_deep = bool((deep[:, 0] < deep[:, 1]).any())
+    if any_deep and model:
+        deep[:, 0], deep[:, 1] = 0, width  # the marks know nothing of the lens
     with_planes = with_planes or any_deep
     polygons.counts[:] = 0
     polygons.starts[0] = 0
@@ -121,5 +152,5 @@ def see(
     cut(polygons, len(deep), scratch, trapezoids)
     if not any_deep or trapezoids.counts[0] > len(trapezoids.owners):
         return False
-    test_depth(trapezoids, polygons.planes, view.rays, scratch, tested)
+    test_depth(trapezoids, polygons.planes, rays, scratch, tested)
     return True
