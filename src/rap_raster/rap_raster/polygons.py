@@ -40,7 +40,7 @@ Heights of maps and of boxes disagree by about a decimetre in real logs; without
 road would swallow the feet of vehicles, and equal layers would flicker.
 """
 
-CHORD_PX = 0.2
+CHORD_PX = 0.1
 """Largest deviation of a drawn edge from the curve that the lens makes of it (contract: 1 px)."""
 
 LONGEST_CHORD_PX = 64.0
@@ -52,11 +52,14 @@ SHORT_CHORD = 0.25
 An edge bends with a radius of about the focal length, so that its arrow is 1/32 px there.
 """
 
-MAX_HALVINGS = 24
-"""An edge from the axis to 90 degrees needs some ten; the rest is reserve."""
+MAX_HALVINGS = 12
+"""An edge from the axis to 90 degrees needs some ten; what is finer than that is not visible."""
 
-MAX_CORNERS = 8
-"""A convex quad cut by two planes has six corners at the most; a rounded one might gain two."""
+SIDE_MARGIN = 0.01
+"""Before they are bent, faces are cut to the view, a little (normalised) outside of it."""
+
+MAX_CORNERS = 12
+"""A convex quad cut by near plane, far limit and four sides has ten corners at the most."""
 
 Quad = tuple[float, float, float, float]
 """One coordinate of four corners."""
@@ -448,6 +451,10 @@ def _add_bent_ribbon(
             piece[axis, 1] = points[axis, 1] + start * right
             piece[axis, 2] = points[axis, 1] + ends[top] * right
             piece[axis, 3] = points[axis, 0] + ends[top] * left
+        if _is_beside(view, _quad(piece[0]), _quad(piece[1]), _quad(piece[2])):
+            start = ends[top]
+            top -= 1
+            continue
         for i in range(4):
             x, y = piece[0, i] / piece[2, i], piece[1, i] / piece[2, i]
             u[i], v[i] = _to_pixel(view.model, view.coeffs, view.pinhole, x, y)
@@ -474,29 +481,62 @@ def _add_bent_ribbon(
 
 @kernel
 def _clip(
-    points: FloatArray, count: int, depth_m: float, side: float, clipped: FloatArray
+    points: FloatArray, count: int, axis: int, a: float, b: float, c: float, clipped: FloatArray
 ) -> int:
-    """Clips (3, n) camera-space corners to z >= depth (side 1) or z <= depth (side -1).
+    """Clips (3, n) camera-space corners to the half space a p[axis] + b z >= c.
 
     Sutherland-Hodgman, but each corner outside is replaced where it stands in the order, so that
     a ribbon which still has four corners still has its start and end pairs at the same places.
     """
     kept = 0
     for i in range(count):
-        if side * (points[2, i] - depth_m) >= 0.0:
+        here = a * points[axis, i] + b * points[2, i] - c
+        if here >= 0.0:
             clipped[0, kept], clipped[1, kept] = points[0, i], points[1, i]
             clipped[2, kept] = points[2, i]
             kept += 1
             continue
         for j in ((i + count - 1) % count, (i + 1) % count):
-            if side * (points[2, j] - depth_m) >= 0.0:
+            other = a * points[axis, j] + b * points[2, j] - c
+            if other >= 0.0:
                 # Always from the inner end, so that neighbours cut a shared edge alike.
-                t = (points[2, j] - depth_m) / (points[2, j] - points[2, i])
-                clipped[0, kept] = points[0, j] + t * (points[0, i] - points[0, j])
-                clipped[1, kept] = points[1, j] + t * (points[1, i] - points[1, j])
-                clipped[2, kept] = depth_m
+                t = other / (other - here)
+                for row in range(3):
+                    clipped[row, kept] = points[row, j] + t * (points[row, i] - points[row, j])
                 kept += 1
     return kept
+
+
+@kernel
+def _clip_depth(points: FloatArray, count: int, clipped: FloatArray) -> int:
+    """Clips camera-space corners to the near plane and the far limit."""
+    middle = np.empty((3, MAX_CORNERS))
+    count = _clip(points, count, 0, 0.0, 1.0, NEAR_M, middle)
+    return _clip(middle, count, 0, 0.0, -1.0, -FAR_M, clipped)
+
+
+@kernel
+def _clip_sides(view: View, points: FloatArray, count: int) -> int:
+    """Clips camera-space corners to the sides of the view, in place."""
+    sides, other = view_sides(view, SIDE_MARGIN), np.empty((3, MAX_CORNERS))
+    for i in range(0, 4, 2):
+        count = _clip(points, count, i // 2, sides[i, 0], sides[i, 1], 0.0, other)
+        count = _clip(other, count, i // 2, sides[i + 1, 0], sides[i + 1, 1], 0.0, points)
+    return count
+
+
+@kernel
+def _is_beside(view: View, x: Quad, y: Quad, z: Quad) -> bool:
+    """True if four corners all lie beyond one side of the view."""
+    sides = view_sides(view, SIDE_MARGIN)
+    common = 15
+    for i in range(4):
+        beyond = 0
+        for side in range(4):
+            across = x[i] if side < 2 else y[i]
+            beyond |= int(sides[side, 0] * across + sides[side, 1] * z[i] < 0.0) << side
+        common &= beyond
+    return common != 0
 
 
 @kernel
@@ -524,10 +564,10 @@ def _add_clipped(
     Returns:
         How many points and polygons there are then, beyond the arrays if they are too small.
     """
-    middle, clipped = np.empty((3, MAX_CORNERS)), np.empty((3, MAX_CORNERS))
-    u, v = np.empty(MAX_CORNERS), np.empty(MAX_CORNERS)
-    count = _clip(points, count, NEAR_M, 1.0, middle)
-    count = _clip(middle, count, FAR_M, -1.0, clipped)
+    clipped, u, v = np.empty((3, MAX_CORNERS)), np.empty(MAX_CORNERS), np.empty(MAX_CORNERS)
+    count = _clip_depth(points, count, clipped)
+    if view.model and (least_px == 0.0 or count != 4):
+        count = _clip_sides(view, clipped, count)
     if count < 3:
         return point, polygon
     for i in range(count):
@@ -770,7 +810,7 @@ def _image_rect(axes: FloatArray, faces: int, rect: FloatArray) -> bool:
     for face in range(6):
         if faces >> face & 1:
             _face_corners(axes, face, corners)
-            count = _clip(corners, 4, NEAR_M, 1.0, clipped)
+            count = _clip(corners, 4, 0, 0.0, 1.0, NEAR_M, clipped)
             for k in range(count):
                 x, y = clipped[0, k] / clipped[2, k], clipped[1, k] / clipped[2, k]
                 rect[0], rect[1] = min(rect[0], x), max(rect[1], x)

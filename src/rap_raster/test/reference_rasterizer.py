@@ -1,19 +1,44 @@
 """A slow, independent rasterizer in float64, to compare the fast one with.
 
-Nothing is projected, clipped or triangulated by the code under test. Every pixel is a ray; a
-triangle with camera-space vertices M (columns) is hit where the weights M^-1 d are all positive,
+Nothing is projected, clipped, ordered or triangulated by the code under test. Every pixel is a ray;
+a triangle with camera-space vertices M (columns) is hit where the weights M^-1 d are all positive,
 so geometry behind the camera needs no special case. Ground areas are met as planes with an
-even-odd test, lines as the region between their mitre lines.
+even-odd test, lines as the region between their mitre lines. Everything is compared by depth.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from rap_raster.camera import NEAR_M
 from rap_raster.frames import inverse, transform_from_yaw, transform_points
-from rap_raster.kernels import FAR_M, GROUND_TOLERANCE
-from rap_raster.scene import LineKind
+from rap_raster.polygons import FAR_M, SINK_M
+from rap_raster.styles import FADE_NONE, FADE_PIXEL
+
+
+@dataclass
+class Surface:
+    """What one primitive shows: depth per pixel, its plane, and its colour."""
+
+    depth: np.ndarray
+    corners: np.ndarray  # (n, 3) camera space
+    code: int
+    color: np.ndarray
+    fade: int
+    box_id: int = 0
+
+    def colors(self):
+        """(H, W, 3) colour per pixel, cut off to whole levels as published."""
+        if self.fade == FADE_NONE:
+            factor = np.ones_like(self.depth)
+        elif self.fade == FADE_PIXEL:
+            factor = 1 - np.where(np.isfinite(self.depth), self.depth, FAR_M) / FAR_M
+        else:
+            mean = np.clip(self.corners[:, 2], 0, FAR_M).mean()
+            factor = np.full_like(self.depth, (FAR_M - mean) / FAR_M)
+        return np.floor(factor[..., None] * self.color + 1e-9)
 
 
 def pixel_rays(camera):
@@ -36,11 +61,17 @@ def triangle_depth(corners, rays):
     return np.where(depth <= FAR_M, depth, np.inf)
 
 
+def quad_depth(corners, rays):
+    return np.minimum(
+        triangle_depth(corners[[0, 1, 2]], rays), triangle_depth(corners[[0, 2, 3]], rays)
+    )
+
+
 def box_faces_camera(center, size, yaw, camera_from_map):
-    """Yields the corners (4, 3) of the faces seen from outside."""
+    """Yields index and corners (4, 3) of the faces seen from outside: front, rear, left, ..."""
     to_map = transform_from_yaw(yaw, center)
     half = np.asarray(size) / 2
-    for axis, sign in [(0, 1), (0, -1), (1, 1), (1, -1), (2, 1), (2, -1)]:
+    for index, (axis, sign) in enumerate([(0, 1), (0, -1), (1, 1), (1, -1), (2, 1), (2, -1)]):
         others = [k for k in range(3) if k != axis]
         corners = np.zeros((4, 3))
         corners[:, axis] = sign
@@ -50,7 +81,7 @@ def box_faces_camera(center, size, yaw, camera_from_map):
         middle = transform_points(camera_from_map @ to_map, np.zeros((1, 3)))[0]
         outward = points.mean(axis=0) - middle
         if outward @ points[0] < 0:
-            yield points
+            yield index, points
 
 
 def mitred_quads(points, half_width_m, closed):
@@ -89,53 +120,81 @@ def _plane_depth(polygon, rays, camera_from_map):
     return np.where(valid, depth, np.inf)
 
 
-def _ground_depths(scene, style, rays, camera_from_map):
-    """Yields (code, depth) of every ground primitive, bottom layer first."""
-    for layer in style.ground:
-        is_line = layer.code in set(LineKind)
-        shapes = scene.polylines if is_line else scene.polygons
-        for index in np.flatnonzero(shapes.kinds == layer.code):
+def _ground(scene, style, rays, camera_from_map):
+    """Yields the surface of every ground primitive, bottom layer first."""
+    look = style.ground
+    for layer, code in enumerate(look.codes):
+        shapes = scene.polygons if look.of_areas[layer] else scene.polylines
+        paint = (int(code), look.colors[layer].astype(float), int(look.fades[layer]))
+        for index in np.flatnonzero(shapes.kinds == code):
             points = shapes[int(index)]
-            if layer.filled:
-                yield layer.code, _plane_depth(points, rays, camera_from_map)
+            if look.filled[layer]:
+                depth = _plane_depth(points, rays, camera_from_map)
+                yield Surface(depth, transform_points(camera_from_map, points), *paint)
                 continue
-            for quad in mitred_quads(points, layer.width_m / 2, closed=not is_line):
+            half_width = look.widths_m[layer] / 2
+            for quad in mitred_quads(points, half_width, closed=bool(look.of_areas[layer])):
                 corners = transform_points(camera_from_map, quad)
-                first = triangle_depth(corners[[0, 1, 2]], rays)
-                second = triangle_depth(corners[[0, 2, 3]], rays)
-                yield layer.code, np.minimum(first, second)
+                yield Surface(quad_depth(corners, rays), corners, *paint)
 
 
-def _solids(scene):
-    for i in range(len(scene.boxes)):
-        boxes = scene.boxes
-        shape = (boxes.centers_m[i], boxes.sizes_m[i], boxes.yaws_rad[i])
-        yield int(boxes.classes[i]), int(boxes.ids[i]), shape
-    for i in range(len(scene.lights)):
-        lights = scene.lights
-        shape = (lights.centers_m[i], lights.sizes_m[i], lights.yaws_rad[i])
-        yield int(lights.states[i]), 0, shape
+def _solids(scene, style, rays, camera_from_map):
+    boxes, lights = scene.boxes, scene.lights
+    for solids, codes, ids, colors, fade in (
+        (boxes, boxes.classes, boxes.ids, style.box_colors, style.box_fade),
+        (lights, lights.states, [0] * len(lights), style.light_colors, style.light_fade),
+    ):
+        for i in range(len(solids)):
+            shape = (solids.centers_m[i], solids.sizes_m[i], solids.yaws_rad[i])
+            for face, corners in box_faces_camera(*shape, camera_from_map):
+                color = colors[codes[i], face].astype(float)
+                depth = quad_depth(corners, rays)
+                yield Surface(depth, corners, int(codes[i]), color, fade, int(ids[i]))
+
+
+def _hides(ground, rays, depth):
+    """True where ground hides what lies at `depth`: more than SINK_M beyond the ground's plane."""
+    a, b, c = ground.corners[[0, 1, 2]]
+    normal = np.cross(b - a, c - a)
+    if np.linalg.norm(normal) < 1e-12:
+        return np.zeros(depth.shape, bool)
+    normal /= np.linalg.norm(normal)
+    normal *= np.sign(a @ normal) or 1.0  # pointing away from the camera, which is the origin
+    with np.errstate(invalid="ignore"):
+        beyond = (rays * depth[..., None] - a) @ normal
+    return np.isfinite(ground.depth) & np.isfinite(depth) & (beyond > SINK_M)
 
 
 def render_reference(scene, style, camera, rays=None):
-    """Returns class, instance and depth, all (H, W); `rays` (H, W, 3) replace the pinhole's."""
+    """Returns class, instance, depth and rgb; `rays` (H, W, 3) replace the pinhole's."""
     rays = pixel_rays(camera) if rays is None else rays
     camera_from_map = inverse(camera.ego_from_camera) @ inverse(scene.ego.map_from_ego())
     codes = np.zeros(rays.shape[:2], np.uint8)
     ids = np.zeros(rays.shape[:2], np.int32)
     depth = np.full(rays.shape[:2], np.inf)
-    for code, ground in _ground_depths(scene, style, rays, camera_from_map):
-        wins = np.isfinite(ground) & (ground * (1 - GROUND_TOLERANCE) <= depth)
-        codes[wins], depth[wins] = code, ground[wins]
-    solid = np.full(rays.shape[:2], np.inf)
-    is_ground = np.isfinite(depth)
-    for code, box_id, (center, size, yaw) in _solids(scene):
-        for corners in box_faces_camera(center, size, yaw, camera_from_map):
-            hit = np.minimum(
-                triangle_depth(corners[[0, 1, 2]], rays), triangle_depth(corners[[0, 2, 3]], rays)
-            )
-            over_ground = ~is_ground | (hit * (1 - GROUND_TOLERANCE) <= depth)
-            wins = np.isfinite(hit) & (hit < solid) & over_ground
-            solid[wins] = hit[wins]
-            codes[wins], ids[wins] = code, box_id
-    return codes, ids, np.where(np.isfinite(solid), solid, depth)
+    rgb = np.zeros((*rays.shape[:2], 3))
+    shown = np.full(rays.shape[:2], -1)
+    ground = list(_ground(scene, style, rays, camera_from_map))
+    solid_depth = np.full(rays.shape[:2], np.inf)
+
+    def show(surface, wins):
+        codes[wins], ids[wins] = surface.code, surface.box_id
+        depth[wins], rgb[wins] = surface.depth[wins], surface.colors()[wins]
+
+    def over_ground(surface):
+        free = np.isfinite(surface.depth)
+        for index in np.unique(shown[free]):
+            if index >= 0:
+                here = shown == index
+                free &= ~(here & _hides(ground[index], rays, surface.depth))
+        return free
+
+    for index, surface in enumerate(ground):
+        wins = over_ground(surface)
+        show(surface, wins)
+        shown[wins] = index
+    for surface in _solids(scene, style, rays, camera_from_map):
+        wins = over_ground(surface) & (surface.depth < solid_depth)
+        show(surface, wins)
+        solid_depth[wins] = surface.depth[wins]
+    return codes, ids, depth, rgb
