@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -24,6 +24,9 @@ from rap_bringup.drives.recorded_drive import DriveError, RecordedDrive
 from rap_bringup.paths import DEFAULT_BUNDLE, DEMO_DRIVE, PARAMS_FILE, resource
 from rap_bringup.processes import ProcessError
 from rap_inference.bundle import BundleError
+
+if TYPE_CHECKING:
+    from rap_bringup.overlay_frames import OverlayFrame
 
 USER_ERRORS = (DriveError, BagError, BundleError, ProcessError, OSError, ValueError)
 
@@ -41,6 +44,13 @@ bag_app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(bag_app)
+overlay_app = typer.Typer(
+    name="overlay",
+    help="Draws boxes and map over the camera images of a public recording.\n\n"
+    "Example: rap overlay dgp scene_02 --out out/overlay/scene_02",
+    no_args_is_help=True,
+)
+app.add_typer(overlay_app)
 
 Source = Annotated[Path, typer.Argument(help="The recording.", metavar="SOURCE")]
 OutBag = Annotated[Path, typer.Option("--out", help="Folder to make; must be new or empty.")]
@@ -50,6 +60,10 @@ BundleOption = Annotated[
 RateOption = Annotated[
     float, typer.Option("--rate", min=0.05, max=10.0, help="Drive seconds per second.")
 ]
+OutPictures = Annotated[Path, typer.Option("--out", help="Folder for the pictures.")]
+StyleOption = Annotated[str, typer.Option("--style", help="Raster style: rap or semantic.")]
+OVERLAY_STYLE = "semantic"
+"""Of the two it draws more of the map, which is what is judged."""
 
 console = Console(stderr=True)
 
@@ -105,6 +119,56 @@ def _make_bag(read: Callable[[Path], RecordedDrive], source: Path, out: Path) ->
             f"{out}: {drive.name}, {sum(counts.values())} messages on {len(counts)} topics, "
             f"route: {drive.route_source}, license: {drive.license}\n"
         )
+
+
+@overlay_app.command("nuscenes")
+def overlay_nuscenes(
+    frame: Annotated[
+        Path, typer.Argument(help="A keyframe: info.json and images.", metavar="FRAME_DIR")
+    ],
+    scene: Annotated[Path, typer.Option("--scene", help="The scene (.npz) it is from: the map.")],
+    out: OutPictures,
+    style: StyleOption = OVERLAY_STYLE,
+) -> None:
+    """Boxes and map over the cameras of a nuScenes keyframe.
+
+    Leaves <camera>.png in full size and all_cameras.png.
+
+    Example: rap overlay nuscenes frame_scene0061 --scene scene-0061.npz --out out/overlay/0061
+    """
+    from rap_bringup.overlay_frames import nuscenes_frames  # noqa: PLC0415 - see _overlay
+
+    _overlay(lambda: nuscenes_frames(frame, scene), out, style)
+
+
+@overlay_app.command("dgp")
+def overlay_dgp(
+    scene: Annotated[Path, typer.Argument(help="A DGP scene folder.", metavar="SCENE_DIR")],
+    out: OutPictures,
+    style: StyleOption = OVERLAY_STYLE,
+) -> None:
+    """Boxes over the cameras of every frame of a DGP scene; it has no map.
+
+    Leaves a folder per frame, with <camera>.png in full size and all_cameras.png.
+
+    Example: rap overlay dgp scene_02 --out out/overlay/scene_02
+    """
+    from rap_bringup.overlay_frames import dgp_frames  # noqa: PLC0415 - see _overlay
+
+    _overlay(lambda: dgp_frames(scene), out, style)
+
+
+def _overlay(read: Callable[[], list[OverlayFrame]], out: Path, style: str) -> None:
+    from rap_bringup.overlay import write_overlays  # noqa: PLC0415 - loads the rasterizer
+    from rap_raster.styles import load_style  # noqa: PLC0415
+
+    with one_line_errors():
+        look = load_style(style)
+        with console.status("reading"):
+            frames = read()
+        with progress_bar("drawing") as progress:
+            count = write_overlays(frames, out, look, progress)
+        sys.stdout.write(f"{out}: {count} camera images, style {style}\n")
 
 
 @app.command()

@@ -24,6 +24,7 @@ from rap_bringup.birds_eye import (
     draw_birds_eye,
 )
 from rap_bringup.instants import Instant, Rgb, choose_stamp, read_instant
+from rap_bringup.tiles import FONT, draw_label, scaled
 from rap_planner.route import Command
 from rap_raster.features import FeatureSource
 from rap_raster.frames import FloatArray
@@ -34,8 +35,6 @@ WIDTH = 1536
 BIRDS_EYE_HEIGHT = 640
 PANEL_WIDTH = 400
 GAP = 6
-FONT = cv2.FONT_HERSHEY_SIMPLEX
-LABEL_HEIGHT = 28
 MUTED: Color = (150, 150, 150)
 
 
@@ -94,7 +93,7 @@ def _row(tiles: Sequence[tuple[Rgb | None, str]]) -> Canvas:
         left = index * (width + GAP)
         if image is not None:
             row[:, left : left + width] = _fitted(image, width, height)
-        _label(row, label, left, width)
+        draw_label(row, label, left, width)
     return row
 
 
@@ -102,10 +101,9 @@ def _fitted(image: Rgb, width: int, height: int) -> Canvas:
     """Scales an image to cover the tile and cuts what is left over, evenly."""
     scale = max(width / image.shape[1], height / image.shape[0])
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    scaled = cv2.resize(np.ascontiguousarray(image[:, :, ::-1]), size, interpolation=method)
-    top, left = (scaled.shape[0] - height) // 2, (scaled.shape[1] - width) // 2
-    return scaled[top : top + height, left : left + width].astype(np.uint8)
+    cover = scaled(image[:, :, ::-1], size)
+    top, left = (cover.shape[0] - height) // 2, (cover.shape[1] - width) // 2
+    return cover[top : top + height, left : left + width]
 
 
 def _bottom(result: ReplayResult, instant: Instant) -> Canvas:
@@ -181,10 +179,3 @@ def _scale_bar(canvas: Canvas, view: View) -> None:
     x, y = 16, canvas.shape[0] - 16
     cv2.line(canvas, (x, y), (x + length, y), TEXT, 2, cv2.LINE_AA)
     cv2.putText(canvas, "10 m", (x + 4, y - 8), FONT, 0.45, TEXT, 1, cv2.LINE_AA)
-
-
-def _label(canvas: Canvas, text: str, left: int, width: int) -> None:
-    """Writes a title on a darkened strip along the top of a tile."""
-    strip = canvas[:LABEL_HEIGHT, left : left + width]
-    strip[:] = strip // 3
-    cv2.putText(canvas, text, (left + 10, 20), FONT, 0.55, TEXT, 1, cv2.LINE_AA)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))  # small_recordings
 
 from rap_bringup.drives.odometry import states_from_poses
 from rap_bringup.drives.recorded_drive import (

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 
 import numpy as np
 import pytest
+from small_recordings import car_box, write_dgp_scene
 
 from rap_bringup.drives.dgp import read_dgp
 from rap_bringup.drives.recorded_drive import DriveError
@@ -91,61 +92,8 @@ def _annotated(real_data, sensor, stamp_ns):
     ]
 
 
-def write_scene(folder, *, drop=(), boxes=None):
-    """Writes one camera and one point cloud; `drop` is a path of keys to leave out."""
-    pose = {
-        "rotation": {"qw": 1.0, "qx": 0.0, "qy": 0.0, "qz": 0.0},
-        "translation": {"x": 0.0, "y": 0.0, "z": 0.0},
-    }
-    image = {"filename": "a.jpg", "width": 64, "height": 48, "pose": pose}
-    cloud = {"annotations": {"1": "bounding_box_3d/boxes.json"}, "pose": pose}
-    scene = {
-        "data": [
-            _datum("CAM", "2020-01-01T00:00:00.000000Z", {"image": image}),
-            _datum("LIDAR", "2020-01-01T00:00:00.010000Z", {"point_cloud": cloud}),
-        ],
-        "samples": [{"calibration_key": "key"}],
-        "ontologies": {"1": "names"},
-    }
-    lens = {"fx": 50.0, "fy": 50.0, "cx": 31.5, "cy": 23.5, "skew": 0.0}
-    files = {
-        "scene_1.json": scene,
-        "calibration/key.json": {
-            "names": ["CAM", "LIDAR"],
-            "extrinsics": [pose, pose],
-            "intrinsics": [lens, lens],
-        },
-        "ontology/names.json": {"items": [{"id": 2, "name": "Car"}]},
-        "bounding_box_3d/boxes.json": {"annotations": boxes or []},
-    }
-    if drop:
-        owner = files[drop[0]]
-        for key in drop[1:-1]:
-            owner = owner[key]
-        del owner[drop[-1]]
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(content))
-    (folder / "a.jpg").write_bytes(b"jpeg")
-
-
-def car_box(*, qw=1.0):
-    """Returns the annotation of a car 10 m ahead."""
-    pose = {
-        "rotation": {"qw": qw, "qx": 0.0, "qy": 0.0, "qz": 0.0},
-        "translation": {"x": 10.0, "y": 0.0, "z": 0.8},
-    }
-    size = {"length": 4.0, "width": 2.0, "height": 1.5}
-    return {"class_id": 2, "instance_id": 9, "box": {**size, "pose": pose}}
-
-
-def _datum(sensor, timestamp, content):
-    return {"id": {"name": sensor, "timestamp": timestamp}, "datum": content}
-
-
 def test_a_tiny_scene_is_read_with_stamps_as_they_are(tmp_path):
-    write_scene(tmp_path)
+    write_dgp_scene(tmp_path)
     drive = read_dgp(tmp_path)
     assert drive.cameras[0].images[0].stamp_ns == 1_577_836_800 * 10**9
     assert drive.objects[0].stamp_ns == 1_577_836_800 * 10**9 + 10_000_000
@@ -170,7 +118,7 @@ def test_a_tiny_scene_is_read_with_stamps_as_they_are(tmp_path):
     ],
 )
 def test_a_missing_field_is_named_with_its_file(tmp_path, drop, text):
-    write_scene(tmp_path, drop=drop, boxes=[car_box()])
+    write_dgp_scene(tmp_path, drop=drop, boxes=[car_box()])
     with pytest.raises(DriveError, match=text):
         read_dgp(tmp_path)
 
@@ -179,7 +127,7 @@ def test_a_missing_field_is_named_with_its_file(tmp_path, drop, text):
     "name", ["calibration/key.json", "a.jpg", "bounding_box_3d/boxes.json", "ontology/names.json"]
 )
 def test_a_missing_file_is_named(tmp_path, name):
-    write_scene(tmp_path)
+    write_dgp_scene(tmp_path)
     (tmp_path / name).unlink()
     with pytest.raises(DriveError, match=rf"{name}: cannot be read"):
         read_dgp(tmp_path)
@@ -193,6 +141,38 @@ def test_a_folder_without_a_scene_is_refused(tmp_path):
 
 
 def test_a_pose_that_is_no_rotation_is_refused(tmp_path):
-    write_scene(tmp_path, boxes=[car_box(qw=0.0)])
+    write_dgp_scene(tmp_path, boxes=[car_box(qw=0.0)])
     with pytest.raises(DriveError, match=r"boxes\.json: malformed: pose\.rotation has length 0"):
+        read_dgp(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("lens", "model", "coeffs"),
+    [
+        ({"k1": 0.0, "p2": 0.0}, None, ()),
+        ({"k1": 0.1, "k2": 0.2, "p1": 0.3, "p2": 0.4, "k3": 0.5}, "plumb_bob", (1, 2, 3, 4, 5)),
+        ({"k1": 0.1, "k4": 0.6, "k6": 0.8}, "rational_polynomial", (1, 0, 0, 0, 0, 6, 0, 8)),
+        ({"fisheye": 1, "k1": 0.1, "k4": 0.4}, "equidistant", (1, 0, 0, 4)),
+    ],
+)
+def test_the_lens_of_the_calibration_is_read(tmp_path, lens, model, coeffs):
+    write_dgp_scene(tmp_path, lens=lens)
+    distortion = read_dgp(tmp_path).cameras[0].model.distortion
+    assert (distortion and distortion.model) == model
+    if distortion is not None:
+        np.testing.assert_allclose(distortion.coeffs, 0.1 * np.array(coeffs))
+
+
+@pytest.mark.parametrize(
+    ("lens", "text"),
+    [
+        ({"xi": 0.5}, r"intrinsics: no lens model for \['xi'\]"),
+        ({"fisheye": 3}, "intrinsics: no lens model for fisheye 3"),
+        ({"fx": 0.0}, "intrinsics: CAM: fx, fy, cx, cy are"),
+        ({"cy": float("nan")}, "intrinsics: CAM: fx, fy, cx, cy are"),
+    ],
+)
+def test_a_calibration_that_cannot_be_drawn_is_named(tmp_path, lens, text):
+    write_dgp_scene(tmp_path, lens=lens)
+    with pytest.raises(DriveError, match=rf"key\.json: (malformed: )?{text}"):
         read_dgp(tmp_path)

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from small_recordings import nuscenes_scene
 
 from rap_bringup.bag_reader import messages, open_bag
 from rap_bringup.bags import write_bag
@@ -125,28 +126,8 @@ def _keyframe(real_data):
     return json.loads(path.read_text())["frame"]
 
 
-def tiny_scene() -> dict:
-    """Ego and one car for three steps, on one lane."""
-    state = np.zeros((2, 3, 7))
-    state[:, :, 0] = [[0, 1, 2], [20, 20, 20]]
-    state[:, :, 6] = 1
-    return {
-        "track_id": np.array(["ego", "car"]),
-        "track_type": np.array(["VEHICLE", "VEHICLE"]),
-        "state": state,
-        "dims_lwh": np.array([[1.7, 4.1, 1.6], [4.5, 1.9, 1.6]], np.float32),
-        "dt": np.array(0.1),
-        "map_name": np.array("nowhere"),
-        "map_pts": np.array([[0.0, 0.0], [100.0, 0.0]]),
-        "map_off": np.array([0, 2]),
-        "map_type": np.array(["LANE_SURFACE_STREET"]),
-        "map_id": np.array(["a"]),
-        "map_kind": np.array(["polyline"]),
-    }
-
-
 def read_changed(tmp_path, **changes):
-    data = {**tiny_scene(), **changes}
+    data = {**nuscenes_scene(), **changes}
     path = tmp_path / "scene.npz"
     np.savez(path, **{name: value for name, value in data.items() if value is not None})
     return read_nuscenes(path)
@@ -185,7 +166,7 @@ def test_values_no_node_could_use_are_named(tmp_path, changes, text):
 
 def test_files_that_are_not_scenes_are_one_line(tmp_path):
     (tmp_path / "scene.npz").write_bytes(b"PK\x03\x04 cut off")
-    np.savez_compressed(tmp_path / "damaged.npz", **tiny_scene())
+    np.savez_compressed(tmp_path / "damaged.npz", **nuscenes_scene())
     content = bytearray((tmp_path / "damaged.npz").read_bytes())
     first_data = content.index(b"track_id.npy") + len("track_id.npy") + 20  # after the extra field
     content[first_data : first_data + 40] = bytes([255]) * 40

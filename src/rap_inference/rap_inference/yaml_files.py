@@ -1,4 +1,7 @@
-"""YAML files into validated models: the one way manifests, styles and configurations are read."""
+"""YAML files into validated models: the one way manifests, styles and configurations are read.
+
+Content that was parsed elsewhere, such as JSON, is validated by the same function.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,23 @@ def read_yaml(path: Path, model: type[Model], error_type: type[ValueError]) -> M
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise error_type(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    return validated(path, content, model, error_type)
+
+
+def validated(
+    path: Path, content: object, model: type[Model], error_type: type[ValueError]
+) -> Model:
+    """Validates the parsed content of a file; it must be a mapping.
+
+    Args:
+        path: The file it came from, for the error.
+        content: What a parser made of it.
+        model: What it must be.
+        error_type: What to raise.
+
+    Raises:
+        ValueError: An `error_type` that names file, field and reason in one line.
+    """
     if not isinstance(content, dict):
         raise error_type(f"{path}: expected a mapping, got {type(content).__name__}")
     try:

@@ -13,16 +13,16 @@ main road would crawl at 5 km/h, and ROS time could not hold the stamps (int32 s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from rap_bringup.drives.json_file import Json, read_json
 from rap_bringup.drives.odometry import densified, states_from_poses
 from rap_bringup.drives.recorded_drive import (
     CameraImage,
@@ -31,9 +31,10 @@ from rap_bringup.drives.recorded_drive import (
     RecordedDrive,
     RecordedObjects,
     checked_boxes,
+    checked_camera,
 )
 from rap_perception.rig import rotation_from_quaternion
-from rap_raster.camera import CameraModel
+from rap_raster.camera import CameraModel, Distortion
 from rap_raster.frames import FloatArray, inverse, transform_from_yaw
 from rap_raster.scene import Lights, ObjectClass
 
@@ -55,7 +56,13 @@ CLASSES = {
     "Trailer": ObjectClass.TRUCK,
 }
 
-Json = Any
+LENS_FIELDS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
+UNKNOWN_LENS_FIELDS = (
+    *("skew", "s1", "s2", "s3", "s4", "taux", "tauy"),
+    *("alpha", "beta", "w", "xi", "equirectangular"),
+)
+"""Parameters of lens models that `sensor_msgs/CameraInfo` cannot express."""
+
 T = TypeVar("T")
 
 
@@ -88,7 +95,7 @@ def read_dgp(path: Path) -> RecordedDrive:
         DriveError: If a file or field is missing or has a value no node could use.
     """
     folder, scene_file = _scene_file(path)
-    scene = _json(scene_file)
+    scene = read_json(scene_file)
     data = _fields(scene_file, lambda: [_datum(entry) for entry in scene["data"]])
     calibration = folder / "calibration" / f"{_calibration_key(scene_file, scene)}.json"
     cameras = _cameras(folder, calibration, data)
@@ -114,13 +121,6 @@ def _scene_file(path: Path) -> tuple[Path, Path]:
     if not files:
         raise DriveError(f"{path}: no scene_<hash>.json in it")
     return files[0].parent, files[0]
-
-
-def _json(path: Path) -> Json:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DriveError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
 
 
 def _fields(path: Path, read: Callable[[], T]) -> T:
@@ -196,7 +196,7 @@ def _ego_poses(
 
 
 def _extrinsics(calibration: Path) -> dict[str, FloatArray]:
-    content = _json(calibration)
+    content = read_json(calibration)
     return dict(
         _fields(
             calibration,
@@ -209,7 +209,7 @@ def _extrinsics(calibration: Path) -> dict[str, FloatArray]:
 
 
 def _cameras(folder: Path, calibration: Path, data: list[_Datum]) -> tuple[RecordedCamera, ...]:
-    content, extrinsics = _json(calibration), _extrinsics(calibration)
+    content, extrinsics = read_json(calibration), _extrinsics(calibration)
     intrinsics = _fields(
         calibration, lambda: dict(zip(content["names"], content["intrinsics"], strict=True))
     )
@@ -222,6 +222,7 @@ def _cameras(folder: Path, calibration: Path, data: list[_Datum]) -> tuple[Recor
             calibration,
             _model_reader(sensor, images[0].content, intrinsics[sensor], extrinsics[sensor]),
         )
+        model = checked_camera(model, f"{calibration}: intrinsics")
         cameras.append(RecordedCamera(model, tuple(_image(folder, d) for d in images)))
     return tuple(cameras)
 
@@ -239,7 +240,26 @@ def _model_reader(
         cx=float(intrinsics["cx"]),
         cy=float(intrinsics["cy"]),
         ego_from_camera=ego_from_camera,
+        distortion=_lens(intrinsics),
     )
+
+
+def _lens(intrinsics: Json) -> Distortion | None:
+    """Reads the lens model; coefficients that are absent or zero are none.
+
+    Source: CameraIntrinsics in dgp/proto/geometry.proto. The letters are OpenCV's; `fisheye` is 0
+    for its standard model, and 1 for its fisheye model.
+    """
+    unknown = [name for name in UNKNOWN_LENS_FIELDS if float(intrinsics.get(name, 0)) != 0]
+    fisheye = int(intrinsics.get("fisheye", 0))
+    if unknown or fisheye not in (0, 1):
+        raise ValueError(f"intrinsics: no lens model for {unknown or f'fisheye {fisheye}'}")
+    k1, k2, k3, k4, k5, k6, p1, p2 = (float(intrinsics.get(name, 0)) for name in LENS_FIELDS)
+    if fisheye:
+        return Distortion("equidistant", (k1, k2, k3, k4))
+    if any((k4, k5, k6)):
+        return Distortion("rational_polynomial", (k1, k2, p1, p2, k3, k4, k5, k6))
+    return Distortion("plumb_bob", (k1, k2, p1, p2, k3)) if any((k1, k2, p1, p2, k3)) else None
 
 
 def _image(folder: Path, datum: _Datum) -> CameraImage:
@@ -255,7 +275,7 @@ def _classes(folder: Path, scene_file: Path, scene: Json) -> dict[int, ObjectCla
     result = {}
     for key in keys:
         path = folder / "ontology" / f"{key}.json"
-        for class_id, name in _fields(path, _names_reader(_json(path))):
+        for class_id, name in _fields(path, _names_reader(read_json(path))):
             result[class_id] = CLASSES.get(name, ObjectClass.GENERIC)
     return result
 
@@ -279,7 +299,7 @@ def _objects(
     result = []
     for cloud in clouds:
         path = _box_file(folder, cloud)
-        annotations = _fields(path, _annotations_of(_json(path)))
+        annotations = _fields(path, _annotations_of(read_json(path)))
         map_from_ego = _level(cloud.world_from_sensor)
         rows = np.zeros((len(annotations), 11))
         for index, annotation in enumerate(annotations):

@@ -6,6 +6,7 @@ nothing else; in particular `route_m` carries places only and no times.
 
 from __future__ import annotations
 
+import string
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,11 @@ START_NS = 1_000 * 10**9
 
 MIN_SIZE_M = 0.05
 """No annotated object is thinner; smaller sizes are unfilled fields."""
+
+
+NAME_CHARACTERS = frozenset(string.ascii_letters + string.digits + "_-")
+MAX_NAME_LENGTH = 100
+"""Of a camera's name, which becomes part of file names."""
 
 
 class DriveError(ValueError):
@@ -145,3 +151,24 @@ def checked_boxes(rows: npt.NDArray[np.float64], where: str) -> Boxes:
     if len(np.unique(table[:, 0])) != len(table):
         raise DriveError(f"{where}: object ids must be unique")
     return Boxes.from_rows(table)  # type: ignore[arg-type]
+
+
+def checked_camera(camera: CameraModel, where: str) -> CameraModel:
+    """Refuses a camera that nothing could be drawn for.
+
+    Args:
+        camera: As calibrated.
+        where: File and field, for the error message.
+
+    Raises:
+        DriveError: If the name is no file name, or a size or focal length is not positive.
+    """
+    name = camera.name
+    if not name or len(name) > MAX_NAME_LENGTH or not set(name) <= NAME_CHARACTERS:
+        raise DriveError(f"{where}: camera name {name!r}: expected letters, digits, _ and -")
+    numbers = (camera.fx, camera.fy, camera.cx, camera.cy)
+    if not np.isfinite(numbers).all() or min(numbers[:2]) <= 0:
+        raise DriveError(f"{where}: {name}: fx, fy, cx, cy are {numbers}, expected fx and fy > 0")
+    if min(camera.width, camera.height) < 1:
+        raise DriveError(f"{where}: {name}: size is {camera.width}x{camera.height} pixels")
+    return camera
