@@ -29,10 +29,22 @@ def build(lines=(), areas=(), boxes=(), ego=Pose(0, 0, 0, 0), style="semantic"):
     return build_geometry(scene, load_style(style))
 
 
+def ground_quads(geometry):
+    """(F, 4, 3) corners of the ground's faces, in drawing order."""
+    ground = geometry.ground
+    return np.stack([ground.x_m, ground.y_m, ground.z_m], axis=1)[ground.faces]
+
+
+def drawn_codes(geometry):
+    """Class codes of the layers that have something to draw, bottom to top."""
+    ground = geometry.ground
+    return [int(ground.codes[layer]) for layer in dict.fromkeys(ground.layers)]
+
+
 def twice_areas(quads):
-    """Signed areas in xy of triangles stored as quads."""
-    a, b, c = quads[:, 0, :2], quads[:, 1, :2], quads[:, 2, :2]
-    return (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+    """Signed areas in xy of convex quads; triangles repeat their last corner."""
+    diagonal, other = quads[:, 2, :2] - quads[:, 0, :2], quads[:, 3, :2] - quads[:, 1, :2]
+    return diagonal[:, 0] * other[:, 1] - diagonal[:, 1] * other[:, 0]
 
 
 def ring_area(ring):
@@ -51,7 +63,7 @@ def test_triangles_of_a_concave_polygon_cover_its_area_once(radii, clockwise, st
     angles = np.linspace(0, 2 * np.pi, len(radii) + 1)[:-1]
     ring = np.column_stack([radii * np.cos(angles), radii * np.sin(angles), np.zeros(len(radii))])
     ring = np.roll(ring, start, axis=0)[:: -1 if clockwise else 1]
-    quads = build(areas=[(23, ring)]).quads_m
+    quads = ground_quads(build(areas=[(23, ring)]))
     areas = twice_areas(quads)
     # All of one orientation and the right sum: no overlap, no gap.
     assert (areas > 0).all()
@@ -64,7 +76,7 @@ def test_triangles_of_a_sloping_strip_follow_the_slope():
     strip = np.vstack(
         [np.column_stack([x, x * 0 - 2, z]), np.column_stack([x, x * 0 + 2, z])[::-1]]
     )
-    quads = build(areas=[(23, strip)]).quads_m
+    quads = ground_quads(build(areas=[(23, strip)]))
     # Every triangle spans one or two steps, so it cannot cut through the hills.
     assert np.ptp(quads[:, :3, 0], axis=1).max() <= 10.0 + 1e-9
     np.testing.assert_allclose(twice_areas(quads).sum() / 2, 400.0, rtol=1e-9)
@@ -72,7 +84,7 @@ def test_triangles_of_a_sloping_strip_follow_the_slope():
 
 def test_a_polygon_that_crosses_itself_still_ends_in_finite_triangles():
     bow_tie = [[0, 0, 0], [4, 4, 0], [4, 0, 0], [0, 4, 0]]
-    quads = build(areas=[(23, bow_tie)]).quads_m
+    quads = ground_quads(build(areas=[(23, bow_tie)]))
     assert np.isfinite(quads).all()
     assert len(quads) <= 2
 
@@ -82,72 +94,92 @@ def test_repeated_points_change_nothing():
     ring = np.array([[0, 0, 0], [5, 0, 0], [5, 5, 0], [0, 5, 0]], float)
     once = build([(10, line)], [(20, ring)])
     twice = build([(10, np.repeat(line, 2, axis=0))], [(20, np.vstack([ring, ring[:1]]))])
-    np.testing.assert_array_equal(once.quads_m, twice.quads_m)
+    np.testing.assert_array_equal(ground_quads(once), ground_quads(twice))
 
 
 @pytest.mark.parametrize("points", [np.zeros((0, 3)), np.zeros((1, 3)), np.zeros((5, 3))])
 def test_shapes_without_two_distinct_points_make_no_primitive(points):
-    assert len(build([(10, points)], [(20, points)])) == 0
+    ground = build([(10, points)], [(20, points)]).ground
+    assert (len(ground.faces), len(ground.patches), len(ground.x_m)) == (0, 0, 0)
 
 
 def test_a_straight_line_becomes_a_ribbon_of_its_width():
-    geometry = build([(14, [[2, 3, 1], [2, 13, 1]])])
-    assert geometry.quads_m.shape == (1, 4, 3)
-    low, high = geometry.quads_m[0].min(axis=0), geometry.quads_m[0].max(axis=0)
+    (quad,) = ground_quads(build([(14, [[2, 3, 1], [2, 13, 1]])]))
+    low, high = quad.min(axis=0), quad.max(axis=0)
     np.testing.assert_allclose(high - low, [0.4, 10.0, 0.0], atol=1e-12)
 
 
 def test_ribbon_quads_share_their_mitre_edges():
     bend = [[0, 0, 0], [10, 0, 0], [14, 3, 0.5], [14, 12, 1]]
-    quads = build([(10, bend)]).quads_m
+    quads = ground_quads(build([(10, bend)]))
     np.testing.assert_array_equal(quads[:-1, 3], quads[1:, 0])
     np.testing.assert_array_equal(quads[:-1, 2], quads[1:, 1])
 
 
 def test_a_hairpin_does_not_grow_a_spike():
-    quads = build([(13, [[0, 0, 0], [10, 0, 0], [0, 0.01, 0]])]).quads_m
+    quads = ground_quads(build([(13, [[0, 0, 0], [10, 0, 0], [0, 0.01, 0]])]))
     assert quads[..., 0].max() < 11.0
 
 
-def test_outward_faces_of_a_box_have_their_vertices_counter_clockwise():
-    geometry = build(boxes=[[4, 1, 5, 6, 1, 4, 2, 1.5, 0.7, 0, 0]])
-    faces = geometry.quads_m
-    normals = np.cross(faces[:, 1] - faces[:, 0], faces[:, 2] - faces[:, 1])
-    outward = faces.mean(axis=1) - [5, 6, 1]
-    assert (np.einsum("ij,ij->i", normals, outward) > 0).all()
-    # Front first: its centre is half a length ahead.
-    np.testing.assert_allclose(
-        faces[0].mean(axis=0), [5 + 2 * np.cos(0.7), 6 + 2 * np.sin(0.7), 1], atol=1e-12
-    )
-    assert set(geometry.instances) == {4}
+def test_every_face_of_a_box_has_its_own_hue_whichever_way_the_box_looks():
+    # From 8 m in front, behind, left, right of a box one sees just that face.
+    faces = {0.0: "front", np.pi: "rear", np.pi / 2: "left", -np.pi / 2: "right"}
+    colors = load_style("rap").box_colors[1]
+    for box_yaw in (0.0, 0.7, -2.0):
+        for side, name in faces.items():
+            angle = box_yaw + side
+            box = [4, 1, -8 * np.cos(angle), -8 * np.sin(angle), 1.0, 2, 2, 2, box_yaw, 0, 0]
+            pose = np.eye(4)
+            pose[:3, :3], pose[2, 3] = optical_rotation(angle + np.pi), 1.0
+            camera = CameraModel("c", 9, 9, 100.0, 100.0, 4.0, 4.0, pose)
+            (pixel,) = render(build(boxes=[box], style="rap"), camera)["rgb"][4, 4:5]
+            expected = np.floor(colors[styles.FACES.index(name)] * (1 - 7 / 120))
+            np.testing.assert_allclose(pixel, expected, atol=1)
 
 
-def test_the_ego_frame_keeps_millimetres_at_utm_coordinates():
-    ego = Pose(4.5e5, 5.4e6, 250.0, 1.1)
-    ahead = np.array([ego.x_m + 7.123 * np.cos(1.1), ego.y_m + 7.123 * np.sin(1.1), 250.5])
-    geometry = build(boxes=[[1, 1, *ahead, 1, 1, 1, 1.1, 0, 0]], ego=ego)
-    center = geometry.quads_m.mean(axis=(0, 1))
-    np.testing.assert_allclose(center, [7.123, 0, 0.5], atol=1e-6)
+def test_patches_hold_every_face_once_and_their_spheres_hold_every_corner():
+    t = np.linspace(0, 6, 50)
+    curve = np.column_stack([30 * np.cos(t), 20 * np.sin(t), t])
+    ring = np.column_stack([9 * np.cos(t), 9 * np.sin(t), 0 * t])
+    ground = build([(10, curve), (13, curve + 5)], [(20, ring), (23, ring)]).ground
+    np.testing.assert_array_equal(ground.patches[1:, 2], ground.patches[:-1, 3])
+    assert (ground.patches[0, 2], ground.patches[-1, 3]) == (0, len(ground.faces))
+    assert (np.diff(ground.layers.astype(int)) >= 0).all()
+    corners = np.stack([ground.x_m, ground.y_m, ground.z_m], axis=1)
+    for (first, last, face, end), sphere in zip(ground.patches, ground.spheres_m, strict=True):
+        used = ground.faces[face:end]
+        assert (used.min(), used.max() + 1) == (first, last)
+        distance = np.linalg.norm(corners[first:last] - sphere[:3], axis=1)
+        assert distance.max() <= sphere[3] + 1e-9
+
+
+def test_a_convex_planar_crosswalk_is_one_face_and_a_bent_one_is_two():
+    flat = [[0, 0, 0], [4, 0, 1], [4, 8, 1], [0, 8, 0]]
+    bent = [[0, 0, 0], [4, 0, 1], [4, 8, 0], [0, 8, 0]]
+    assert len(ground_quads(build(areas=[(23, flat)]))) == 1
+    assert len(ground_quads(build(areas=[(23, bent)]))) == 2
 
 
 def test_layers_come_in_the_order_of_the_style():
     lines = [(13, [[0, 0, 0], [1, 0, 0]]), (10, [[0, 0, 0], [1, 0, 0]])]
     areas = [(20, [[0, 0, 0], [1, 0, 0], [1, 1, 0]])]
-    codes = list(build(lines, areas, style="rap").codes)
-    assert codes == [10, 20, 20, 20, 20, 13]  # line; one triangle, three outline pieces; border
+    geometry = build(lines, areas, style="rap")
+    assert drawn_codes(geometry) == [10, 20, 20, 13]  # line; area and its outline; border
+    filled = geometry.ground.filled[list(dict.fromkeys(geometry.ground.layers))]
+    assert list(filled) == [0, 1, 0, 0]
 
 
 def test_the_rap_style_leaves_out_what_the_published_look_does_not_draw():
     lines = [(kind, [[0, 0, 0], [1, 0, 0]]) for kind in range(10, 16)]
     areas = [(kind, [[0, 0, 0], [1, 0, 0], [1, 1, 0]]) for kind in range(20, 24)]
-    assert set(build(lines, areas, style="rap").codes) == {10, 13, 20, 21}
-    assert set(build(lines, areas, style="semantic").codes) == {*range(10, 16), *range(20, 24)}
+    assert set(drawn_codes(build(lines, areas, style="rap"))) == {10, 13, 20, 21}
+    assert set(drawn_codes(build(lines, areas, style="semantic"))) == {*range(10, 16), *range(20, 24)}
 
 
 def test_the_semantic_style_tells_all_classes_states_and_headings_apart():
     style = load_style("semantic")
-    ground = [tuple(layer.color) for layer in style.ground]
-    lights = [tuple(style.light_colors[state]) for state in range(30, 34)]
+    ground = [tuple(color) for color in style.ground.colors]
+    lights = [tuple(style.light_colors[state, 0]) for state in range(30, 34)]
     sides = [tuple(color) for code in range(1, 10) for color in style.box_colors[code]]
     everything = ground + lights + sides
     assert len(set(everything)) == len(everything)
@@ -157,7 +189,7 @@ def test_yellow_and_unknown_lights_are_green_in_the_rap_style():
     colors = load_style("rap").light_colors
     np.testing.assert_array_equal(colors[31], colors[32])
     np.testing.assert_array_equal(colors[33], colors[32])
-    assert tuple(colors[30]) != tuple(colors[32])
+    assert (colors[30] != colors[32]).any()
 
 
 def test_an_unknown_style_is_refused_with_the_known_ones():
@@ -176,6 +208,7 @@ def test_an_unknown_style_is_refused_with_the_known_ones():
         ("    front: [247, 37, 133]\n", "", "faces needs exactly"),
         ("fade: none", "fade: maybe", "lights.fade"),
         ("name: rap", "name: rap\nspeed: 3", "speed"),
+        ("name: rap", "name: rap\nsupersample: 3", "supersample"),
         ("name: rap", "name: [", "cannot be read"),
     ],
 )
