@@ -40,6 +40,9 @@ Heights of maps and of boxes disagree by about a decimetre in real logs; without
 road would swallow the feet of vehicles, and equal layers would flicker.
 """
 
+SOLID_LAYER = 255
+"""Layer of boxes and lights, above all layers of the ground."""
+
 CHORD_PX = 0.1
 """Largest deviation of a drawn edge from the curve that the lens makes of it (contract: 1 px)."""
 
@@ -117,10 +120,10 @@ class Polygons(NamedTuple):
         starts: (P + 1,) int32 first point of each polygon.
         owners: (P,) int32 its primitive.
         bent: (P,) uint8, 1 where the polygon may have any shape, 0 where it is convex.
-        planes: (K, 6) float64 inverse depth a x + b y + c, its least and its largest value, and
-            what of it is kept for comparison with later primitives: less than all for ground, see
-            `SINK_M`. x, y are pixels for a pinhole and normalised rays for a lens. Only written
-            where planes were asked for.
+        planes: (K, 7) float64 inverse depth a x + b y + c; its least and its largest value; what of
+            it is kept for comparison with later layers, less than all for ground, see `SINK_M`;
+            the layer, `SOLID_LAYER` for solids. x, y are pixels for a pinhole and normalised rays
+            for a lens. Only written where planes were asked for.
         codes: (K,) uint8 class codes.
         instances: (K,) int32 box ids.
         colors: (K, 3) uint8, depth cue included unless it is per pixel.
@@ -229,13 +232,13 @@ def _plane(x: Quad, y: Quad, z: Quad) -> tuple[float, float, float, float]:
 
 @kernel
 def _write_plane(
-    x: Quad, y: Quad, z: Quad, is_ground: bool, model: int, pinhole: Quad, planes: FloatArray,
+    x: Quad, y: Quad, z: Quad, layer: int, model: int, pinhole: Quad, planes: FloatArray,
     k: np.uintp,
 ) -> None:  # fmt: skip
     """Writes a row of `Polygons.planes`."""
     nx, ny, nz, offset = _plane(x, y, z)
     kept = 1.0
-    if is_ground:
+    if layer != SOLID_LAYER:
         length = math.sqrt(nx * nx + ny * ny + nz * nz)
         distance_m = abs(offset) / length if length > 0.0 else 0.0
         kept = distance_m / (distance_m + SINK_M)
@@ -249,7 +252,7 @@ def _write_plane(
     nearest, farthest = min(min(z[0], z[1]), min(z[2], z[3])), max(max(z[0], z[1]), max(z[2], z[3]))
     planes[k, 0], planes[k, 1], planes[k, 2] = a, b, c
     planes[k, 3], planes[k, 4] = 1.0 / min(farthest, FAR_M), 1.0 / max(nearest, NEAR_M)
-    planes[k, 5] = kept
+    planes[k, 5], planes[k, 6] = kept, layer
 
 
 @kernel
@@ -728,7 +731,7 @@ def add_ground(
             colors[k, 2] = np.uint8(factor * np.float32(blue))
             x, y = (cx[a], cx[b], cx[c], cx[d]), (cy[a], cy[b], cy[c], cy[d])
             if with_planes:
-                _write_plane(x, y, z, True, model, pinhole, planes, k)
+                _write_plane(x, y, z, layer, model, pinhole, planes, k)
             u, v = (cu[a], cu[b], cu[c], cu[d]), (cv[a], cv[b], cv[c], cv[d])
             crossing = (outside[a] | outside[b] | outside[c] | outside[d]) & 3
             plain = not crossing and _is_straight(model, coeffs, pinhole, x, y, z, u, v)
@@ -899,7 +902,7 @@ def add_solids(
             colors[k, 1] = np.uint8(factor * np.float32(looks[i, face, 1]))
             colors[k, 2] = np.uint8(factor * np.float32(looks[i, face, 2]))
             if with_planes:
-                _write_plane(x, y, z, False, model, pinhole, planes, k)
+                _write_plane(x, y, z, SOLID_LAYER, model, pinhole, planes, k)
             inside = (
                 min(min(z[0], z[1]), min(z[2], z[3])) >= NEAR_M
                 and max(max(z[0], z[1]), max(z[2], z[3])) <= FAR_M

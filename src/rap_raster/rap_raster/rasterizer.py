@@ -87,6 +87,8 @@ def _new_rows(height: int, width: int) -> RowScratch:
     return RowScratch(
         deep=np.empty((height, 2), np.int32),
         nearest=np.empty((height + 1, width), np.float32),
+        bar=np.empty((height, width), np.float32),
+        layers=np.empty((height, width), np.uint8),
         crossings=np.empty((height, MAX_CROSSINGS)),
         crossed=np.empty(height, np.int32),
     )
@@ -100,7 +102,7 @@ def _new_polygons(primitives: int) -> Polygons:
         starts=np.empty(_PIECES * primitives + 1, np.int32),
         owners=np.empty(_PIECES * primitives, np.int32),
         bent=np.empty(_PIECES * primitives, np.uint8),
-        planes=np.empty((primitives, 6)),
+        planes=np.empty((primitives, 7)),
         codes=np.empty(primitives, np.uint8),
         instances=np.empty(primitives, np.int32),
         colors=np.empty((primitives, 3), np.uint8),

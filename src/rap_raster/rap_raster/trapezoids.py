@@ -52,13 +52,17 @@ class RowScratch(NamedTuple):
 
     Attributes:
         deep: (H, 2) int32 first column and end of what needs a depth test, in each row.
-        nearest: (H + 1, W) float32 inverse depth in those rows; the last row is for one span.
+        nearest: (H + 1, W) float32 inverse depth there; the last row is for one span.
+        bar: (H, W) float32 inverse depth that a later layer must reach there; see `SINK_M`.
+        layers: (H, W) uint8 layer that is shown there.
         crossings: (H, MAX_CROSSINGS) float64 columns where a bent outline crosses each row.
         crossed: (H,) int32 how many.
     """
 
     deep: Int32
     nearest: Float32
+    bar: Float32
+    layers: UInt8
     crossings: FloatArray
     crossed: Int32
 
@@ -245,39 +249,54 @@ def _append(
 
 @inlined
 def _test_span(
-    nearest: Float32, here: Float32, kept: np.float32, row: int, first: int, last: int, low: int,
-    high: int, owner: int, owners: Int32, rows: Int32, borders: FloatArray, n: int,
+    nearest: Float32, bar: Float32, layers: UInt8, here: Float32, kept: np.float32,
+    layer: np.uint8, row: int, first: int, last: int, low: int, high: int,
+    owner: int, owners: Int32, rows: Int32, borders: FloatArray, n: int,
 ) -> int:  # fmt: skip
     """Tests columns low .. high of the span first .. last for depth; appends the visible runs.
 
-    What passes stores its inverse depth times `kept`: less than all of it for ground, so that what
-    is drawn later may lie a little below it.
+    Within a layer the nearest is visible. Above another layer it is enough to reach what that one
+    has set as its bar: `kept` times its inverse depth, less than all of it for ground, so that
+    what is drawn later may lie a little below.
     """
-    stored = nearest[row, low:high]
+    shown, limit, shown_layers = nearest[row, low:high], bar[row, low:high], layers[row, low:high]
     count = np.int32(high - low)
     passing = np.int32(0)
     for k in range(count):
-        passing += np.int32(here[k] >= stored[k])
+        floor = shown[k] if shown_layers[k] == layer else limit[k]
+        passes = here[k] >= floor
+        passing += np.int32(passes)
+        shown[k] = here[k] if passes else shown[k]
+        limit[k] = here[k] * kept if passes else limit[k]
+        # Where it failed, 0 marks the pixel for the search for runs below.
+        here[k] = here[k] if passes else np.float32(0.0)
+    if passing == 0:
+        if first < low:
+            n = _append(
+                owners, rows, borders, n, owner, row, row + 1, float(first), 0.0, float(low), 0.0
+            )
+        if high < last:
+            n = _append(
+                owners, rows, borders, n, owner, row, row + 1, float(high), 0.0, float(last), 0.0
+            )
+        return n
     if passing == count:
-        for k in range(count):
-            stored[k] = here[k] * kept
+        shown_layers[:] = layer
         return _append(
             owners, rows, borders, n, owner, row, row + 1, float(first), 0.0, float(last), 0.0
         )
     start = first if first < low else -1
-    for column in range(low, last):
-        k = column - low
-        if column >= high or here[k] >= stored[k]:
-            if column < high:
-                stored[k] = here[k] * kept
-            start = column if start < 0 else start
-            if column >= high:
-                break
+    for k in range(count):
+        if here[k] > 0.0:
+            shown_layers[k] = layer
+            start = low + k if start < 0 else start
         elif start >= 0:
             n = _append(
-                owners, rows, borders, n, owner, row, row + 1, float(start), 0.0, float(column), 0.0
+                owners, rows, borders, n, owner, row, row + 1, float(start), 0.0, float(low + k), 0.0
             )
             start = -1
+    if high < last and start < 0:
+        start = high
     if start >= 0:
         n = _append(
             owners, rows, borders, n, owner, row, row + 1, float(start), 0.0, float(last), 0.0
@@ -299,12 +318,13 @@ def test_depth(
         scratch: `deep` says where to test.
         tested: Written; its counts may exceed the arrays, which then have to be enlarged.
     """
-    deep, nearest = scratch.deep, scratch.nearest
+    deep, nearest, bar, layers = scratch.deep, scratch.nearest, scratch.bar, scratch.layers
     height, width = len(deep), nearest.shape[1]
     here = nearest[height]
     for row in range(height):
         if deep[row, 0] < deep[row, 1]:
             nearest[row, deep[row, 0] : deep[row, 1]] = 0.0
+            bar[row, deep[row, 0] : deep[row, 1]] = 0.0
     owners, rows, borders = tested.owners, tested.rows, tested.borders
     n = 0
     for t in range(trapezoids.counts[0]):
@@ -330,7 +350,8 @@ def test_depth(
             start = row + 1
             inverse_depths(planes[owner], rays, row, low, here[: high - low])
             n = _test_span(
-                nearest, here, np.float32(planes[owner, 5]), row, first, last, low, high,
+                nearest, bar, layers, here, np.float32(planes[owner, 5]),
+                np.uint8(planes[owner, 6]), row, first, last, low, high,
                 owner, owners, rows, borders, n,
             )  # fmt: skip
         if start < stop:

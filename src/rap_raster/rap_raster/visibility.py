@@ -61,14 +61,18 @@ def _mark_hiding_ground(
 ) -> None:  # fmt: skip
     """Marks where ground may hide something that is drawn after it.
 
-    Seen from above, level ground cannot, if nothing is more than `SINK_M` below it.
+    Seen from above, layers that are level cannot, if nothing is more than `SINK_M` below them.
     """
     if len(visible) == 0:
         return
     low, high = math.inf, -math.inf
     level = True
+    first = visible[0]
     for p in visible:
-        level &= ground.heights_m[p, 0] == ground.heights_m[p, 1]
+        if ground.layers[p] != ground.layers[first]:
+            first = p
+        level &= ground.heights_m[p, 0] == ground.heights_m[first, 0]
+        level &= ground.heights_m[p, 1] == ground.heights_m[first, 0]
         low, high = min(low, ground.heights_m[p, 0]), max(high, ground.heights_m[p, 1])
     if not level or high - low > SINK_M or eye[2] <= high:
         deep[:, 0], deep[:, 1] = 0, width

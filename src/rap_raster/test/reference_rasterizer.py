@@ -27,6 +27,7 @@ class Surface:
     code: int
     color: np.ndarray
     fade: int
+    layer: int
     box_id: int = 0
 
     def colors(self):
@@ -125,7 +126,7 @@ def _ground(scene, style, rays, camera_from_map):
     look = style.ground
     for layer, code in enumerate(look.codes):
         shapes = scene.polygons if look.of_areas[layer] else scene.polylines
-        paint = (int(code), look.colors[layer].astype(float), int(look.fades[layer]))
+        paint = (int(code), look.colors[layer].astype(float), int(look.fades[layer]), layer)
         for index in np.flatnonzero(shapes.kinds == code):
             points = shapes[int(index)]
             if look.filled[layer]:
@@ -149,7 +150,7 @@ def _solids(scene, style, rays, camera_from_map):
             for face, corners in box_faces_camera(*shape, camera_from_map):
                 color = colors[codes[i], face].astype(float)
                 depth = quad_depth(corners, rays)
-                yield Surface(depth, corners, int(codes[i]), color, fade, int(ids[i]))
+                yield Surface(depth, corners, int(codes[i]), color, fade, -1, int(ids[i]))
 
 
 def _hides(ground, rays, depth):
@@ -184,9 +185,13 @@ def render_reference(scene, style, camera, rays=None):
     def over_ground(surface):
         free = np.isfinite(surface.depth)
         for index in np.unique(shown[free]):
-            if index >= 0:
-                here = shown == index
-                free &= ~(here & _hides(ground[index], rays, surface.depth))
+            if index < 0:
+                continue
+            if ground[index].layer == surface.layer:
+                hidden = surface.depth > ground[index].depth * (1 + 1e-12)
+            else:
+                hidden = _hides(ground[index], rays, surface.depth)
+            free &= ~((shown == index) & hidden)
         return free
 
     for index, surface in enumerate(ground):
