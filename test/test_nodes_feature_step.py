@@ -10,19 +10,12 @@ from bundles import CHANNELS, COLUMNS, HEIGHT, ROWS, VIEW_YAWS_RAD, WIDTH
 
 from rap_inference.bundle import load_bundle
 from rap_inference.network import OnnxRuntimeNetwork
-from rap_raster.feature_step import (
-    MAP_RADIUS_M,
-    NO_MAP,
-    FeaturePolicy,
-    FeatureStep,
-    MapCrop,
-    make_scene,
-)
+from rap_raster.feature_step import FeaturePolicy, FeatureStep
 from rap_raster.features import FeatureEncoder, FeatureSource, nominal_rig
 from rap_raster.frames import Pose
-from rap_raster.maps.vector_map import VectorMap
+from rap_raster.geometry import build_geometry
 from rap_raster.observations import CameraFrame
-from rap_raster.scene import Boxes, Lights, Shapes
+from rap_raster.scene import Boxes, Lights, Scene, Shapes
 from rap_raster.step_pacer import StepPacer
 from rap_raster.styles import load_style
 
@@ -35,7 +28,7 @@ SECOND = 1_000_000_000
 def make_step(bundle_path, policy: FeaturePolicy = CAMERA_POLICY) -> FeatureStep:
     bundle = load_bundle(bundle_path)
     encoder = FeatureEncoder(bundle, OnnxRuntimeNetwork(bundle.encoder_path))
-    return FeatureStep(encoder, (CHANNELS, ROWS, COLUMNS), load_style("semantic"), policy)
+    return FeatureStep(encoder, (CHANNELS, ROWS, COLUMNS), policy)
 
 
 @pytest.fixture
@@ -60,7 +53,9 @@ def scene():
         [1, 2, 12.0, 0.0, 1.5, 8.0, 3.0, 3.0, 0.0, 0.0, 0.0],
         [2, 2, 8.0, 10.0, 1.5, 8.0, 3.0, 3.0, 0.0, 0.0, 0.0],
     ]
-    return make_scene(ORIGIN, Boxes.from_rows(rows), Lights.empty(), NO_MAP)
+    nothing = Shapes.from_list([])
+    drawn = Scene(ORIGIN, Boxes.from_rows(rows), nothing, nothing, Lights.empty())
+    return build_geometry(drawn, load_style("semantic"))
 
 
 def test_images_are_used_where_they_are_and_rasters_where_they_are_not(tiny_bundle, frame, scene):
@@ -115,18 +110,6 @@ def test_a_scene_is_asked_for_only_when_something_must_be_drawn(tiny_bundle, fra
     assert step.needs_scene(frame)
     assert not step.needs_scene(complete)
     assert make_step(tiny_bundle, replace(CAMERA_POLICY, use_images=False)).needs_scene(complete)
-
-
-def test_the_map_crop_moves_with_the_ego():
-    """Nothing within 120 m may be missing wherever the ego is between two crops."""
-    marks = [(14, [[x, 0.0, 0.0], [x, 1.0, 0.0]]) for x in range(0, 1000, 5)]
-    crop = MapCrop(VectorMap("line", Shapes.from_list(marks), Shapes.from_list([])))
-    for x_m in np.arange(0.0, 900.0, 7.0):
-        near = crop.around(Pose(float(x_m), 0.0, 0.0, 0.0)).polylines
-        xs = near.points_m[:, 0]
-        wanted = [x for x in range(0, 1000, 5) if abs(x - x_m) <= 120.0]
-        assert set(wanted) <= set(xs.tolist())
-        assert np.abs(xs - x_m).max() <= MAP_RADIUS_M + 30.0
 
 
 def test_the_pacer_keeps_the_rate_despite_jitter_and_starts_anew_when_time_jumps_back():

@@ -15,7 +15,9 @@ from rap_evaluation.logs.drive_log import DriveLog
 from rap_planner.route import Command
 from rap_raster.ego_history import EgoState, history_rows
 from rap_raster.frames import FloatArray, to_local
+from rap_raster.geometry import Geometry
 from rap_raster.scene import Scene
+from rap_raster.styles import Style
 
 STANDING_M = 0.5
 """A seat that moves less than this in the whole horizon stands."""
@@ -38,6 +40,10 @@ class Moment:
     def scene(self) -> Scene:
         """Returns the scene from the seat, the seat itself not among the boxes."""
         return self.log.scene(self.step, self.seat)
+
+    def geometry(self, style: Style) -> Geometry:
+        """Returns what `style` draws of `scene`."""
+        return self.log.geometry(self.step, self.seat, style)
 
     def ego(self, offset_steps: int = 0) -> EgoState | None:
         """Returns the ego state `offset_steps` later, or None where the track does not exist."""

@@ -19,7 +19,7 @@ from rap_inference.network import OnnxRuntimeNetwork
 from rap_planner.planner import Planner
 from rap_raster.features import AlignedFeatures, FeatureEncoder, FeatureSource, nominal_rig
 from rap_raster.frames import FloatArray, to_local
-from rap_raster.rasterizer import build_geometry, render
+from rap_raster.rasterizer import render_batch
 from rap_raster.styles import load_style
 
 ADE_HORIZON_S = 3.0
@@ -79,8 +79,7 @@ class RasterDriver:
         return to_local(ego.planar, candidates.poses_m), candidates.scores
 
     def _features(self, moment: Moment, stamp_ns: int) -> AlignedFeatures:
-        geometry = build_geometry(moment.scene(), self._style)
-        images = np.stack([render(geometry, camera)["rgb"] for camera in self._rig])
+        images = render_batch([moment.geometry(self._style)], [self._rig])["rgb"][0]
         count = len(self._rig)
         return AlignedFeatures(
             stamp_ns=stamp_ns,

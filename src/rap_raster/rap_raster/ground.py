@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from rap_raster.compiled import kernel
 
+from rap_raster.compiled import helper, kernel, writable
 from rap_raster.frames import FloatArray
 from rap_raster.scene import Shapes
 from rap_raster.styles import Style
@@ -101,18 +101,7 @@ def build_ground(lines: Shapes, areas: Shapes, style: Style) -> Ground:
     )
 
 
-def writable(array: npt.NDArray[np.generic], dtype: type[np.generic]) -> npt.NDArray[np.generic]:
-    """Returns the array as kernels want it: they are compiled for writable, C-contiguous ones.
-
-    Logs hand out read-only arrays, for which numba would compile every kernel again.
-    """
-    flags = array.flags
-    if array.dtype == dtype and flags.c_contiguous and flags.writeable:
-        return array
-    return np.array(array, dtype)
-
-
-@kernel
+@helper
 def _normal(points: FloatArray, first: int, second: int) -> tuple[float, float, float]:
     """Returns the left normal of a segment in the xy plane and its length."""
     dx = points[second, 0] - points[first, 0]
@@ -123,7 +112,7 @@ def _normal(points: FloatArray, first: int, second: int) -> tuple[float, float, 
     return -dy / length, dx / length, length
 
 
-@kernel
+@helper
 def _mitre(
     before: tuple[float, float, float], after: tuple[float, float, float], half_width_m: float
 ) -> tuple[float, float]:
@@ -137,7 +126,7 @@ def _mitre(
     return x / norm * reach, y / norm * reach
 
 
-@kernel
+@helper
 def _distinct(points: FloatArray, start: int, stop: int, closed: bool, kept: Int32) -> int:
     """Lists the points that differ in xy from the one before; returns how many."""
     count = 0
@@ -156,7 +145,7 @@ def _distinct(points: FloatArray, start: int, stop: int, closed: bool, kept: Int
     return count
 
 
-@kernel
+@helper
 def _ribbon(
     points: FloatArray,
     kept: Int32,
@@ -177,8 +166,16 @@ def _ribbon(
         side_x, side_y = _mitre(before, after, half_width_m)
         left = np.uintp(at + 2 * i)
         right = left + np.uintp(1)
-        x[left], y[left], z[left] = points[here, 0] + side_x, points[here, 1] + side_y, points[here, 2]
-        x[right], y[right], z[right] = points[here, 0] - side_x, points[here, 1] - side_y, points[here, 2]
+        x[left], y[left], z[left] = (
+            points[here, 0] + side_x,
+            points[here, 1] + side_y,
+            points[here, 2],
+        )
+        x[right], y[right], z[right] = (
+            points[here, 0] - side_x,
+            points[here, 1] - side_y,
+            points[here, 2],
+        )
         before = after
         here = kept[i + 1] if i + 1 < count else first
         if i + 2 < count:
@@ -188,7 +185,7 @@ def _ribbon(
     return stations
 
 
-@kernel
+@helper
 def _turn(points: FloatArray, a: int, b: int, c: int) -> float:
     """Returns twice the signed area of a triangle in the xy plane."""
     twice_area: float = (points[b, 0] - points[a, 0]) * (points[c, 1] - points[a, 1]) - (
@@ -197,7 +194,7 @@ def _turn(points: FloatArray, a: int, b: int, c: int) -> float:
     return twice_area
 
 
-@kernel
+@helper
 def _is_ear(points: FloatArray, ring: Int32, following: Int32, before: int, i: int) -> bool:
     """True if the corner at `i` can be cut off: convex, with no other vertex inside."""
     after = following[i]
@@ -219,7 +216,7 @@ def _is_ear(points: FloatArray, ring: Int32, following: Int32, before: int, i: i
     return True
 
 
-@kernel
+@helper
 def _ear_cost(points: FloatArray, ring: Int32, following: Int32, before: int, i: int) -> float:
     """Returns the squared length of the cut, or infinity if there is no ear at `i`.
 
@@ -232,7 +229,7 @@ def _ear_cost(points: FloatArray, ring: Int32, following: Int32, before: int, i:
     return cut
 
 
-@kernel
+@helper
 def _is_one_face(points: FloatArray, ring: Int32) -> bool:
     """True if a counter-clockwise ring of four corners is convex and planar."""
     for i in range(4):
@@ -244,10 +241,10 @@ def _is_one_face(points: FloatArray, ring: Int32) -> bool:
     v = _turn(points, ring[0], ring[1], ring[3]) / area
     z0 = points[ring[0], 2]
     plane_z = z0 + u * (points[ring[1], 2] - z0) + v * (points[ring[2], 2] - z0)
-    return abs(plane_z - points[ring[3], 2]) <= PLANAR_M
+    return bool(abs(plane_z - points[ring[3], 2]) <= PLANAR_M)
 
 
-@kernel
+@helper
 def _triangulate(points: FloatArray, ring: Int32, count: int, at: int, faces: Int32) -> int:
     """Cuts a counter-clockwise ring into triangles by ear clipping; returns how many.
 
@@ -285,7 +282,7 @@ def _triangulate(points: FloatArray, ring: Int32, count: int, at: int, faces: In
     return written
 
 
-@kernel
+@helper
 def _area(
     points: FloatArray,
     ring: Int32,
@@ -311,7 +308,7 @@ def _area(
     return _triangulate(points, ring, count, at, faces)
 
 
-@kernel
+@helper
 def _room(
     line_offsets: Int32, line_kinds: UInt8, area_offsets: Int32, area_kinds: UInt8,
     codes: UInt8, of_areas: UInt8, filled: UInt8,
@@ -330,7 +327,7 @@ def _room(
     return corners, faces, patches
 
 
-@kernel
+@helper
 def _bound(
     corners: tuple[FloatArray, FloatArray, FloatArray], patch: Int32, sphere: FloatArray,
     heights: FloatArray,

@@ -15,10 +15,10 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from rap_raster.compiled import kernel
 from numpy.polynomial import Polynomial
 
 from rap_raster.camera import CameraModel, Distortion
+from rap_raster.compiled import helper, kernel
 from rap_raster.frames import FloatArray
 
 MAX_ANGLE_RAD = np.pi / 2 - 1e-3
@@ -43,7 +43,7 @@ _BAND_ROWS = 32
 """Image rows inverted at once: the inversion needs some 250 bytes per pixel besides its result."""
 
 
-@kernel
+@helper
 def bend(model: int, coeffs: FloatArray, x: float, y: float) -> tuple[float, float]:
     """Applies a lens model to one normalised point.
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rap_raster.compiled import kernel
-from rap_raster.frames import FloatArray
 
-from rap_raster.styles import FADE_PIXEL
+from rap_raster.compiled import helper, kernel
+from rap_raster.frames import FloatArray
 from rap_raster.polygons import FAR_M, Polygons
+from rap_raster.styles import FADE_PIXEL
 from rap_raster.trapezoids import Trapezoids, ceil_within, inverse_depths
 
 PATTERN_PX = 32
@@ -29,7 +29,7 @@ Int32 = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
 
 
-@kernel
+@helper
 def _fill_rgb(
     rgb: UInt8, start: np.uintp, stop: np.uintp, r: np.uint8, g: np.uint8, b: np.uint8
 ) -> None:
@@ -42,7 +42,7 @@ def _fill_rgb(
         start += np.uintp(3)
 
 
-@kernel
+@helper
 def _copy_pattern(rgb: UInt8, start: np.uintp, stop: np.uintp, pattern: UInt8) -> np.uintp:
     """Copies a pattern of pixels as often as it fits; returns where the rest begins."""
     length = np.uintp(3 * PATTERN_PX)
@@ -54,7 +54,7 @@ def _copy_pattern(rgb: UInt8, start: np.uintp, stop: np.uintp, pattern: UInt8) -
     return start
 
 
-@kernel
+@helper
 def _shade_pixels(
     rgb: UInt8, start: int, inverse_depths: Float32, color: UInt8, factors: Float32
 ) -> None:
@@ -72,7 +72,7 @@ def _shade_pixels(
         at += np.uintp(3)
 
 
-@kernel
+@helper
 def _paint_faded(
     rgb: UInt8, width: int, rays: Float32, row: int, first: int, last: int,
     plane: npt.NDArray[np.float64], color: UInt8, block: Float32, factors: Float32,
@@ -86,7 +86,9 @@ def _paint_faded(
 
 
 @kernel
-def paint_rgb(trapezoids: Trapezoids, polygons: Polygons, width: int, rays: Float32, rgb: UInt8) -> None:
+def paint_rgb(
+    trapezoids: Trapezoids, polygons: Polygons, width: int, rays: Float32, rgb: UInt8
+) -> None:
     """Paints colours into (H * W * 3,) bytes."""
     rgb[:] = 0
     pattern = np.empty(3 * PATTERN_PX, np.uint8)
@@ -120,7 +122,9 @@ def paint_rgb(trapezoids: Trapezoids, polygons: Polygons, width: int, rays: Floa
 
 
 @kernel
-def paint_class(trapezoids: Trapezoids, polygons: Polygons, width: int, rays: Float32, codes: UInt8) -> None:
+def paint_class(
+    trapezoids: Trapezoids, polygons: Polygons, width: int, rays: Float32, codes: UInt8
+) -> None:
     """Paints class codes into (H * W,) bytes, 0 where there is nothing."""
     codes[:] = 0
     for t in range(np.uintp(trapezoids.counts[0])):
@@ -135,7 +139,9 @@ def paint_class(trapezoids: Trapezoids, polygons: Polygons, width: int, rays: Fl
 
 
 @kernel
-def paint_instance(trapezoids: Trapezoids, polygons: Polygons, width: int, rays: Float32, ids: Int32) -> None:
+def paint_instance(
+    trapezoids: Trapezoids, polygons: Polygons, width: int, rays: Float32, ids: Int32
+) -> None:
     """Paints box ids into (H * W,) numbers, 0 where there is no box."""
     ids[:] = 0
     for t in range(np.uintp(trapezoids.counts[1]), np.uintp(trapezoids.counts[0])):
@@ -149,7 +155,7 @@ def paint_instance(trapezoids: Trapezoids, polygons: Polygons, width: int, rays:
                 ids[k] = box_id
 
 
-@kernel
+@helper
 def _paint_depth_span(
     planes: FloatArray, owner: np.uintp, rays: Float32, row: int, first: int, span: Float32
 ) -> None:

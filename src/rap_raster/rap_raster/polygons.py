@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rap_raster.camera import NEAR_M
-from rap_raster.compiled import kernel
+from rap_raster.compiled import helper, inlined
 from rap_raster.frames import FloatArray
 from rap_raster.ground import Ground
 from rap_raster.lens import bend
@@ -89,6 +89,7 @@ _FACES = np.array(
     ],
     np.float64,
 )
+
 
 class View(NamedTuple):
     """A camera as the kernels want it.
@@ -164,9 +165,9 @@ class Corners(NamedTuple):
     outside: UInt8
 
 
-@kernel
+@helper
 def view_sides(view: View, margin: float) -> FloatArray:
-    """Returns the (4, 2) inward normals of the view's sides: left, right (x, z), top, bottom (y, z).
+    """Returns the (4, 2) inward normals of the view's sides: left, right (x, z), top, bottom.
 
     Each side is a plane through the camera centre, so the tests also hold behind the camera.
     """
@@ -179,7 +180,7 @@ def view_sides(view: View, margin: float) -> FloatArray:
     return sides
 
 
-@kernel
+@helper
 def _sphere_outside(sides: FloatArray, x: float, y: float, z: float, radius: float) -> bool:
     """True if a camera-space sphere lies wholly outside the view."""
     return (
@@ -192,18 +193,18 @@ def _sphere_outside(sides: FloatArray, x: float, y: float, z: float, radius: flo
     )
 
 
-@kernel
+@helper
 def _fade(depth_m: float) -> float:
     """Returns the depth cue: 1 at the camera, falling to 0 at the far limit."""
     return (FAR_M - min(max(depth_m, 0.0), FAR_M)) / FAR_M
 
 
-@kernel
+@helper
 def _quad(values: FloatArray) -> Quad:
     return values[0], values[1], values[2], values[3]
 
 
-@kernel
+@helper
 def _to_pixel(
     model: int, coeffs: FloatArray, pinhole: Quad, x: float, y: float
 ) -> tuple[float, float]:
@@ -213,7 +214,7 @@ def _to_pixel(
     return pinhole[0] * x + pinhole[2], pinhole[1] * y + pinhole[3]
 
 
-@kernel
+@helper
 def _plane(x: Quad, y: Quad, z: Quad) -> tuple[float, float, float, float]:
     """Returns normal and offset of the plane n . p = offset through four camera-space corners.
 
@@ -224,15 +225,13 @@ def _plane(x: Quad, y: Quad, z: Quad) -> tuple[float, float, float, float]:
     ax, ay, az = x2 - x0, y2 - y0, z2 - z0
     bx, by, bz = x3 - x1, y3 - y1, z3 - z1
     nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
-    offset = 0.25 * (
-        nx * (x0 + x1 + x2 + x3) + ny * (y0 + y1 + y2 + y3) + nz * (z0 + z1 + z2 + z3)
-    )
+    offset = 0.25 * (nx * (x0 + x1 + x2 + x3) + ny * (y0 + y1 + y2 + y3) + nz * (z0 + z1 + z2 + z3))
     return nx, ny, nz, offset
 
 
-@kernel
+@helper
 def _write_plane(
-    x: Quad, y: Quad, z: Quad, layer: int, model: int, pinhole: Quad, planes: FloatArray,
+    x: Quad, y: Quad, z: Quad, layer: int | np.uintp, model: int, pinhole: Quad, planes: FloatArray,
     k: np.uintp,
 ) -> None:  # fmt: skip
     """Writes a row of `Polygons.planes`."""
@@ -249,13 +248,13 @@ def _write_plane(
         fx, fy, cx, cy = pinhole
         a, b = a / fx, b / fy
         c -= a * cx + b * cy
-    nearest, farthest = min(min(z[0], z[1]), min(z[2], z[3])), max(max(z[0], z[1]), max(z[2], z[3]))
+    nearest, farthest = min(z[0], z[1], z[2], z[3]), max(z[0], z[1], z[2], z[3])
     planes[k, 0], planes[k, 1], planes[k, 2] = a, b, c
     planes[k, 3], planes[k, 4] = 1.0 / min(farthest, FAR_M), 1.0 / max(nearest, NEAR_M)
     planes[k, 5], planes[k, 6] = kept, layer
 
 
-@kernel
+@helper
 def _widened(
     ua: float, va: float, ub: float, vb: float, nx: float, ny: float, least: float
 ) -> tuple[float, float, float, float]:
@@ -268,7 +267,7 @@ def _widened(
     return mid_u + half * nx, mid_v + half * ny, mid_u - half * nx, mid_v - half * ny
 
 
-@kernel
+@helper
 def _stay_in_plane(
     us: FloatArray, vs: FloatArray, starts: Int32, polygon: int, point: int, planes: FloatArray,
     k: np.uintp,
@@ -284,13 +283,13 @@ def _stay_in_plane(
     planes[k, 3] = least
 
 
-@kernel
+@helper
 def _turn(ua: float, va: float, ub: float, vb: float, uc: float, vc: float) -> float:
     """Returns twice the signed area of an image triangle."""
     return (ub - ua) * (vc - vb) - (vb - va) * (uc - ub)
 
 
-@kernel
+@helper
 def _widened_quad(u: Quad, v: Quad, least_px: float) -> tuple[Quad, Quad]:
     """Makes a projected ribbon at least `least_px` wide, each end by itself."""
     (u0, u1, u2, u3), (v0, v1, v2, v3) = u, v
@@ -304,7 +303,7 @@ def _widened_quad(u: Quad, v: Quad, least_px: float) -> tuple[Quad, Quad]:
     return (u0, u1, u2, u3), (v0, v1, v2, v3)
 
 
-@kernel
+@helper
 def _is_convex_quad(u: Quad, v: Quad) -> bool:
     """True if four image points form a convex quad, of either winding."""
     (u0, u1, u2, u3), (v0, v1, v2, v3) = u, v
@@ -315,7 +314,7 @@ def _is_convex_quad(u: Quad, v: Quad) -> bool:
     )
 
 
-@kernel
+@helper
 def _add_quad(
     us: FloatArray, vs: FloatArray, starts: Int32, owners: Int32, bent: UInt8,
     point: int, polygon: int, owner: int, least_px: float, u: Quad, v: Quad,
@@ -341,7 +340,7 @@ def _add_quad(
     return 2
 
 
-@kernel
+@helper
 def _chord_fits(
     model: int, coeffs: FloatArray, pinhole: Quad,
     ax: float, ay: float, az: float, bx: float, by: float, bz: float,
@@ -360,7 +359,7 @@ def _chord_fits(
     return across * across <= CHORD_PX * CHORD_PX * squared
 
 
-@kernel
+@helper
 def _is_straight(
     model: int, coeffs: FloatArray, pinhole: Quad, x: Quad, y: Quad, z: Quad, u: Quad, v: Quad
 ) -> bool:
@@ -378,7 +377,7 @@ def _is_straight(
     )
 
 
-@kernel
+@helper
 def _bend_edge(
     view: View, a: FloatArray, b: FloatArray, us: FloatArray, vs: FloatArray, count: int
 ) -> int:
@@ -402,11 +401,15 @@ def _bend_edge(
             top -= 1
         else:
             top += 1
-            ends[top, 0], ends[top, 1], ends[top, 2] = 0.5 * (x + ex), 0.5 * (y + ey), 0.5 * (z + ez)
+            ends[top, 0], ends[top, 1], ends[top, 2] = (
+                0.5 * (x + ex),
+                0.5 * (y + ey),
+                0.5 * (z + ez),
+            )
     return count
 
 
-@kernel
+@helper
 def _outline(
     view: View, points: FloatArray, count: int, us: FloatArray, vs: FloatArray, first: int
 ) -> int:
@@ -433,7 +436,7 @@ def _outline(
     return written
 
 
-@kernel
+@helper
 def _add_bent_ribbon(
     view: View, points: FloatArray, least_px: float, polygons: Polygons, point: int, polygon: int,
     owner: int,
@@ -482,7 +485,7 @@ def _add_bent_ribbon(
     return point, polygon
 
 
-@kernel
+@helper
 def _clip(
     points: FloatArray, count: int, axis: int, a: float, b: float, c: float, clipped: FloatArray
 ) -> int:
@@ -510,7 +513,7 @@ def _clip(
     return kept
 
 
-@kernel
+@helper
 def _clip_depth(points: FloatArray, count: int, clipped: FloatArray) -> int:
     """Clips camera-space corners to the near plane and the far limit."""
     middle = np.empty((3, MAX_CORNERS))
@@ -518,7 +521,7 @@ def _clip_depth(points: FloatArray, count: int, clipped: FloatArray) -> int:
     return _clip(middle, count, 0, 0.0, -1.0, -FAR_M, clipped)
 
 
-@kernel
+@helper
 def _clip_sides(view: View, points: FloatArray, count: int) -> int:
     """Clips camera-space corners to the sides of the view, in place."""
     sides, other = view_sides(view, SIDE_MARGIN), np.empty((3, MAX_CORNERS))
@@ -528,7 +531,7 @@ def _clip_sides(view: View, points: FloatArray, count: int) -> int:
     return count
 
 
-@kernel
+@helper
 def _is_beside(view: View, x: Quad, y: Quad, z: Quad) -> bool:
     """True if four corners all lie beyond one side of the view."""
     sides = view_sides(view, SIDE_MARGIN)
@@ -542,7 +545,7 @@ def _is_beside(view: View, x: Quad, y: Quad, z: Quad) -> bool:
     return common != 0
 
 
-@kernel
+@helper
 def _is_convex(points: FloatArray) -> bool:
     """True if (3, 4) corners turn the same way all around, seen along their normal."""
     nx, ny, nz, _ = _plane(_quad(points[0]), _quad(points[1]), _quad(points[2]))
@@ -557,7 +560,7 @@ def _is_convex(points: FloatArray) -> bool:
     return True
 
 
-@kernel
+@helper
 def _add_clipped(
     view: View, points: FloatArray, count: int, least_px: float, polygons: Polygons,
     point: int, polygon: int, owner: int,
@@ -606,7 +609,7 @@ def _add_clipped(
     return end, polygon + 1
 
 
-@kernel
+@helper
 def _add_face(
     view: View, points: FloatArray, count: int, least_px: float, polygons: Polygons,
     point: int, polygon: int, owner: int,
@@ -620,7 +623,7 @@ def _add_face(
     return _add_clipped(view, half, 3, 0.0, polygons, point, polygon, owner)
 
 
-@kernel
+@helper
 def visible_patches(view: View, ground: Ground, sides: FloatArray, visible: Int32) -> int:
     """Lists the patches that reach into the view; returns how many."""
     m, spheres = view.camera_from_map, ground.spheres_m
@@ -636,7 +639,7 @@ def visible_patches(view: View, ground: Ground, sides: FloatArray, visible: Int3
     return count
 
 
-@kernel
+@helper
 def transform_corners(
     view: View, ground: Ground, sides: FloatArray, visible: Int32, corners: Corners
 ) -> None:
@@ -673,7 +676,39 @@ def transform_corners(
                 cu[i], cv[i] = _to_pixel(model, coeffs, pinhole, x / z, y / z)
 
 
-@kernel
+@inlined
+def _write_look(
+    codes: UInt8, instances: Int32, fades: UInt8, colors: UInt8, k: np.uintp,
+    code: int, instance: int, fade: int, factor: float, red: int, green: int, blue: int,
+) -> None:  # fmt: skip
+    """Writes what a primitive looks like; colours are cut off to whole levels, as published."""
+    codes[k], instances[k], fades[k] = code, instance, fade
+    f = np.float32(factor)
+    colors[k, 0] = np.uint8(f * np.float32(red))
+    colors[k, 1] = np.uint8(f * np.float32(green))
+    colors[k, 2] = np.uint8(f * np.float32(blue))
+
+
+@inlined
+def _write_quad(
+    us: FloatArray, vs: FloatArray, starts: Int32, owners: Int32, bent: UInt8,
+    point: int, polygon: int, owner: int, u: Quad, v: Quad,
+) -> None:  # fmt: skip
+    """Writes a convex polygon of four points."""
+    at, number = np.uintp(point), np.uintp(polygon)
+    us[at], us[at + _1], us[at + _2], us[at + _3] = u
+    vs[at], vs[at + _1], vs[at + _2], vs[at + _3] = v
+    owners[number], bent[number] = owner, 0
+    starts[number + _1] = point + 4
+
+
+@helper
+def _face_fade(z: Quad) -> float:
+    """Returns the depth cue of a face from the mean depth of its corners."""
+    return 0.25 * (_fade(z[0]) + _fade(z[1]) + _fade(z[2]) + _fade(z[3]))
+
+
+@helper
 def _area_fade(depths_m: FloatArray, first: int, last: int) -> float:
     """Returns the depth cue of an area from the mean depth of its corners."""
     total = 0.0
@@ -682,7 +717,7 @@ def _area_fade(depths_m: FloatArray, first: int, last: int) -> float:
     return total / (last - first)
 
 
-@kernel
+@helper
 def add_ground(
     view: View, ground: Ground, visible: Int32, corners: Corners, with_planes: bool,
     polygons: Polygons,
@@ -704,31 +739,22 @@ def add_ground(
         fade, code = ground.fades[layer], ground.codes[layer]
         least_px, is_area = ground.min_px[layer] * view.px, ground.filled[layer] != 0
         red, green, blue = ground.colors[layer, 0], ground.colors[layer, 1], ground.colors[layer, 2]
-        factor = np.float32(1.0)
+        factor = 1.0
         if is_area and fade == FADE_PRIMITIVE:
-            factor = np.float32(_area_fade(cz, patches[p, 0], patches[p, 1]))
+            factor = _area_fade(cz, patches[p, 0], patches[p, 1])
         for f in range(np.uintp(patches[p, 2]), np.uintp(patches[p, 3])):
             a, b = np.uintp(faces[f, 0]), np.uintp(faces[f, 1])
             c, d = np.uintp(faces[f, 2]), np.uintp(faces[f, 3])
             if outside[a] & outside[b] & outside[c] & outside[d]:
                 continue
-            if (
-                point + FACE_POINTS > len(us)
-                or polygon + 2 > len(owners)
-                or owner + 1 > len(codes)
-            ):
+            if point + FACE_POINTS > len(us) or polygon + 2 > len(owners) or owner + 1 > len(codes):
                 point, polygon, owner = point + FACE_POINTS, polygon + 2, owner + 1
                 continue
             k = np.uintp(owner)
             z = (cz[a], cz[b], cz[c], cz[d])
             if fade == FADE_PRIMITIVE and not is_area:
-                factor = np.float32(
-                    0.25 * (_fade(z[0]) + _fade(z[1]) + _fade(z[2]) + _fade(z[3]))
-                )
-            codes[k], instances[k], fades[k] = code, 0, fade
-            colors[k, 0] = np.uint8(factor * np.float32(red))
-            colors[k, 1] = np.uint8(factor * np.float32(green))
-            colors[k, 2] = np.uint8(factor * np.float32(blue))
+                factor = _face_fade(z)
+            _write_look(codes, instances, fades, colors, k, code, 0, fade, factor, red, green, blue)
             x, y = (cx[a], cx[b], cx[c], cx[d]), (cy[a], cy[b], cy[c], cy[d])
             if with_planes:
                 _write_plane(x, y, z, layer, model, pinhole, planes, k)
@@ -740,12 +766,8 @@ def add_ground(
                 wide, high = _widened_quad(u, v, least_px)
             if plain and _is_convex_quad(wide, high):
                 # As `_add_quad` does it, which would cost more to call than to run.
-                at = np.uintp(point)
-                us[at], us[at + _1], us[at + _2], us[at + _3] = wide
-                vs[at], vs[at + _1], vs[at + _2], vs[at + _3] = high
-                owners[np.uintp(polygon)], bent[np.uintp(polygon)] = owner, 0
+                _write_quad(us, vs, starts, owners, bent, point, polygon, owner, wide, high)
                 point, polygon = point + 4, polygon + 1
-                starts[np.uintp(polygon)] = point
             elif plain:
                 added = _add_quad(
                     us, vs, starts, owners, bent, point, polygon, owner, least_px, u, v
@@ -765,7 +787,7 @@ def add_ground(
     polygons.counts[0], polygons.counts[1], polygons.counts[2] = point, polygon, owner
 
 
-@kernel
+@helper
 def _axes(view: View, solids: Solids, i: int, axes: FloatArray) -> None:
     """Writes the camera-space half axes and, last, the centre of a solid: (3, 4)."""
     m = view.camera_from_map
@@ -782,7 +804,7 @@ def _axes(view: View, solids: Solids, i: int, axes: FloatArray) -> None:
         )
 
 
-@kernel
+@helper
 def _face_corners(axes: FloatArray, face: int, corners: FloatArray) -> None:
     for k in range(4):
         a, b, c = _FACES[face, k, 0], _FACES[face, k, 1], _FACES[face, k, 2]
@@ -790,7 +812,7 @@ def _face_corners(axes: FloatArray, face: int, corners: FloatArray) -> None:
             corners[row, k] = axes[row, 3] + a * axes[row, 0] + b * axes[row, 1] + c * axes[row, 2]
 
 
-@kernel
+@helper
 def _facing(solids: Solids, i: int, eye: FloatArray) -> int:
     """Returns the faces of a solid that look at the eye, one bit each."""
     along, across = local_offset(solids, i, eye[0], eye[1])
@@ -804,9 +826,9 @@ def _facing(solids: Solids, i: int, eye: FloatArray) -> int:
     return faces
 
 
-@kernel
+@helper
 def _image_rect(axes: FloatArray, faces: int, rect: FloatArray) -> bool:
-    """Writes the bounds of a solid's facing faces in the normalised image; False if there are none."""
+    """Writes the normalised image bounds of a solid's facing faces; False if there are none."""
     corners, clipped = np.empty((3, 4)), np.empty((3, MAX_CORNERS))
     rect[0] = rect[2] = math.inf
     rect[1] = rect[3] = -math.inf
@@ -818,10 +840,10 @@ def _image_rect(axes: FloatArray, faces: int, rect: FloatArray) -> bool:
                 x, y = clipped[0, k] / clipped[2, k], clipped[1, k] / clipped[2, k]
                 rect[0], rect[1] = min(rect[0], x), max(rect[1], x)
                 rect[2], rect[3] = min(rect[2], y), max(rect[3], y)
-    return rect[0] < rect[1]
+    return bool(rect[0] < rect[1])
 
 
-@kernel
+@helper
 def visible_solids(
     view: View, solids: Solids, eye: FloatArray, seen: Int32, faces: UInt8, rects: FloatArray,
     distances: FloatArray,
@@ -851,7 +873,7 @@ def visible_solids(
     return count
 
 
-@kernel
+@helper
 def add_solids(
     view: View, solids: Solids, seen: Int32, facing: UInt8, order: Int32, with_planes: bool,
     polygons: Polygons,
@@ -884,29 +906,20 @@ def add_solids(
         for face in range(6):
             if not facing[n] >> face & 1:
                 continue
-            if (
-                point + FACE_POINTS > len(us)
-                or polygon + 2 > len(owners)
-                or owner + 1 > len(codes)
-            ):
+            if point + FACE_POINTS > len(us) or polygon + 2 > len(owners) or owner + 1 > len(codes):
                 point, polygon, owner = point + FACE_POINTS, polygon + 2, owner + 1
                 continue
             k = np.uintp(owner)
             _face_corners(axes, face, points)
             x, y, z = _quad(points[0]), _quad(points[1]), _quad(points[2])
-            factor = np.float32(1.0)
-            if fade == FADE_PRIMITIVE:
-                factor = np.float32(0.25 * (_fade(z[0]) + _fade(z[1]) + _fade(z[2]) + _fade(z[3])))
-            codes[k], instances[k], fades[k] = code, instance, fade
-            colors[k, 0] = np.uint8(factor * np.float32(looks[i, face, 0]))
-            colors[k, 1] = np.uint8(factor * np.float32(looks[i, face, 1]))
-            colors[k, 2] = np.uint8(factor * np.float32(looks[i, face, 2]))
+            factor = _face_fade(z) if fade == FADE_PRIMITIVE else 1.0
+            red, green, blue = looks[i, face, 0], looks[i, face, 1], looks[i, face, 2]
+            _write_look(
+                codes, instances, fades, colors, k, code, instance, fade, factor, red, green, blue
+            )
             if with_planes:
                 _write_plane(x, y, z, SOLID_LAYER, model, pinhole, planes, k)
-            inside = (
-                min(min(z[0], z[1]), min(z[2], z[3])) >= NEAR_M
-                and max(max(z[0], z[1]), max(z[2], z[3])) <= FAR_M
-            )
+            inside = min(z[0], z[1], z[2], z[3]) >= NEAR_M and max(z[0], z[1], z[2], z[3]) <= FAR_M
             if inside:
                 u0, v0 = _to_pixel(model, coeffs, pinhole, x[0] / z[0], y[0] / z[0])
                 u1, v1 = _to_pixel(model, coeffs, pinhole, x[1] / z[1], y[1] / z[1])
@@ -915,12 +928,9 @@ def add_solids(
                 u, v = (u0, u1, u2, u3), (v0, v1, v2, v3)
                 inside = _is_straight(model, coeffs, pinhole, x, y, z, u, v)
             if inside:
-                added = _add_quad(us, vs, starts, owners, bent, point, polygon, owner, 0.0, u, v)
-                polygon += added
-                point += 4 if added == 1 else 6
+                _write_quad(us, vs, starts, owners, bent, point, polygon, owner, u, v)
+                point, polygon = point + 4, polygon + 1
             else:
-                point, polygon = _add_clipped(
-                    view, points, 4, 0.0, polygons, point, polygon, owner
-                )
+                point, polygon = _add_clipped(view, points, 4, 0.0, polygons, point, polygon, owner)
             owner += 1
     polygons.counts[0], polygons.counts[1], polygons.counts[2] = point, polygon, owner

@@ -8,7 +8,7 @@ and may run in several threads; each has working memory of its own, kept from fr
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from rap_raster import painting
 from rap_raster.camera import CameraModel, optical_rotation
+from rap_raster.compiled import writable
 from rap_raster.frames import Pose
-from rap_raster.ground import writable
 from rap_raster.geometry import Geometry, build_geometry
 from rap_raster.lens import lens_coefficients, lens_family, lens_grid
-from rap_raster.polygons import Corners, Polygons
+from rap_raster.polygons import Corners, Polygons, Quad
 from rap_raster.scene import Boxes, Lights, LineKind, PolygonKind, Scene, Shapes
 from rap_raster.styles import load_style
 from rap_raster.trapezoids import MAX_CROSSINGS, RowScratch, Trapezoids
@@ -39,6 +39,7 @@ CHANNELS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
 """Element type and trailing shape of each channel."""
 
 Image = npt.NDArray[Any]
+
 
 class _Workspace(threading.local):
     """Working memory of one thread, kept from frame to frame; it only grows."""
@@ -79,8 +80,8 @@ _POINTS, _PIECES = 8, 2
 
 
 def _new_corners(count: int) -> Corners:
-    columns = [np.empty(count) for _ in range(5)]
-    return Corners(*columns, outside=np.empty(count, np.uint8))
+    x, y, z, u, v = np.empty((5, count))
+    return Corners(x, y, z, u, v, outside=np.empty(count, np.uint8))
 
 
 def _new_rows(height: int, width: int) -> RowScratch:
@@ -277,7 +278,7 @@ def _draw_plain(
             painting.blank(gaps, pixels, np.inf if name == "depth" else 0.0)
 
 
-_PAINTERS = {
+_PAINTERS: dict[str, Callable[..., None]] = {
     "rgb": painting.paint_rgb,
     "class": painting.paint_class,
     "instance": painting.paint_instance,
@@ -287,7 +288,7 @@ _PAINTERS = {
 
 def _rays(
     camera: CameraModel,
-) -> tuple[npt.NDArray[np.float32], tuple[float, ...], npt.NDArray[np.int32]]:
+) -> tuple[npt.NDArray[np.float32], Quad, npt.NDArray[np.int32]]:
     """Returns the rays of a lens, the bounds of the view, and the pixels that stay empty."""
     if camera.distortion is not None:
         grid = lens_grid(camera)

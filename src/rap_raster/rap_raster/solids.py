@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from rap_raster.compiled import kernel
 
+from rap_raster.compiled import helper, kernel, writable
 from rap_raster.frames import FloatArray
-from rap_raster.ground import writable
 from rap_raster.scene import Boxes, Lights
 from rap_raster.styles import Style
 
@@ -106,7 +105,7 @@ def _build(
     return centers, halves, headings, codes, instances, colors, fades
 
 
-@kernel
+@helper
 def local_offset(solids: Solids, i: int, x: float, y: float) -> tuple[float, float]:
     """Returns a map position relative to a box's centre, along its length and width."""
     dx, dy = x - solids.centers_m[i, 0], y - solids.centers_m[i, 1]
@@ -114,22 +113,28 @@ def local_offset(solids: Solids, i: int, x: float, y: float) -> tuple[float, flo
     return cos * dx + sin * dy, cos * dy - sin * dx
 
 
-@kernel
+@helper
 def _beyond_side(solids: Solids, i: int, j: int, axis: int, sign: float) -> bool:
     """True if footprint j lies wholly beyond one side of footprint i."""
     along, across = local_offset(solids, i, solids.centers_m[j, 0], solids.centers_m[j, 1])
-    cos = solids.headings[i, 0] * solids.headings[j, 0] + solids.headings[i, 1] * solids.headings[j, 1]
-    sin = solids.headings[i, 0] * solids.headings[j, 1] - solids.headings[i, 1] * solids.headings[j, 0]
+    cos = (
+        solids.headings[i, 0] * solids.headings[j, 0]
+        + solids.headings[i, 1] * solids.headings[j, 1]
+    )
+    sin = (
+        solids.headings[i, 0] * solids.headings[j, 1]
+        - solids.headings[i, 1] * solids.headings[j, 0]
+    )
     if axis == 0:
         center = along
         reach = abs(cos) * solids.halves_m[j, 0] + abs(sin) * solids.halves_m[j, 1]
     else:
         center = across
         reach = abs(sin) * solids.halves_m[j, 0] + abs(cos) * solids.halves_m[j, 1]
-    return sign * center - reach >= solids.halves_m[i, axis] - TOUCHING_M
+    return bool(sign * center - reach >= solids.halves_m[i, axis] - TOUCHING_M)
 
 
-@kernel
+@helper
 def _by_sides(solids: Solids, i: int, j: int, eye: FloatArray) -> int:
     """Looks for a side of footprint i that separates j; see `first_of`."""
     for axis in range(2):
@@ -140,7 +145,7 @@ def _by_sides(solids: Solids, i: int, j: int, eye: FloatArray) -> int:
     return -1
 
 
-@kernel
+@helper
 def first_of(solids: Solids, i: int, j: int, eye: FloatArray) -> int:
     """Returns which of two boxes is to be painted first, because it cannot hide the other.
 
@@ -162,7 +167,7 @@ def first_of(solids: Solids, i: int, j: int, eye: FloatArray) -> int:
     return -1
 
 
-@kernel
+@helper
 def mark(rect: Quad, image_of: Quad, width: int, deep: Int32) -> None:
     """Marks where a rectangle of the normalised image needs a depth test.
 
@@ -180,13 +185,13 @@ def mark(rect: Quad, image_of: Quad, width: int, deep: Int32) -> None:
         deep[row, 0], deep[row, 1] = min(deep[row, 0], first), max(deep[row, 1], last)
 
 
-@kernel
+@helper
 def _mark_overlap(a: FloatArray, b: FloatArray, image_of: Quad, width: int, deep: Int32) -> None:
     overlap = (max(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), min(a[3], b[3]))
     mark(overlap, image_of, width, deep)
 
 
-@kernel
+@helper
 def _relate(
     solids: Solids, seen: Int32, rects: FloatArray, eye: FloatArray, image_of: Quad, width: int,
     behind: UInt8, deep: Int32,
@@ -211,7 +216,7 @@ def _relate(
                 behind[b, a] = 1
 
 
-@kernel
+@helper
 def _visit(
     root: int, rects: FloatArray, image_of: Quad, width: int, behind: UInt8,
     state: UInt8, stack: Int32, order: Int32, done: int, deep: Int32,
@@ -240,7 +245,7 @@ def _visit(
     return done
 
 
-@kernel
+@helper
 def paint_order(
     solids: Solids, seen: Int32, rects: FloatArray, distances: FloatArray, eye: FloatArray,
     image_of: Quad, width: int, deep: Int32,

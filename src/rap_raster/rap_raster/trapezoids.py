@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rap_raster.compiled import inlined, kernel
+from rap_raster.compiled import helper, inlined
 from rap_raster.frames import FloatArray
 from rap_raster.polygons import Polygons
 
@@ -67,14 +67,14 @@ class RowScratch(NamedTuple):
     crossed: Int32
 
 
-@kernel
+@helper
 def ceil_within(value: float, limit: int) -> int:
     """Returns the first integer >= value, kept within 0..limit."""
     if not value > 0.0:
         return 0
     if value >= limit:
         return limit
-    return int(math.ceil(value))
+    return math.ceil(value)
 
 
 @inlined
@@ -156,7 +156,7 @@ def _cut_convex(
     return n
 
 
-@kernel
+@helper
 def _cross_rows(
     us: FloatArray, vs: FloatArray, start: int, stop: int, scratch: RowScratch
 ) -> tuple[int, int]:
@@ -188,7 +188,7 @@ def _cross_rows(
     return first, last
 
 
-@kernel
+@helper
 def _cut_bent(
     us: FloatArray, vs: FloatArray, start: int, stop: int, owner: int, scratch: RowScratch,
     trapezoids: Trapezoids, n: int,
@@ -207,7 +207,7 @@ def _cut_bent(
     return n
 
 
-@kernel
+@helper
 def cut(polygons: Polygons, height: int, scratch: RowScratch, trapezoids: Trapezoids) -> None:
     """Cuts all polygons into trapezoids.
 
@@ -292,7 +292,17 @@ def _test_span(
             start = low + k if start < 0 else start
         elif start >= 0:
             n = _append(
-                owners, rows, borders, n, owner, row, row + 1, float(start), 0.0, float(low + k), 0.0
+                owners,
+                rows,
+                borders,
+                n,
+                owner,
+                row,
+                row + 1,
+                float(start),
+                0.0,
+                float(low + k),
+                0.0,
             )
             start = -1
     if high < last and start < 0:
@@ -304,7 +314,7 @@ def _test_span(
     return n
 
 
-@kernel
+@helper
 def test_depth(
     trapezoids: Trapezoids, planes: FloatArray, rays: Float32, scratch: RowScratch,
     tested: Trapezoids,

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from rap_raster.compiled import kernel
+from rap_raster.compiled import helper, kernel
 from rap_raster.frames import FloatArray
 from rap_raster.ground import Ground
 from rap_raster.polygons import (
@@ -35,7 +35,7 @@ Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 
 
-@kernel
+@helper
 def _camera_from_map(ego: Quad, ego_from_camera: FloatArray, eye: FloatArray) -> FloatArray:
     """Returns the (3, 4) transform into the camera, and writes its position in the map."""
     x, y, z, yaw = ego
@@ -54,7 +54,7 @@ def _camera_from_map(ego: Quad, ego_from_camera: FloatArray, eye: FloatArray) ->
     return result
 
 
-@kernel
+@helper
 def _mark_hiding_ground(
     ground: Ground, visible: Int32, solids: Solids, seen: Int32, rects: FloatArray,
     eye: FloatArray, pinhole: Quad, width: int, deep: Int32,

@@ -1,4 +1,4 @@
-"""Makes the reference rasterizer importable: pytest's importlib mode has no test folders on path."""
+"""Makes the reference rasterizer importable: test folders are not on the path."""
 
 from __future__ import annotations
 

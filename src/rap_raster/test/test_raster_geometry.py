@@ -173,7 +173,10 @@ def test_the_rap_style_leaves_out_what_the_published_look_does_not_draw():
     lines = [(kind, [[0, 0, 0], [1, 0, 0]]) for kind in range(10, 16)]
     areas = [(kind, [[0, 0, 0], [1, 0, 0], [1, 1, 0]]) for kind in range(20, 24)]
     assert set(drawn_codes(build(lines, areas, style="rap"))) == {10, 13, 20, 21}
-    assert set(drawn_codes(build(lines, areas, style="semantic"))) == {*range(10, 16), *range(20, 24)}
+    assert set(drawn_codes(build(lines, areas, style="semantic"))) == {
+        *range(10, 16),
+        *range(20, 24),
+    }
 
 
 def test_the_semantic_style_tells_all_classes_states_and_headings_apart():

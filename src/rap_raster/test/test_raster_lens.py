@@ -16,7 +16,6 @@ from rap_raster.rasterizer import build_geometry, render
 from rap_raster.scene import Boxes, Lights, Scene, Shapes
 from rap_raster.styles import load_style
 
-
 PLUMB_BOB = Distortion("plumb_bob", (-0.356, 0.173, 1e-3, -2e-3, -0.05))
 RATIONAL = Distortion("rational_polynomial", (0.8, -0.1, 1e-3, 2e-3, 0.02, 1.1, 0.1, -0.01))
 FISHEYE = Distortion("equidistant", (0.02, -0.01, 0.003, -0.0005))

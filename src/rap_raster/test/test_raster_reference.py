@@ -14,7 +14,6 @@ from rap_raster.rasterizer import CHANNELS, build_geometry, render
 from rap_raster.scene import Boxes, Lights, LightState, LineKind, PolygonKind, Scene, Shapes
 from rap_raster.styles import load_style
 
-
 NO_SHAPES = Shapes.from_list([])
 EGO = Pose(0.0, 0.0, 0.0, 0.0)
 

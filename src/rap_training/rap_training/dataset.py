@@ -19,7 +19,7 @@ from rap_evaluation.moments import Moment, is_standing
 from rap_planner.route import Command
 from rap_raster.camera import CameraModel, optical_rotation
 from rap_raster.frames import FloatArray
-from rap_raster.rasterizer import build_geometry, render
+from rap_raster.rasterizer import render_batch
 from rap_raster.styles import load_style
 from rap_training.config import TrainingConfig
 from rap_training.rig import NOMINAL_RIG
@@ -79,13 +79,11 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         moment = self._draw(rng)
         model = self._config.model
         rig = [jittered(camera, self._config, rng) for camera in NOMINAL_RIG]
-        scene = moment.scene()
-        geometry = build_geometry(scene, self._style)
-        rasters = np.stack([render(geometry, camera)["rgb"] for camera in rig])
+        rasters = render_batch([moment.geometry(self._style)], [rig])["rgb"][0]
         has_images = rng.random() < self._config.data.camera_share
         images = np.zeros_like(rasters)
         if has_images:
-            seed = int(rng.integers(2**31))
+            seed, scene = int(rng.integers(2**31)), moment.scene()
             images = np.stack([simulate_camera(scene, camera, seed=seed) for camera in rig])
         return Sample(
             rasters=rasters,

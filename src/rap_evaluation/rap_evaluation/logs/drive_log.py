@@ -16,9 +16,12 @@ from rap_evaluation.logs.ego_motion import EgoStates, at_rear_axle
 from rap_evaluation.logs.recording import SEAT_CLASSES, LightTracks, Tracks
 from rap_raster.ego_history import EgoState
 from rap_raster.frames import FloatArray
+from rap_raster.geometry import Geometry, place
+from rap_raster.ground import Ground, build_ground
 from rap_raster.maps.routing import route_points
 from rap_raster.maps.vector_map import Lane, ShapeIndex, TrafficLight, VectorMap
 from rap_raster.scene import Boxes, Lights, Scene, Shapes
+from rap_raster.styles import Style
 from rap_raster.vehicle import VehicleDimensions
 
 RADIUS_M = 125.0
@@ -53,6 +56,7 @@ class DriveLog:
         self._rows = {int(track): row for row, track in enumerate(tracks.ids)}
         self._polylines = ShapeIndex(vector_map.polylines)
         self._polygons = ShapeIndex(vector_map.polygons)
+        self._ground: tuple[Style, Ground] | None = None
         self._egos: dict[int, EgoStates] = {}
         self._routes = routes
         self._commands = commands
@@ -137,9 +141,7 @@ class DriveLog:
         Raises:
             LogError: If the seat does not exist at that step.
         """
-        ego = self.ego_state(step, seat)
-        if ego is None:
-            raise LogError(f"{self.name}: track {seat} does not exist at step {step}")
+        ego = self._existing_ego(step, seat)
         center = np.array([ego.x_m, ego.y_m])
         return Scene(
             ego=ego.pose,
@@ -148,6 +150,30 @@ class DriveLog:
             polygons=self._polygons.near(center, radius_m),
             lights=self._lights(step, center, radius_m),
         )
+
+    def geometry(self, step: int, seat: int, style: Style) -> Geometry:
+        """Returns what `style` draws of `scene`; its ground is kept for the next call.
+
+        Raises:
+            LogError: If the seat does not exist at that step.
+        """
+        ego = self._existing_ego(step, seat)
+        center = np.array([ego.x_m, ego.y_m])
+        if self._ground is None or self._ground[0] is not style:
+            self._ground = (style, build_ground(self.map.polylines, self.map.polygons, style))
+        return place(
+            self._ground[1],
+            ego.pose,
+            self._boxes(step, seat, center, RADIUS_M),
+            self._lights(step, center, RADIUS_M),
+            style,
+        )
+
+    def _existing_ego(self, step: int, seat: int) -> EgoState:
+        ego = self.ego_state(step, seat)
+        if ego is None:
+            raise LogError(f"{self.name}: track {seat} does not exist at step {step}")
+        return ego
 
     def route(self, seat: int) -> FloatArray | None:
         """Returns the (n, 3) route of a seat from map topology, or None if it cannot be matched."""

@@ -21,16 +21,11 @@ from std_msgs.msg import Float64
 from rap_inference.bundle import BundleError, load_bundle
 from rap_inference.latest_worker import LatestWorker
 from rap_inference.network import OnnxRuntimeNetwork
-from rap_raster.feature_step import (
-    NO_MAP,
-    FeaturePolicy,
-    FeatureStep,
-    MapCrop,
-    StepResult,
-    make_scene,
-)
+from rap_raster.feature_step import FeaturePolicy, FeatureStep, StepResult
 from rap_raster.features import AlignedFeatures, FeatureEncoder, FeatureSource, nominal_rig
 from rap_raster.frames import Pose
+from rap_raster.geometry import Geometry, place
+from rap_raster.ground import Ground, build_ground
 from rap_raster.observations import CameraFrame, TrackedObjects
 from rap_raster.ros import conversions
 from rap_raster.ros.diagnostics import Health
@@ -47,7 +42,7 @@ from rap_raster.ros.parameters import (
 )
 from rap_raster.ros.qos import LATCHED, RESULT, STREAM
 from rap_raster.ros.spin import run_nodes
-from rap_raster.scene import Boxes, Lights, Scene
+from rap_raster.scene import Boxes, Lights, Shapes
 from rap_raster.step_pacer import StepPacer
 from rap_raster.styles import load_style
 
@@ -80,7 +75,7 @@ class RasterNode(RapNode):
         self._hand_over: Callable[[AlignedFeatures], None] | None = None
         self._worker: LatestWorker[Step] | None = None
         self._objects: TrackedObjects | None = None
-        self._map: MapCrop | None = None
+        self._ground: Ground | None = None
         self._map_name = ""
         self._pacer = StepPacer(self.parameter("rate_hz"))
         self._last: AlignedFeatures | None = None
@@ -104,6 +99,8 @@ class RasterNode(RapNode):
             measure_alignment=self.parameter("features.measure_alignment"),
         )
         shape = manifest.features
+        self._style = load_style(manifest.style)
+        self._no_ground = build_ground(Shapes.from_list([]), Shapes.from_list([]), self._style)
         self._rig = nominal_rig(bundle)
         self._slot_names = tuple(camera.name for camera in self._rig)
         self._image_shape = (len(self._rig), self._rig[0].height, self._rig[0].width, 3)
@@ -111,7 +108,6 @@ class RasterNode(RapNode):
         self._step = FeatureStep(
             FeatureEncoder(bundle, OnnxRuntimeNetwork(bundle.encoder_path)),
             (shape.channels, shape.height, shape.width),
-            load_style(manifest.style),
             policy,
         )
         self._warm_up(bundle.encoder_path)
@@ -122,9 +118,9 @@ class RasterNode(RapNode):
 
     def _warm_up(self, encoder_path: Path) -> None:
         """Compiles the rasterizer and runs the encoder once, so that no drive waits for it."""
-        scene = make_scene(Pose(0.0, 0.0, 0.0, 0.0), Boxes.empty(), Lights.empty(), NO_MAP)
+        nothing = (Pose(0.0, 0.0, 0.0, 0.0), Boxes.empty(), Lights.empty())
         try:
-            self._step.from_rasters(0, self._rig, scene)
+            self._step.from_rasters(0, self._rig, place(self._no_ground, *nothing, self._style))
         except Exception as error:  # whatever the backend raises, the file is unfit
             raise BundleError(f"{encoder_path}: does not run: {one_line(error)}") from error
 
@@ -166,7 +162,9 @@ class RasterNode(RapNode):
         except conversions.MessageError as error:
             self.reject("rap/map", error)
             return
-        self._map, self._map_name = MapCrop(vector_map), vector_map.name
+        # Once per map: what is far from the vehicle costs next to nothing when drawing.
+        self._ground = build_ground(vector_map.polylines, vector_map.polygons, self._style)
+        self._map_name = vector_map.name
 
     def _on_objects(self, message: TrackedObjectsMsg) -> None:
         try:
@@ -216,14 +214,14 @@ class RasterNode(RapNode):
         if isinstance(item, CameraFrame):
             watched = any(publisher.get_subscription_count() for publisher in self._rasters)
             needed = watched or self._step.needs_scene(item)
-            scene = self._scene(item.stamp_ns) if needed else None
-            return self._step.from_frame(item, scene, draw_all=watched)
-        scene = self._scene(item.stamp_ns)
-        if scene is None:
+            geometry = self._geometry(item.stamp_ns) if needed else None
+            return self._step.from_frame(item, geometry, draw_all=watched)
+        geometry = self._geometry(item.stamp_ns)
+        if geometry is None:
             raise ValueError(f"no ego pose for objects at stamp {item.stamp_ns} ns")
-        return self._step.from_rasters(item.stamp_ns, self._rig, scene)
+        return self._step.from_rasters(item.stamp_ns, self._rig, geometry)
 
-    def _scene(self, stamp_ns: int) -> Scene | None:
+    def _geometry(self, stamp_ns: int) -> Geometry | None:
         """Returns what is known about an instant, or None if objects or ego are not."""
         objects = self._objects
         max_age_ns = 1e9 * self.parameter("objects.max_age_s")
@@ -232,8 +230,8 @@ class RasterNode(RapNode):
         ego = self.ego.wait_for(stamp_ns, self.parameter(ODOMETRY_WAIT.name))
         if ego is None:
             return None
-        near_map = self._map.around(ego.pose) if self._map is not None else NO_MAP
-        return make_scene(ego.pose, objects.boxes_at(stamp_ns), objects.lights, near_map)
+        ground = self._ground if self._ground is not None else self._no_ground
+        return place(ground, ego.pose, objects.boxes_at(stamp_ns), objects.lights, self._style)
 
     def _publish(self, result: StepResult, elapsed_ms: float) -> None:
         features = result.features
