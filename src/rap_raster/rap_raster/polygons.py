@@ -269,15 +269,14 @@ def _widened(
 
 @helper
 def _stay_in_plane(
-    us: FloatArray, vs: FloatArray, starts: Int32, polygon: int, point: int, planes: FloatArray,
-    k: np.uintp,
+    us: FloatArray, vs: FloatArray, first: int, last: int, planes: FloatArray, k: np.uintp
 ) -> None:  # fmt: skip
     """Lets a widened ribbon stay in its plane where it was moved outwards.
 
     At the depth of the line itself it would hide the foot of a solid that stands beyond it.
     """
     least = planes[k, 3]
-    for i in range(np.uintp(starts[polygon - 1]), np.uintp(min(point, len(us)))):
+    for i in range(np.uintp(first), np.uintp(min(last, len(us)))):
         w = planes[k, 0] * us[i] + planes[k, 1] * vs[i] + planes[k, 2]
         least = min(least, max(w, 1.0 / FAR_M))
     planes[k, 3] = least
@@ -750,7 +749,7 @@ def add_ground(
             if point + FACE_POINTS > len(us) or polygon + 2 > len(owners) or owner + 1 > len(codes):
                 point, polygon, owner = point + FACE_POINTS, polygon + 2, owner + 1
                 continue
-            k = np.uintp(owner)
+            k, start = np.uintp(owner), point
             z = (cz[a], cz[b], cz[c], cz[d])
             if fade == FADE_PRIMITIVE and not is_area:
                 factor = _face_fade(z)
@@ -782,7 +781,7 @@ def add_ground(
                     view, points, count, least_px, polygons, point, polygon, owner
                 )
             if with_planes and model == 0 and least_px > 0.0:
-                _stay_in_plane(us, vs, starts, polygon, point, planes, k)
+                _stay_in_plane(us, vs, start, point, planes, k)
             owner += 1
     polygons.counts[0], polygons.counts[1], polygons.counts[2] = point, polygon, owner
 

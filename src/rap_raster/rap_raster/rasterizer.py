@@ -175,8 +175,11 @@ def render_batch(
 
     Raises:
         ValueError: If a channel is unknown, an output array does not fit, the number of rigs is
-            neither one nor that of the scenes, or the cameras are not alike in number and size.
+            neither one nor that of the scenes, the cameras are not alike in number and size, or
+            there are no threads.
     """
+    if threads < 1:
+        raise ValueError(f"threads: must be >= 1, got {threads}")
     if len(rigs) not in (1, len(geometries)):
         raise ValueError(f"rigs: expected 1 or {len(geometries)}, got {len(rigs)}")
     every = list(rigs) if len(rigs) == len(geometries) else list(rigs) * len(geometries)
@@ -192,7 +195,7 @@ def render_batch(
             here = {name: image[scene, slot] for name, image in images.items()}
             _draw(geometries[scene], camera, here)
 
-    if threads <= 1:
+    if threads == 1:
         for scene in range(len(geometries)):
             draw(scene)
     else:

@@ -1,4 +1,4 @@
-"""Makes the reference rasterizer importable: test folders are not on the path."""
+"""Makes the helpers of the tests importable: test folders are not on the path."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-_NAME = "reference_rasterizer"
-_SPEC = importlib.util.spec_from_file_location(_NAME, Path(__file__).with_name(f"{_NAME}.py"))
-sys.modules[_NAME] = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(sys.modules[_NAME])
+for _name in ("reference_rasterizer", "raster_scenes"):
+    _spec = importlib.util.spec_from_file_location(_name, Path(__file__).with_name(f"{_name}.py"))
+    sys.modules[_name] = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules[_name])

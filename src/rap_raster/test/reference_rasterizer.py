@@ -14,6 +14,7 @@ import numpy as np
 
 from rap_raster.camera import NEAR_M
 from rap_raster.frames import inverse, transform_from_yaw, transform_points
+from rap_raster.ground import MITRE_LIMIT
 from rap_raster.polygons import FAR_M, SINK_M
 from rap_raster.styles import FADE_NONE, FADE_PIXEL
 
@@ -98,6 +99,8 @@ def mitred_quads(points, half_width_m, closed):
     # The tip of a mitre lies half a width from both lines: solve n1.m = n2.m = half width.
     offset = before + after
     offset *= (half_width_m / np.sum(offset * before, axis=1))[:, None]
+    reach = np.linalg.norm(offset, axis=1, keepdims=True)
+    offset *= np.minimum(1.0, MITRE_LIMIT * half_width_m / reach)
     offset = np.hstack([offset, np.zeros((len(offset), 1))])
     left, right = points + offset, points - offset
     return np.stack([left[:-1], right[:-1], right[1:], left[1:]], axis=1)

@@ -7,125 +7,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reference_rasterizer as reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from raster_scenes import (
+    assert_same,
+    car,
+    exact_style,
+    light,
+    make_camera,
+    make_scene,
+    moved,
+    random_scene,
+)
 
-from rap_raster.camera import CameraModel, Distortion, optical_rotation, project_points
-from rap_raster.frames import Pose
+from rap_raster.camera import Distortion, project_points
 from rap_raster.rasterizer import CHANNELS, build_geometry, render
-from rap_raster.scene import Boxes, Lights, LightState, LineKind, PolygonKind, Scene, Shapes
+from rap_raster.scene import LineKind, PolygonKind, Shapes
 from rap_raster.styles import load_style
-
-NO_SHAPES = Shapes.from_list([])
-EGO = Pose(0.0, 0.0, 0.0, 0.0)
-
-
-def exact_style(name="semantic"):
-    """The reference knows no minimum pixel width, so it is switched off."""
-    style = load_style(name)
-    return replace(style, ground=replace(style.ground, min_px=0.0 * style.ground.min_px))
-
-
-def make_camera(*, yaw=0.0, pitch=0.05, focal=80.0, at=(1.5, 0.0, 1.6)):
-    width, height = 160, 90
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = optical_rotation(yaw, pitch), at
-    center = ((width - 1) / 2 + 0.3, (height - 1) / 2 - 0.2)
-    return CameraModel("front", width, height, focal, focal, *center, pose)
-
-
-def make_scene(boxes=(), lines=(), areas=(), lights=None, ego=EGO):
-    return Scene(
-        ego=ego,
-        boxes=Boxes.from_rows(list(boxes)),
-        polylines=Shapes.from_list(list(lines)),
-        polygons=Shapes.from_list(list(areas)),
-        lights=lights or Lights.empty(),
-    )
-
-
-def car(box_id, x, y, yaw=0.0, *, z=0.8, size=(4.6, 1.9, 1.6), code=1):
-    return [box_id, code, x, y, z, *size, yaw, 0.0, 0.0]
-
-
-def light(x, y, z=1.0, state=LightState.RED, size=(0.5, 0.5, 1.0)):
-    return Lights(
-        np.array([state], np.uint8), np.array([[x, y, z]]), np.array([size]), np.array([0.3])
-    )
-
-
-def random_scene(seed):
-    """Boxes that intersect and cross the near plane, lines, concave areas, lights."""
-    rng = np.random.default_rng(seed)
-    boxes = [
-        car(
-            i + 1,
-            rng.uniform(8, 60) * rng.choice([-1, 1], p=[0.3, 0.7]),
-            rng.uniform(-15, 15),
-            rng.uniform(-np.pi, np.pi),
-            z=rng.uniform(0.6, 1.2),
-            size=rng.uniform(0.5, 8.0, 3),
-            code=int(rng.integers(1, 10)),
-        )
-        for i in range(25)
-    ]
-    boxes.append(car(90, 1.0, 1.8))  # alongside, crosses the near plane
-    boxes.append(car(91, -20.0, 0.0))  # behind
-    boxes.append(car(92, 1.5, 0.0, z=1.6, size=(9.0, 9.0, 9.0)))  # encloses the camera
-    lines = []
-    for code in LineKind:
-        turn = np.cumsum(rng.normal(0, 0.1, 20)) + rng.uniform(-np.pi, np.pi)
-        step = rng.uniform(2, 6) * np.stack([np.cos(turn), np.sin(turn), np.zeros(20)], axis=1)
-        start = np.append(rng.uniform(-20, 20, 2), 0.0)
-        lines.append((code, start + np.cumsum(step, axis=0)))
-    star = np.linspace(0, 2 * np.pi, 11)[:-1]
-    areas = []
-    for code in PolygonKind:
-        radius = rng.uniform(3, 15, 10)
-        ring = np.stack([radius * np.cos(star), radius * np.sin(star), np.zeros(10)], axis=1)
-        direction = 1 if rng.random() < 0.5 else -1
-        ring += np.array([rng.uniform(-5, 25), rng.uniform(-8, 8), 0.0])
-        areas.append((code, ring[::direction]))
-    lights = Lights(
-        np.array([30, 31, 32, 33], np.uint8),
-        np.column_stack([rng.uniform(5, 40, 4), rng.uniform(-6, 6, 4), rng.uniform(1, 5, 4)]),
-        np.tile([0.5, 0.5, 1.0], (4, 1)),
-        rng.uniform(-3, 3, 4),
-    )
-    return make_scene(boxes, lines, areas, lights)
-
-
-def moved(scene, offset, yaw):
-    """The same scene elsewhere in the map: everything turned about the origin, then shifted."""
-    cos, sin = np.cos(yaw), np.sin(yaw)
-    turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1.0]])
-
-    def move(points):
-        return points @ turn.T + offset
-
-    ego = Pose(*move(np.array([scene.ego.x_m, scene.ego.y_m, scene.ego.z_m])), yaw)
-    boxes, lights = scene.boxes, scene.lights
-    return Scene(
-        ego=ego,
-        boxes=replace(boxes, centers_m=move(boxes.centers_m), yaws_rad=boxes.yaws_rad + yaw),
-        polylines=replace(scene.polylines, points_m=move(scene.polylines.points_m)),
-        polygons=replace(scene.polygons, points_m=move(scene.polygons.points_m)),
-        lights=replace(lights, centers_m=move(lights.centers_m), yaws_rad=lights.yaws_rad + yaw),
-    )
-
-
-def assert_same(scene, camera, style, allowed=2):
-    """Compares all channels; only ties of a pixel centre with an edge may differ."""
-    images = render(build_geometry(scene, style), camera, tuple(CHANNELS))
-    codes, ids, depth, rgb = reference.render_reference(scene, style, camera)
-    wrong = (images["class"] != codes) | (images["instance"] != ids)
-    assert wrong.sum() <= allowed
-    both = np.isfinite(depth) & np.isfinite(images["depth"]) & ~wrong
-    relative = np.abs(images["depth"][both] / depth[both] - 1)
-    # The same object can be hit on another face in a tie, hence a count and not a maximum.
-    assert (relative > 1e-3).sum() <= allowed
-    assert (np.isfinite(depth) != np.isfinite(images["depth"])).sum() <= allowed
-    # A mean or a depth in other order of summation may fall to the other side of a whole level.
-    assert (np.abs(images["rgb"] - rgb).max(axis=-1) > 1).sum() <= allowed
-    return images
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -134,6 +32,63 @@ def test_random_scenes_agree_with_the_reference(seed, yaw):
     images = assert_same(random_scene(seed), make_camera(yaw=yaw), exact_style())
     # The comparison must not be one of empty images.
     assert len(np.unique(images["class"])) > 3
+
+
+def sloping(scene, rise, bend):
+    """The scene on hills: everything is lifted by a smooth function of its position."""
+
+    def lifted(points):
+        x, y = points[:, 0], points[:, 1]
+        lift = rise * x + bend * np.sin(0.1 * x + 0.07 * y)
+        return points + np.column_stack([0 * x, 0 * x, lift])
+
+    return replace(
+        scene,
+        boxes=replace(scene.boxes, centers_m=lifted(scene.boxes.centers_m)),
+        lights=replace(scene.lights, centers_m=lifted(scene.lights.centers_m)),
+        polylines=replace(scene.polylines, points_m=lifted(scene.polylines.points_m)),
+        # Only planar areas: how a bent one is cut into triangles is not the reference's business.
+        polygons=Shapes.from_list([]),
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    yaw=st.floats(-np.pi, np.pi),
+    pitch=st.floats(-0.4, 0.9),
+    focal=st.floats(25.0, 400.0),
+    height=st.floats(0.5, 12.0),
+    rise=st.sampled_from([0.0, 0.0, 0.04, -0.06]),
+    bend=st.sampled_from([0.0, 0.0, 1.5]),
+    style=st.sampled_from(["rap", "semantic"]),
+)
+def test_any_scene_from_any_camera_agrees_with_the_reference(  # noqa: PLR0917 - hypothesis
+    seed, yaw, pitch, focal, height, rise, bend, style
+):
+    scene = random_scene(seed)
+    if rise or bend:
+        scene = sloping(scene, rise, bend)
+    camera = make_camera(yaw=yaw, pitch=pitch, focal=focal, at=(1.5, 0.3, height)).resized(96, 54)
+    assert_same(scene, camera, exact_style(style), allowed=3)
+
+
+@pytest.mark.parametrize("style", ["rap", "semantic"])
+@pytest.mark.parametrize("seed", range(6))
+def test_painting_in_order_and_testing_for_depth_give_the_same_image(seed, style):
+    # Ground that is not exactly level makes every pixel be tested for depth.
+    level = random_scene(seed)
+    above = replace(level.boxes, centers_m=level.boxes.centers_m + np.array([0.0, 0.0, 5.0]))
+    level = replace(level, boxes=above)
+    points = level.polylines.points_m.copy()
+    points[:, 2] += 1e-9 * points[:, 0]
+    tested = replace(level, polylines=replace(level.polylines, points_m=points))
+    camera, look = make_camera(yaw=0.3, pitch=-0.05), load_style(style)
+    painted = render(build_geometry(level, look), camera, tuple(CHANNELS))
+    compared = render(build_geometry(tested, look), camera, tuple(CHANNELS))
+    assert len(np.unique(painted["instance"])) > 5
+    for name in ("class", "instance"):
+        assert (painted[name] != compared[name]).sum() <= 2
 
 
 def test_the_comparison_notices_a_shift_of_one_pixel():
