@@ -40,9 +40,9 @@ bundle:  ## record traffic, train and export models/default, cut the demo drive 
 	@tools/setup.sh full
 	@tools/make_bundle.sh
 
-bench:  ## speed figures
+bench:  ## speed figures of the rasterizer: times, growth, batches (a table, then JSON)
 	@tools/setup.sh runtime
-	@$(BIN)/rap-raster bench docs/examples/scene.json --size 512x256 --channels rgb --repeat 200
+	@$(BIN)/python tools/bench.py
 
 fuzz:  ## long fuzzing of every decoder
 	@tools/setup.sh full

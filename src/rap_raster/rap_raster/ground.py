@@ -22,7 +22,7 @@ from rap_raster.styles import Style
 MITRE_LIMIT = 2.0
 """A mitre reaches at most this many half widths; beyond, sharp bends would grow spikes."""
 
-PATCH_FACES = 8
+PATCH_FACES = 4
 """Faces per patch of a line: few enough to be culled closely, enough to make culling cheap."""
 
 PLANAR_M = 1e-3
@@ -46,6 +46,7 @@ class Ground(NamedTuple):
         patches: (P, 4) int32 first and end corner, first and end face.
         spheres_m: (P, 4) float64 centre and radius of a sphere around the patch.
         heights_m: (P, 2) float64 least and largest height.
+        largest_patch: Corners of the largest patch.
         layers: (P,) uint8 index into the following.
         filled: (L,) uint8, 1 for areas (one patch is one area), 0 for ribbons.
         codes: (L,) uint8 class codes.
@@ -61,6 +62,7 @@ class Ground(NamedTuple):
     patches: Int32
     spheres_m: FloatArray
     heights_m: FloatArray
+    largest_patch: int
     layers: UInt8
     filled: UInt8
     codes: UInt8
@@ -351,7 +353,7 @@ def _build(
     area_points: FloatArray, area_offsets: Int32, area_kinds: UInt8,
     codes: UInt8, of_areas: UInt8, filled: UInt8, half_widths_m: FloatArray,
 ) -> tuple[
-    FloatArray, FloatArray, FloatArray, Int32, Int32, FloatArray, FloatArray, UInt8
+    FloatArray, FloatArray, FloatArray, Int32, Int32, FloatArray, FloatArray, int, UInt8
 ]:  # fmt: skip
     """Builds the arrays of `Ground`, layer by layer."""
     room = _room(line_offsets, line_kinds, area_offsets, area_kinds, codes, of_areas, filled)
@@ -396,7 +398,9 @@ def _build(
                 corner += 2 * stations
     spheres = np.empty((patch, 4))
     heights = np.empty((patch, 2))
+    largest = 0
     for i in range(patch):
+        largest = max(largest, patches[i, 1] - patches[i, 0])
         _bound(corners, patches[i], spheres[i], heights[i])
     return (
         corners[0][:corner],
@@ -406,5 +410,6 @@ def _build(
         patches[:patch],
         spheres,
         heights,
+        largest,
         layers[:patch],
     )

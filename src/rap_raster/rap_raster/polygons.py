@@ -145,15 +145,15 @@ class Polygons(NamedTuple):
 
 
 class Corners(NamedTuple):
-    """Scratch: the ground's V corners in the camera.
+    """Scratch: the n corners of one patch in the camera.
 
     Attributes:
-        x: (V,) float64 camera space.
-        y: (V,) float64.
-        z: (V,) float64 depth.
-        u: (V,) float64 column, where the corner is in front of the camera.
-        v: (V,) float64 row.
-        outside: (V,) uint8 a bit for the near plane, the far limit and each side of the view that
+        x: (n,) float64 camera space.
+        y: (n,) float64.
+        z: (n,) float64 depth.
+        u: (n,) float64 column, where the corner is in front of the camera.
+        v: (n,) float64 row.
+        outside: (n,) uint8 a bit for the near plane, the far limit and each side of the view that
             the corner lies beyond.
     """
 
@@ -644,41 +644,40 @@ def visible_patches(view: View, ground: Ground, sides: FloatArray, visible: Int3
     return count
 
 
-@helper
-def transform_corners(
-    view: View, ground: Ground, sides: FloatArray, visible: Int32, corners: Corners
+@inlined
+def _transform_patch(
+    view: View, ground: Ground, sides: FloatArray, first: int, last: int, corners: Corners
 ) -> None:
-    """Brings the corners of the visible patches into the camera and the image."""
-    model, coeffs, pinhole = view.model, view.coeffs, view.pinhole
-    m = view.camera_from_map
+    """Brings the corners of one patch into the camera and the image."""
+    model, coeffs, pinhole, m = view.model, view.coeffs, view.pinhole, view.camera_from_map
     m00, m01, m02, m03 = m[0, 0], m[0, 1], m[0, 2], m[0, 3]
     m10, m11, m12, m13 = m[1, 0], m[1, 1], m[1, 2], m[1, 3]
     m20, m21, m22, m23 = m[2, 0], m[2, 1], m[2, 2], m[2, 3]
     left_x, left_z, right_x, right_z = sides[0, 0], sides[0, 1], sides[1, 0], sides[1, 1]
     top_y, top_z, low_y, low_z = sides[2, 0], sides[2, 1], sides[3, 0], sides[3, 1]
     fx, fy, center_u, center_v = pinhole
-    xs, ys, zs, patches = ground.x_m, ground.y_m, ground.z_m, ground.patches
+    xs, ys, zs = ground.x_m, ground.y_m, ground.z_m
     cx, cy, cz, cu, cv = corners.x, corners.y, corners.z, corners.u, corners.v
     outside = corners.outside
-    for p in visible:
-        for i in range(np.uintp(patches[p, 0]), np.uintp(patches[p, 1])):
-            x = m00 * xs[i] + m01 * ys[i] + m02 * zs[i] + m03
-            y = m10 * xs[i] + m11 * ys[i] + m12 * zs[i] + m13
-            z = m20 * xs[i] + m21 * ys[i] + m22 * zs[i] + m23
-            cx[i], cy[i], cz[i] = x, y, z
-            outside[i] = (
-                (z < NEAR_M)
-                | ((z > FAR_M) << 1)
-                | ((left_x * x + left_z * z < 0.0) << 2)
-                | ((right_x * x + right_z * z < 0.0) << 3)
-                | ((top_y * y + top_z * z < 0.0) << 4)
-                | ((low_y * y + low_z * z < 0.0) << 5)
-            )
-            if model == 0:
-                w = 1.0 / z
-                cu[i], cv[i] = fx * (x * w) + center_u, fy * (y * w) + center_v
-            elif z >= NEAR_M:
-                cu[i], cv[i] = _to_pixel(model, coeffs, pinhole, x / z, y / z)
+    for k in range(np.uintp(last - first)):
+        i = np.uintp(first) + k
+        x = m00 * xs[i] + m01 * ys[i] + m02 * zs[i] + m03
+        y = m10 * xs[i] + m11 * ys[i] + m12 * zs[i] + m13
+        z = m20 * xs[i] + m21 * ys[i] + m22 * zs[i] + m23
+        cx[k], cy[k], cz[k] = x, y, z
+        outside[k] = (
+            (z < NEAR_M)
+            | ((z > FAR_M) << 1)
+            | ((left_x * x + left_z * z < 0.0) << 2)
+            | ((right_x * x + right_z * z < 0.0) << 3)
+            | ((top_y * y + top_z * z < 0.0) << 4)
+            | ((low_y * y + low_z * z < 0.0) << 5)
+        )
+        if model == 0:
+            w = 1.0 / z
+            cu[k], cv[k] = fx * (x * w) + center_u, fy * (y * w) + center_v
+        elif z >= NEAR_M:
+            cu[k], cv[k] = _to_pixel(model, coeffs, pinhole, x / z, y / z)
 
 
 @inlined
@@ -724,8 +723,8 @@ def _area_fade(depths_m: FloatArray, first: int, last: int) -> float:
 
 @helper
 def add_ground(
-    view: View, ground: Ground, visible: Int32, corners: Corners, with_planes: bool,
-    polygons: Polygons,
+    view: View, ground: Ground, sides: FloatArray, visible: Int32, corners: Corners,
+    with_planes: bool, polygons: Polygons,
 ) -> None:  # fmt: skip
     """Appends the faces of the visible patches."""
     model, coeffs, pinhole = view.model, view.coeffs, view.pinhole
@@ -740,16 +739,18 @@ def add_ground(
     points = np.empty((3, 4))
     point, polygon, owner = polygons.counts[0], polygons.counts[1], polygons.counts[2]
     for p in visible:
+        base, end = patches[p, 0], patches[p, 1]
+        _transform_patch(view, ground, sides, base, end, corners)
         layer = np.uintp(layers[p])
         fade, code = ground.fades[layer], ground.codes[layer]
         least_px, is_area = ground.min_px[layer] * view.px, ground.filled[layer] != 0
         red, green, blue = ground.colors[layer, 0], ground.colors[layer, 1], ground.colors[layer, 2]
         factor = 1.0
         if is_area and fade == FADE_PRIMITIVE:
-            factor = _area_fade(cz, patches[p, 0], patches[p, 1])
+            factor = _area_fade(cz, 0, end - base)
         for f in range(np.uintp(patches[p, 2]), np.uintp(patches[p, 3])):
-            a, b = np.uintp(faces[f, 0]), np.uintp(faces[f, 1])
-            c, d = np.uintp(faces[f, 2]), np.uintp(faces[f, 3])
+            a, b = np.uintp(faces[f, 0] - base), np.uintp(faces[f, 1] - base)
+            c, d = np.uintp(faces[f, 2] - base), np.uintp(faces[f, 3] - base)
             if outside[a] & outside[b] & outside[c] & outside[d]:
                 continue
             if point + FACE_POINTS > len(us) or polygon + 2 > len(owners) or owner + 1 > len(codes):

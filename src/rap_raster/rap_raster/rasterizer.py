@@ -53,7 +53,7 @@ class _Workspace(threading.local):
         self.large = np.empty((0, 0, 3), np.uint8)
 
     def fit(self, height: int, width: int, corners: int) -> None:
-        """Makes room for an image size and a number of ground corners."""
+        """Makes room for an image size and for the corners of a patch."""
         if self.rows.nearest.shape != (height + 1, width):
             self.rows = _new_rows(height, width)
         if len(self.corners.x) < corners:
@@ -261,7 +261,7 @@ def _draw_plain(
     rays, bounds, gaps = _rays(camera)
     with_planes = "depth" in images or ("rgb" in images and geometry.fades_per_pixel)
     space, ego = _WORKSPACE, geometry.ego
-    space.fit(camera.height, camera.width, len(geometry.ground.x_m))
+    space.fit(camera.height, camera.width, geometry.ground.largest_patch)
     while True:
         deep = see(
             (ego.x_m, ego.y_m, ego.z_m, ego.yaw_rad),

@@ -112,15 +112,20 @@ def _cut_convex(
     A border is always computed from its upper to its lower end, so that neighbours share it
     exactly. Returns how many trapezoids there are then.
     """
-    top, last = start, start + count - 1
-    area, bottom = 0.0, -math.inf
-    for i in range(start, start + count):
-        j = i + 1 if i < last else start
-        area += us[i] * vs[j] - us[j] * vs[i]
-        if vs[i] < vs[top]:
-            top = i
-        bottom = max(bottom, vs[i])
-    row, end = ceil_within(vs[top], height), ceil_within(bottom, height)
+    # Unsigned, because numba otherwise guards every index against being negative.
+    first, one = np.uintp(start), np.uintp(1)
+    last = first + np.uintp(count) - one
+    top = first
+    area, highest, lowest = 0.0, vs[first], vs[first]
+    u, v = us[last], vs[last]
+    for i in range(first, last + one):
+        next_u, next_v = us[i], vs[i]
+        area += u * next_v - next_u * v
+        u, v = next_u, next_v
+        if v < highest:
+            top, highest = i, v
+        lowest = max(lowest, v)
+    row, end = ceil_within(highest, height), ceil_within(lowest, height)
     if row >= end:
         return n
     # Rows grow downwards: with a positive area the following corners lie on the right border.
@@ -132,14 +137,14 @@ def _cut_convex(
     while row < end:
         while forward_end <= row and budget > 0:
             upper = forward
-            forward = forward + 1 if forward < last else start
+            forward = forward + one if forward < last else first
             forward_end, budget = ceil_within(vs[forward], height), budget - 1
             if forward_end > row:
                 fs = (us[forward] - us[upper]) / (vs[forward] - vs[upper])
                 fa = us[upper] - vs[upper] * fs
         while backward_end <= row and budget > 0:
             upper = backward
-            backward = backward - 1 if backward > start else last
+            backward = backward - one if backward > first else last
             backward_end, budget = ceil_within(vs[backward], height), budget - 1
             if backward_end > row:
                 bs = (us[backward] - us[upper]) / (vs[backward] - vs[upper])
@@ -147,11 +152,12 @@ def _cut_convex(
         stop = min(forward_end, backward_end, end)
         if stop <= row:
             break
-        owners[n], rows[n, 0], rows[n, 1] = owner, row, stop
+        at = np.uintp(n)
+        owners[at], rows[at, 0], rows[at, 1] = owner, row, stop
         if forward_is_right:
-            borders[n, 0], borders[n, 1], borders[n, 2], borders[n, 3] = ba, bs, fa, fs
+            borders[at, 0], borders[at, 1], borders[at, 2], borders[at, 3] = ba, bs, fa, fs
         else:
-            borders[n, 0], borders[n, 1], borders[n, 2], borders[n, 3] = fa, fs, ba, bs
+            borders[at, 0], borders[at, 1], borders[at, 2], borders[at, 3] = fa, fs, ba, bs
         n, row = n + 1, stop
     return n
 

@@ -20,7 +20,6 @@ from rap_raster.polygons import (
     View,
     add_ground,
     add_solids,
-    transform_corners,
     view_sides,
     visible_patches,
     visible_solids,
@@ -144,8 +143,7 @@ def see(
     with_planes = with_planes or any_deep
     polygons.counts[:] = 0
     polygons.starts[0] = 0
-    transform_corners(view, ground, sides, visible, corners)
-    add_ground(view, ground, visible, corners, with_planes, polygons)
+    add_ground(view, ground, sides, visible, corners, with_planes, polygons)
     add_solids(view, solids, seen, facing, order, with_planes, polygons)
     if (
         polygons.counts[0] > len(polygons.u)
