@@ -24,6 +24,7 @@ from rap_raster.frames import FloatArray
 MAX_ANGLE_RAD = np.pi / 2 - 1e-3
 """No ray is steeper than this against the optical axis: depth along the axis would vanish."""
 
+_BISECTIONS = 40
 _NEWTON_STEPS = 20
 _TOLERANCE = 1e-9
 """Largest error of an inverted point, normalised; 1e-5 px at a focal length of 10,000 px."""
@@ -134,20 +135,97 @@ def undistort(distortion: Distortion, points: FloatArray) -> FloatArray:
     Returns:
         (..., 2) normalised pinhole coordinates, NaN outside the invertible range.
     """
-    distorted = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-    radius = np.linalg.norm(distorted, axis=-1)
-    limit = _largest_radius(distortion)
-    guess_radius = _invert_radius(distortion, radius, limit)
-    guess = distorted * (guess_radius / np.where(radius > 0, radius, 1.0))[:, None]
-    if distortion.model == "equidistant":
-        inside = radius <= _equidistant_radius(distortion)(np.arctan(limit))
-        result = guess
-    else:
-        result = _newton(distortion, distorted, guess)
-        error = np.abs(distort(distortion, result) - distorted).max(axis=-1)
-        inside = (error < _TOLERANCE) & (np.linalg.norm(result, axis=-1) <= limit)
-        inside &= np.linalg.det(_jacobian(distortion, result)) > 0
-    return np.where(inside[:, None], result, np.nan).reshape(np.shape(points))
+    distorted = np.ascontiguousarray(points, np.float64).reshape(-1, 2)
+    result = np.empty_like(distorted)
+    _unbend_all(lens_family(distortion), lens_coefficients(distortion), distorted, result)
+    return result.reshape(np.shape(points))
+
+
+@helper
+def _invert_radius(model: int, coeffs: FloatArray, radius: float, limit: float) -> float:
+    """Inverts the radial part by bisection; it grows monotonically up to `limit`.
+
+    Args:
+        model: See `bend`.
+        coeffs: See `bend`; tangential ones and the range have no effect.
+        radius: Distorted.
+        limit: Largest argument: an angle for `EQUIDISTANT`, else a pinhole radius.
+
+    Returns:
+        The argument.
+    """
+    low, high = 0.0, limit
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (low + high)
+        m2 = middle * middle
+        if model == EQUIDISTANT:
+            value = middle * (
+                1.0 + m2 * (coeffs[0] + m2 * (coeffs[1] + m2 * (coeffs[2] + m2 * coeffs[3])))
+            )
+        else:
+            value = (
+                middle
+                * (1.0 + m2 * (coeffs[0] + m2 * (coeffs[1] + m2 * coeffs[4])))
+                / (1.0 + m2 * (coeffs[5] + m2 * (coeffs[6] + m2 * coeffs[7])))
+            )
+        if value < radius:
+            low = middle
+        else:
+            high = middle
+    return 0.5 * (low + high)
+
+
+@helper
+def _refine(  # noqa: PLR0917 - numba wants arguments by position
+    coeffs: FloatArray, limit: float, u: float, v: float, x: float, y: float
+) -> tuple[float, float]:
+    """Solves bend(x, y) = (u, v) by Newton steps from a guess; NaN where they do not get there."""
+    step = 1e-6
+    for _ in range(_NEWTON_STEPS):
+        bu, bv = bend(POLYNOMIAL, coeffs, x, y)
+        ru, rv = bend(POLYNOMIAL, coeffs, x + step, y)
+        lu, lv = bend(POLYNOMIAL, coeffs, x - step, y)
+        tu, tv = bend(POLYNOMIAL, coeffs, x, y + step)
+        du, dv = bend(POLYNOMIAL, coeffs, x, y - step)
+        a, b = 0.5 * (ru - lu) / step, 0.5 * (tu - du) / step
+        c, d = 0.5 * (rv - lv) / step, 0.5 * (tv - dv) / step
+        determinant = a * d - b * c
+        error_u, error_v = bu - u, bv - v
+        if max(abs(error_u), abs(error_v)) < _TOLERANCE:
+            if determinant > 0.0 and x * x + y * y <= limit * limit:
+                return x, y
+            break
+        if not abs(determinant) > 1e-12:
+            break
+        x -= (d * error_u - b * error_v) / determinant
+        y -= (a * error_v - c * error_u) / determinant
+    return math.nan, math.nan
+
+
+@kernel
+def _unbend_all(model: int, coeffs: FloatArray, points: FloatArray, result: FloatArray) -> None:
+    """Inverts `bend` for neighbouring points, each solution being the guess for the next."""
+    limit = coeffs[8]
+    free = coeffs.copy()
+    free[8] = math.inf
+    x = y = math.nan
+    for i in range(len(points)):
+        u, v = points[i, 0], points[i, 1]
+        radius = math.sqrt(u * u + v * v)
+        if model == EQUIDISTANT:
+            largest = math.atan(limit)
+            theta = _invert_radius(model, coeffs, radius, largest)
+            # The bisection ends at the limit for anything outside of the range.
+            inside = theta < largest * (1.0 - 1e-9)
+            scale = math.tan(theta) / radius if radius > 0.0 else 1.0
+            x, y = (u * scale, v * scale) if inside else (math.nan, math.nan)
+        else:
+            x, y = _refine(free, limit, u, v, x, y)
+            if math.isnan(x):
+                pinhole = _invert_radius(model, coeffs, radius, limit)
+                scale = pinhole / radius if radius > 0.0 else 1.0
+                x, y = _refine(free, limit, u, v, u * scale, v * scale)
+        result[i, 0], result[i, 1] = x, y
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,53 +315,3 @@ def _largest_radius(distortion: Distortion) -> float:
     bottom = Polynomial([1, 0, k4, 0, k5, 0, k6])
     limit = _first_root(bottom, float(np.tan(MAX_ANGLE_RAD)))
     return _first_root(top.deriv() * bottom - top * bottom.deriv(), limit)
-
-
-def _invert_radius(distortion: Distortion, radius: FloatArray, limit: float) -> FloatArray:
-    """Inverts the radial part by bisection; it grows monotonically up to `limit`."""
-    fisheye = distortion.model == "equidistant"
-    low = np.zeros_like(radius)
-    high = np.full_like(radius, np.arctan(limit))
-    for _ in range(60):
-        # Bisect over the angle: the radius itself spans too many orders of magnitude.
-        middle = 0.5 * (low + high)
-        if fisheye:
-            value = _equidistant_radius(distortion)(middle)
-        else:
-            radial_only = Distortion(distortion.model, _without_tangential(distortion))
-            point = np.stack([np.tan(middle), np.zeros_like(middle)], axis=-1)
-            value = distort(radial_only, point)[:, 0]
-        low, high = np.where(value < radius, middle, low), np.where(value < radius, high, middle)
-    return np.tan(0.5 * (low + high))
-
-
-def _without_tangential(distortion: Distortion) -> tuple[float, ...]:
-    k1, k2, _, _, *rest = distortion.coeffs
-    return (k1, k2, 0.0, 0.0, *rest)
-
-
-def _jacobian(distortion: Distortion, points: FloatArray) -> FloatArray:
-    """Returns the (N, 2, 2) derivative of `distort`, by central differences."""
-    step = 1e-6
-    columns = [
-        (distort(distortion, points + offset) - distort(distortion, points - offset)) / (2 * step)
-        for offset in np.eye(2) * step
-    ]
-    return np.stack(columns, axis=-1)
-
-
-def _newton(distortion: Distortion, distorted: FloatArray, guess: FloatArray) -> FloatArray:
-    """Adds the tangential part to a radial guess; diverging points are caught by the caller."""
-    points = guess.copy()
-    with np.errstate(all="ignore"):
-        for _ in range(_NEWTON_STEPS):
-            error = distort(distortion, points) - distorted
-            if np.abs(error).max(initial=0.0) < 0.1 * _TOLERANCE:
-                break
-            jacobian = _jacobian(distortion, points)
-            determinant = np.linalg.det(jacobian)
-            (a, b), (c, d) = jacobian[:, 0].T, jacobian[:, 1].T
-            step = np.stack([d * error[:, 0] - b * error[:, 1], a * error[:, 1] - c * error[:, 0]])
-            usable = np.abs(determinant) > 1e-12
-            points -= np.where(usable, step / np.where(usable, determinant, 1.0), 0.0).T
-    return points

@@ -377,34 +377,41 @@ def _is_straight(
 
 
 @helper
+def _next_piece(piece: int, halvings: int, fits: bool) -> tuple[int, int]:
+    """Walks over the pieces of 0..1: halves one that does not fit, else goes on to the next.
+
+    Piece k of level n is k / 2^n .. (k + 1) / 2^n. The walk ends with piece 1 of level 0.
+    """
+    if not fits and halvings < MAX_HALVINGS:
+        return 2 * piece, halvings + 1
+    piece += 1
+    while halvings > 0 and piece % 2 == 0:
+        piece, halvings = piece // 2, halvings - 1
+    return piece, halvings
+
+
+@helper
 def _bend_edge(
     view: View, a: FloatArray, b: FloatArray, us: FloatArray, vs: FloatArray, count: int
 ) -> int:
     """Appends the lens image of the edge from a to b, without its end; returns the new count."""
-    ends = np.empty((MAX_HALVINGS + 1, 3))
-    x, y, z = a[0], a[1], a[2]
-    ends[0] = b
-    top = 0
-    while top >= 0:
-        ex, ey, ez = ends[top, 0], ends[top, 1], ends[top, 2]
-        au, av = _to_pixel(view.model, view.coeffs, view.pinhole, x / z, y / z)
-        bu, bv = _to_pixel(view.model, view.coeffs, view.pinhole, ex / ez, ey / ez)
+    dx, dy, dz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
+    piece, halvings = 0, 0
+    while halvings > 0 or piece == 0:
+        share = 0.5**halvings
+        s, t = piece * share, (piece + 1) * share
+        sx, sy, sz = a[0] + s * dx, a[1] + s * dy, a[2] + s * dz
+        tx, ty, tz = a[0] + t * dx, a[1] + t * dy, a[2] + t * dz
+        su, sv = _to_pixel(view.model, view.coeffs, view.pinhole, sx / sz, sy / sz)
+        tu, tv = _to_pixel(view.model, view.coeffs, view.pinhole, tx / tz, ty / tz)
         fits = _chord_fits(
-            view.model, view.coeffs, view.pinhole, x, y, z, ex, ey, ez, au, av, bu, bv
+            view.model, view.coeffs, view.pinhole, sx, sy, sz, tx, ty, tz, su, sv, tu, tv
         )
-        if top == MAX_HALVINGS or fits:
+        if fits or halvings == MAX_HALVINGS:
             if count < len(us):
-                us[count], vs[count] = au, av
+                us[count], vs[count] = su, sv
             count += 1
-            x, y, z = ex, ey, ez
-            top -= 1
-        else:
-            top += 1
-            ends[top, 0], ends[top, 1], ends[top, 2] = (
-                0.5 * (x + ex),
-                0.5 * (y + ey),
-                0.5 * (z + ez),
-            )
+        piece, halvings = _next_piece(piece, halvings, fits)
     return count
 
 
@@ -445,42 +452,34 @@ def _add_bent_ribbon(
     Returns:
         How many points and polygons there are then, beyond the arrays if they are too small.
     """
-    ends = np.empty(MAX_HALVINGS + 1)
-    ends[0] = 1.0
-    start, top = 0.0, 0
-    piece, u, v = np.empty((3, 4)), np.empty(4), np.empty(4)
-    while top >= 0:
+    lens = (view.model, view.coeffs, view.pinhole)
+    part, u, v = np.empty((3, 4)), np.empty(4), np.empty(4)
+    piece, halvings = 0, 0
+    while halvings > 0 or piece == 0:
+        share = 0.5**halvings
+        s, t = piece * share, (piece + 1) * share
         for axis in range(3):
             left, right = points[axis, 3] - points[axis, 0], points[axis, 2] - points[axis, 1]
-            piece[axis, 0] = points[axis, 0] + start * left
-            piece[axis, 1] = points[axis, 1] + start * right
-            piece[axis, 2] = points[axis, 1] + ends[top] * right
-            piece[axis, 3] = points[axis, 0] + ends[top] * left
-        if _is_beside(view, _quad(piece[0]), _quad(piece[1]), _quad(piece[2])):
-            start = ends[top]
-            top -= 1
-            continue
-        for i in range(4):
-            x, y = piece[0, i] / piece[2, i], piece[1, i] / piece[2, i]
-            u[i], v[i] = _to_pixel(view.model, view.coeffs, view.pinhole, x, y)
-        if top < MAX_HALVINGS and not _is_straight(
-            view.model, view.coeffs, view.pinhole,
-            _quad(piece[0]), _quad(piece[1]), _quad(piece[2]), _quad(u), _quad(v),
-        ):  # fmt: skip
-            ends[top + 1] = 0.5 * (start + ends[top])
-            top += 1
-            continue
-        if point + FACE_POINTS <= len(polygons.u) and polygon + 2 <= len(polygons.owners):
-            added = _add_quad(
-                polygons.u, polygons.v, polygons.starts, polygons.owners, polygons.bent,
-                point, polygon, owner, least_px, _quad(u), _quad(v),
-            )  # fmt: skip
-        else:
-            added = 1
-        polygon += added
-        point += 4 if added == 1 else 6
-        start = ends[top]
-        top -= 1
+            part[axis, 0], part[axis, 3] = points[axis, 0] + s * left, points[axis, 0] + t * left
+            part[axis, 1], part[axis, 2] = points[axis, 1] + s * right, points[axis, 1] + t * right
+        x, y, z = _quad(part[0]), _quad(part[1]), _quad(part[2])
+        fits = _is_beside(view, x, y, z)
+        if not fits:
+            for i in range(4):
+                u[i], v[i] = _to_pixel(*lens, x[i] / z[i], y[i] / z[i])
+            fits = _chord_fits(
+                *lens, x[0], y[0], z[0], x[3], y[3], z[3], u[0], v[0], u[3], v[3]
+            ) and _chord_fits(*lens, x[1], y[1], z[1], x[2], y[2], z[2], u[1], v[1], u[2], v[2])
+            if fits or halvings == MAX_HALVINGS:
+                added = 1
+                if point + FACE_POINTS <= len(polygons.u) and polygon + 2 <= len(polygons.owners):
+                    added = _add_quad(
+                        polygons.u, polygons.v, polygons.starts, polygons.owners, polygons.bent,
+                        point, polygon, owner, least_px, _quad(u), _quad(v),
+                    )  # fmt: skip
+                polygon += added
+                point += 4 if added == 1 else 6
+        piece, halvings = _next_piece(piece, halvings, fits)
     return point, polygon
 
 
@@ -571,7 +570,8 @@ def _add_clipped(
     """
     clipped, u, v = np.empty((3, MAX_CORNERS)), np.empty(MAX_CORNERS), np.empty(MAX_CORNERS)
     count = _clip_depth(points, count, clipped)
-    if view.model and (least_px == 0.0 or count != 4):
+    is_ribbon = least_px > 0.0 and count == 4
+    if view.model and not is_ribbon:
         count = _clip_sides(view, clipped, count)
     if count < 3:
         return point, polygon
@@ -579,17 +579,23 @@ def _add_clipped(
         x, y = clipped[0, i] / clipped[2, i], clipped[1, i] / clipped[2, i]
         u[i], v[i] = _to_pixel(view.model, view.coeffs, view.pinhole, x, y)
     us, vs = polygons.u, polygons.v
-    straight = True
+    straight = across = True
     if view.model:
         for i in range(count):
             j = (i + 1) % count
-            straight &= _chord_fits(
+            fits = _chord_fits(
                 view.model, view.coeffs, view.pinhole,
                 clipped[0, i], clipped[1, i], clipped[2, i],
                 clipped[0, j], clipped[1, j], clipped[2, j], u[i], v[i], u[j], v[j],
             )  # fmt: skip
-    if count == 4 and least_px > 0.0 and not straight:
+            straight &= fits
+            across &= fits or i % 2 == 1  # edges 0 and 2 of a ribbon lie across it
+    if is_ribbon and across and not straight:
         return _add_bent_ribbon(view, clipped, least_px, polygons, point, polygon, owner)
+    if is_ribbon and not straight:
+        count = _clip_sides(view, clipped, count)
+        if count < 3:
+            return point, polygon
     if point + FACE_POINTS > len(us) or polygon + 2 > len(polygons.owners):
         return point + FACE_POINTS, polygon + 2
     if count == 4 and straight:

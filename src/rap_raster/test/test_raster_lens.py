@@ -147,6 +147,35 @@ def test_a_raster_through_a_lens_agrees_with_the_reference(lens, focal):
     assert len(np.unique(codes)) >= 6
 
 
+@pytest.mark.parametrize("style", ["rap", "semantic"])
+def test_a_fisheye_of_more_than_half_a_circle_agrees_with_the_reference(style):
+    camera = make_camera(Distortion("equidistant", (0.0, 0.0, 0.0, 0.0)), focal=40.0)
+    rays = lens_grid(camera).rays.astype(float)
+    # In an ideal fisheye the distance from the centre is the angle to the axis.
+    x, y = np.meshgrid(np.arange(160) - camera.cx, np.arange(100) - camera.cy)
+    angle = np.hypot(x, y) / camera.fx
+    np.testing.assert_array_equal(np.isnan(rays[..., 0]), angle > np.pi / 2 - 1e-3)
+    look = load_style(style)
+    look = replace(look, ground=replace(look.ground, min_px=0.0 * look.ground.min_px))
+    images = render(build_geometry(make_scene(), look), camera, ("class", "instance", "depth"))
+    rays = np.dstack([rays, np.ones(angle.shape)])
+    codes, ids, depth, _ = reference.render_reference(make_scene(), look, camera, rays)
+    wrong = (images["class"] != codes) | (images["instance"] != ids)
+    assert wrong.mean() < 4e-3
+    assert not images["class"][np.isnan(rays[..., 0])].any()
+    assert np.isinf(images["depth"][np.isnan(rays[..., 0])]).all()
+    both = np.isfinite(depth) & np.isfinite(images["depth"]) & ~wrong
+    assert (np.abs(images["depth"][both] / depth[both] - 1) > 1e-3).sum() <= 4
+
+
+def test_a_far_line_keeps_its_minimum_width_through_a_lens():
+    line = [(13, [[40.0, -60.0, 0.0], [40.0, 60.0, 0.0]])]
+    scene = replace(make_scene(), boxes=Boxes.empty(), polylines=Shapes.from_list(line))
+    camera, style = make_camera(PLUMB_BOB, 140.0), load_style("rap")
+    codes = render(build_geometry(scene, style), camera, ("class",))["class"]
+    assert (codes == 13).any(axis=0).all()
+
+
 def test_a_lens_with_zero_coefficients_draws_the_pinhole_image():
     camera = make_camera(None)
     geometry = build_geometry(make_scene(), load_style("semantic"))
