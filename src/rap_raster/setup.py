@@ -27,7 +27,7 @@ setup(
         "shapely",
         "typer",
     ],
-    extras_require={"test": ["pytest"]},
+    extras_require={"test": ["pytest"], "warp": ["warp-lang>=1.19"]},
     zip_safe=False,
     entry_points={
         "console_scripts": [

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -16,7 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from rap_raster.camera import CameraModel
-from rap_raster.rasterizer import CHANNELS, build_geometry, render
+from rap_raster.rasterizer import CHANNELS, Image, build_geometry, render
 from rap_raster.scene import Scene
 from rap_raster.scene_json import MAX_IMAGE_PX, SceneError, load_scene
 from rap_raster.styles import Style, StyleError, load_style
@@ -39,6 +40,8 @@ Examples:
   rap-raster render docs/examples/scene.json --out out/scene --style semantic --size 512x256
 
   rap-raster render docs/examples/scene.json --out out/scene --channels class,depth
+
+  rap-raster render docs/examples/scene.json --out out/scene --backend warp
 """
 
 _BENCH_EXAMPLES = """
@@ -53,6 +56,7 @@ _SceneFile = Annotated[Path, typer.Argument(metavar="SCENE.json", help="Scene fi
 _Size = Annotated[str | None, typer.Option(metavar="WxH", help="Resize every camera first.")]
 _Channels = Annotated[str, typer.Option(help=f"Comma-separated, any of {','.join(CHANNELS)}.")]
 _StyleName = Annotated[str, typer.Option(help="Raster style: rap or semantic.")]
+_Backend = Annotated[str, typer.Option(help="What draws: cpu, or warp (on a GPU if there is one).")]
 
 
 class _UsageError(ValueError):
@@ -83,13 +87,16 @@ def render_command(
     size: _Size = None,
     channels: _Channels = _ALL_CHANNELS,
     style: _StyleName = "rap",
+    *,
+    backend: _Backend = "cpu",
 ) -> None:
     """Draws every camera of a scene file."""
+    draw = _renderer(backend)
     scene, cameras, names, look = _inputs(scene_file, size, channels, style)
     geometry = build_geometry(scene, look)
     out.mkdir(parents=True, exist_ok=True)
     for camera in cameras:
-        images = render(geometry, camera, names)
+        images = draw(geometry, camera, names)
         arrays: dict[str, Any] = dict(images)
         np.savez_compressed(out / f"{camera.name}.npz", **arrays)
         if "rgb" in images:
@@ -111,6 +118,21 @@ def bench_command(
     if not cameras:
         raise _UsageError(f"{scene_file}: cameras: nothing to draw, the list is empty")
     sys.stdout.write(json.dumps(_timings(scene, cameras, names, look, repeat)) + "\n")
+
+
+def _renderer(backend: str) -> Callable[..., dict[str, Image]]:
+    """Returns what `rasterizer.render` is for that backend."""
+    if backend == "cpu":
+        return render
+    if backend != "warp":
+        raise _UsageError(f"--backend: unknown {backend!r}, expected any of cpu,warp")
+    try:
+        from rap_raster.warp_backend import (  # noqa: PLC0415 - optional, imported where it is used
+            WarpRasterizer,
+        )
+    except ImportError as error:
+        raise _UsageError(f"--backend: {error}") from error
+    return WarpRasterizer().render
 
 
 def _inputs(

@@ -84,6 +84,7 @@ def test_bench_prints_one_json_object_and_counts_every_camera_image(run):
         (["render", EXAMPLE, "--out", "x", "--size", "128"], "--size: must be WIDTHxHEIGHT"),
         (["render", EXAMPLE, "--out", "x", "--size", "0x64"], "sides in 1..8192, got '0x64'"),
         (["render", EXAMPLE, "--out", "x", "--size", "-5x64"], "got '-5x64'"),
+        (["render", EXAMPLE, "--out", "x", "--backend", "gl"], "--backend: unknown 'gl'"),
         (["render", EXAMPLE, "--out", EXAMPLE], "scene.json: File exists"),
         (["render", EXAMPLE], "Missing option '--out'"),
         (["render"], "Missing argument"),
@@ -103,6 +104,16 @@ def test_bad_input_is_one_line_on_stderr_and_a_failure(
     assert err.startswith("rap-raster: ")
     assert len(err.splitlines()) == 1
     assert reason in err
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_backend_whose_library_is_missing_says_what_to_install(run, monkeypatch, tmp_path):
+    monkeypatch.delitem(sys.modules, "rap_raster.warp_backend", raising=False)
+    monkeypatch.setitem(sys.modules, "warp", None)  # what makes `import warp` fail
+    code, out, err = run("render", EXAMPLE, "--out", tmp_path / "x", "--backend", "warp")
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert err.startswith("rap-raster: --backend: the warp backend needs Warp")
+    assert "pip install warp-lang" in err
     assert not (tmp_path / "x").exists()
 
 

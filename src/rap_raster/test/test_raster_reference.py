@@ -10,19 +10,20 @@ import reference_rasterizer as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from raster_scenes import (
+    HARD_CASES,
     assert_same,
     car,
     exact_style,
-    light,
     make_camera,
     make_scene,
     moved,
     random_scene,
+    sloping,
 )
 
 from rap_raster.camera import Distortion, project_points
 from rap_raster.rasterizer import CHANNELS, build_geometry, render
-from rap_raster.scene import LineKind, PolygonKind, Shapes
+from rap_raster.scene import LineKind, PolygonKind
 from rap_raster.styles import load_style
 
 
@@ -32,24 +33,6 @@ def test_random_scenes_agree_with_the_reference(seed, yaw):
     images = assert_same(random_scene(seed), make_camera(yaw=yaw), exact_style())
     # The comparison must not be one of empty images.
     assert len(np.unique(images["class"])) > 3
-
-
-def sloping(scene, rise, bend):
-    """The scene on hills: everything is lifted by a smooth function of its position."""
-
-    def lifted(points):
-        x, y = points[:, 0], points[:, 1]
-        lift = rise * x + bend * np.sin(0.1 * x + 0.07 * y)
-        return points + np.column_stack([0 * x, 0 * x, lift])
-
-    return replace(
-        scene,
-        boxes=replace(scene.boxes, centers_m=lifted(scene.boxes.centers_m)),
-        lights=replace(scene.lights, centers_m=lifted(scene.lights.centers_m)),
-        polylines=replace(scene.polylines, points_m=lifted(scene.polylines.points_m)),
-        # Only planar areas: how a bent one is cut into triangles is not the reference's business.
-        polygons=Shapes.from_list([]),
-    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -99,41 +82,9 @@ def test_the_comparison_notices_a_shift_of_one_pixel():
     assert (codes != ours).sum() > 100
 
 
-@pytest.mark.parametrize(
-    ("name", "scene"),
-    [
-        ("box across the near plane", make_scene([car(5, 1.0, 1.3)])),
-        ("box behind", make_scene([car(5, -8.0, 0.0)])),
-        ("enclosing box", make_scene([car(5, 1.0, 0.0, z=1.0, size=(6, 3, 3)), car(6, 12, 0)])),
-        ("intersecting boxes", make_scene([car(5, 10, 0, 0.4), car(6, 11, 0.5, -0.7)])),
-        ("light before a car", make_scene([car(5, 15, 0)], lights=light(9.0, 0.2))),
-        ("light behind a car", make_scene([car(5, 9, 0)], lights=light(15.0, 0.2))),
-        (
-            "crosswalk under the ego",
-            make_scene(areas=[(20, [[-3, -4, 0], [6, -4, 0], [6, 4, 0], [-3, 4, 0]])]),
-        ),
-        (
-            "cyclic overlap",
-            make_scene(
-                [
-                    car(1, 10, 0.0, 0.0, z=1.2, size=(1, 6, 0.4)),
-                    car(2, 9.5, 1.5, 1.2, z=1.3, size=(4, 0.5, 1)),
-                    car(3, 9.5, -1.5, -1.2, z=1.1, size=(4, 0.5, 1)),
-                ]
-            ),
-        ),
-        (
-            "ramp with a line on it",
-            make_scene(
-                [car(4, 30, 0, z=4.0)],
-                lines=[(10, [[5, 1, 0], [40, 1, 4]])],
-                areas=[(23, [[5, -4, 0], [40, -4, 4], [40, 4, 4], [5, 4, 0]])],
-            ),
-        ),
-    ],
-)
-def test_hard_cases_agree_with_the_reference(name, scene):
-    assert_same(scene, make_camera(), exact_style())
+@pytest.mark.parametrize("name", HARD_CASES)
+def test_hard_cases_agree_with_the_reference(name):
+    assert_same(HARD_CASES[name], make_camera(), exact_style())
 
 
 def test_a_vehicle_alongside_is_drawn_although_it_crosses_the_near_plane():
