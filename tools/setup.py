@@ -113,12 +113,13 @@ def _steps(stage: str) -> list[Step]:
         for package in PACKAGES
         for name in ("setup.py", "setup.cfg", "package.xml")
     ]
+    kernels = ROOT / "src" / "rap_raster" / "rap_raster"
     wheels = tuple(REQUIREMENTS / name for name in ("ros.txt", "build.txt", "lock.txt"))
     return [
         *steps,
         Step("rap_msgs", "rap_msgs (ROS messages)", (messages, *wheels), _build_messages),
         Step("packages", "rap packages", tuple(packaging), _install_packages),
-        Step("warmup", "compiled kernels", (REQUIREMENTS / "runtime.txt",), _warm_up),
+        Step("warmup", "compiled kernels", (REQUIREMENTS / "runtime.txt", kernels), _warm_up),
     ]
 
 

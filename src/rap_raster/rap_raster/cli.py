@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -40,6 +41,8 @@ Examples:
   rap-raster render docs/examples/scene.json --out out/scene --style semantic --size 512x256
 
   rap-raster render docs/examples/scene.json --out out/scene --channels class,depth
+
+  rap-raster render docs/examples/scene.json --out out/scene --size 512x256 --supersample
 
   rap-raster render docs/examples/scene.json --out out/scene --backend warp
 """
@@ -88,12 +91,15 @@ def render_command(
     channels: _Channels = _ALL_CHANNELS,
     style: _StyleName = "rap",
     *,
+    supersample: Annotated[
+        bool, typer.Option("--supersample", help="Antialias rgb: 2 x 2 samples per pixel.")
+    ] = False,
     backend: _Backend = "cpu",
 ) -> None:
     """Draws every camera of a scene file."""
     draw = _renderer(backend)
     scene, cameras, names, look = _inputs(scene_file, size, channels, style)
-    geometry = build_geometry(scene, look)
+    geometry = build_geometry(scene, replace(look, supersample=2) if supersample else look)
     out.mkdir(parents=True, exist_ok=True)
     for camera in cameras:
         images = draw(geometry, camera, names)

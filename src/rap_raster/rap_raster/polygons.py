@@ -722,7 +722,7 @@ def _area_fade(depths_m: FloatArray, first: int, last: int) -> float:
 
 
 @helper
-def add_ground(
+def add_ground(  # noqa: PLR0912, PLR0915 - one hot loop; calls would cost more than what they do
     view: View, ground: Ground, sides: FloatArray, visible: Int32, corners: Corners,
     with_planes: bool, polygons: Polygons,
 ) -> None:  # fmt: skip

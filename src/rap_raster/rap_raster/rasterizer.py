@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rap_raster import painting
-from rap_raster.camera import CameraModel, optical_rotation
+from rap_raster.camera import CameraModel, Distortion, optical_rotation
 from rap_raster.compiled import writable
 from rap_raster.frames import Pose
 from rap_raster.geometry import Geometry, build_geometry
@@ -148,7 +148,7 @@ def render(
         ValueError: If a channel is unknown or an output array does not fit.
     """
     shape = (camera.height, camera.width)
-    images = {name: _target(name, shape, out or {}) for name in channels}
+    images = {name: output_array(name, shape, out or {}) for name in channels}
     _draw(geometry, camera, images)
     return images
 
@@ -188,7 +188,7 @@ def render_batch(
     if len(sizes) != 1 or len(counts) != 1:
         raise ValueError(f"rigs: need equal cameras, got {counts} per rig of sizes {sizes}")
     shape = (len(geometries), *counts, *sizes.pop())
-    images = {name: _target(name, shape, out or {}) for name in channels}
+    images = {name: output_array(name, shape, out or {}) for name in channels}
 
     def draw(scene: int) -> None:
         for slot, camera in enumerate(every[scene]):
@@ -218,10 +218,13 @@ def warmup() -> None:
     pose = np.eye(4)
     pose[:3, :3], pose[2, 3] = optical_rotation(0.0), 1.5
     camera = CameraModel("warmup", 32, 16, 16.0, 16.0, 15.5, 7.5, pose)
-    render(build_geometry(scene, style), camera, tuple(CHANNELS))
+    # The second one does not fill its image, so that the pixels it leaves empty are emptied, too.
+    lens = Distortion("plumb_bob", (-1 / 3, 0.0, 0.0, 0.0))
+    for each in (camera, replace(camera, distortion=lens)):
+        render(build_geometry(scene, style), each, tuple(CHANNELS))
 
 
-def _target(name: str, leading: tuple[int, ...], out: dict[str, Image]) -> Image:
+def output_array(name: str, leading: tuple[int, ...], out: dict[str, Image]) -> Image:
     """Returns the array to draw a channel into."""
     if name not in CHANNELS:
         raise ValueError(f"channels: unknown {name!r}, expected any of {list(CHANNELS)}")

@@ -123,7 +123,7 @@ def _cut_convex(
         area += u * next_v - next_u * v
         u, v = next_u, next_v
         if v < highest:
-            top, highest = i, v
+            top, highest = np.uintp(i), v
         lowest = max(lowest, v)
     row, end = ceil_within(highest, height), ceil_within(lowest, height)
     if row >= end:

@@ -7,7 +7,7 @@ the device. Importing this module imports Warp, which nothing else in this packa
 compiled at first use, for some ten seconds, into Warp's own cache.
 
 So far it has run on Warp's CPU device only, which is for tests: one thread, some 90 ns per pixel,
-25 to 400 times slower than the CPU rasterizer. Speed on a GPU has not been measured.
+10 to 400 times slower than the CPU rasterizer. Speed on a GPU has not been measured.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rap_raster.geometry import Geometry
 from rap_raster.ground import Ground
 from rap_raster.lens import lens_coefficients, lens_family, lens_grid
 from rap_raster.polygons import SIDE_MARGIN
-from rap_raster.rasterizer import CHANNELS, Image, _target
+from rap_raster.rasterizer import CHANNELS, Image, output_array
 from rap_raster.solids import Solids
 
 _CHANNELS = {
@@ -78,7 +78,7 @@ class WarpRasterizer:
     ) -> dict[str, Image]:
         """Draws one camera image; arguments, result and errors are those of `rasterizer.render`."""
         shape = (camera.height, camera.width)
-        images = {name: _target(name, shape, out or {}) for name in channels}
+        images = {name: output_array(name, shape, out or {}) for name in channels}
         for name, drawn in self.render_on_device(geometry, camera, tuple(images)).items():
             images[name][...] = drawn.numpy()
         return images

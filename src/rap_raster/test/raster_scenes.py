@@ -160,8 +160,8 @@ def assert_same(scene, camera, style, allowed=2, draw=render):
     wrong = (images["class"] != codes) | (images["instance"] != ids)
     assert wrong.sum() <= allowed
     both = np.isfinite(depth) & np.isfinite(images["depth"]) & ~wrong
-    # A ribbon on a slope is twisted in its bends by a millimetre or so: it has no exact surface.
-    off = np.abs(images["depth"][both] - depth[both]) > np.maximum(1e-3 * depth[both], 2e-3)
+    # A ribbon on a slope is twisted in its bends by some millimetres: it has no exact surface.
+    off = np.abs(images["depth"][both] - depth[both]) > np.maximum(1e-3 * depth[both], 5e-3)
     # The same object can be hit on another face in a tie, hence a count and not a maximum.
     assert off.sum() <= allowed
     assert (np.isfinite(depth) != np.isfinite(images["depth"])).sum() <= allowed

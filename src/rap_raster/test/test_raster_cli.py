@@ -117,6 +117,16 @@ def test_a_backend_whose_library_is_missing_says_what_to_install(run, monkeypatc
     assert not (tmp_path / "x").exists()
 
 
+def test_supersampling_blends_the_colours_of_edges_and_leaves_the_other_channels(run, tmp_path):
+    for name, options in {"plain": [], "smooth": ["--supersample"]}.items():
+        assert run("render", EXAMPLE, "--out", tmp_path / name, "--size", "96x64", *options)[0] == 0
+    plain, smooth = (np.load(tmp_path / name / "front.npz") for name in ("plain", "smooth"))
+    assert len(np.unique(smooth["rgb"].reshape(-1, 3), axis=0)) > 1.5 * len(
+        np.unique(plain["rgb"].reshape(-1, 3), axis=0)
+    )
+    np.testing.assert_array_equal(plain["instance"], smooth["instance"])
+
+
 def test_a_malformed_scene_writes_nothing(run, tmp_path):
     content = json.loads(EXAMPLE.read_text(encoding="utf-8"))
     content["boxes"][3]["size"][1] = -2.0
