@@ -38,6 +38,7 @@ OPTIONAL = {
     "pyarrow",
     "rerun",
     "tensorrt",
+    "warp",
     "vision_msgs",
 }
 

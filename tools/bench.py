@@ -105,7 +105,8 @@ def junction(size: Size) -> Scene:
 
 def _rectangle(x: float, y: float) -> FloatArray:
     corners = np.array([[0.0, 0.0, 0.0], [4.0, 0.0, 0.0], [4.0, 9.0, 0.0], [0.0, 9.0, 0.0]])
-    return corners + np.array([x, y, 0.0])
+    shifted: FloatArray = corners + np.array([x, y, 0.0])
+    return shifted
 
 
 def _car(rng: np.random.Generator, number: int, count: int) -> list[float]:

@@ -265,11 +265,12 @@ def _draw_plain(
     with_planes = "depth" in images or ("rgb" in images and geometry.fades_per_pixel)
     space, ego = _WORKSPACE, geometry.ego
     space.fit(camera.height, camera.width, geometry.ground.largest_patch)
+    # Plain floats: for other kinds of numbers numba would compile everything again.
+    x, y, z, yaw = float(ego.x_m), float(ego.y_m), float(ego.z_m), float(ego.yaw_rad)
+    pinhole = (float(camera.fx), float(camera.fy), float(camera.cx), float(camera.cy))
     while True:
         deep = see(
-            (ego.x_m, ego.y_m, ego.z_m, ego.yaw_rad),
-            writable(camera.ego_from_camera, np.float64),
-            (camera.fx, camera.fy, camera.cx, camera.cy), bounds, px,
+            (x, y, z, yaw), writable(camera.ego_from_camera, np.float64), pinhole, bounds, px,
             lens_family(camera.distortion), lens_coefficients(camera.distortion), rays,
             geometry.ground, geometry.solids, with_planes,
             space.corners, space.rows, space.polygons, space.trapezoids, space.tested,
@@ -278,7 +279,7 @@ def _draw_plain(
             break
     shown = space.tested if deep else space.trapezoids
     for name, image in images.items():
-        _PAINTERS[name](shown, space.polygons, camera.width, rays, image.reshape(-1))
+        _PAINTERS[name](shown, space.polygons, int(camera.width), rays, image.reshape(-1))
         if len(gaps):
             pixels = image.reshape(camera.height * camera.width, -1)
             painting.blank(gaps, pixels, np.inf if name == "depth" else 0.0)
@@ -301,4 +302,4 @@ def _rays(
         return grid.rays, grid.bounds, grid.gaps
     left, right = -camera.cx / camera.fx, (camera.width - 1 - camera.cx) / camera.fx
     top, bottom = -camera.cy / camera.fy, (camera.height - 1 - camera.cy) / camera.fy
-    return _NO_RAYS, (left, right, top, bottom), _NO_GAPS
+    return _NO_RAYS, (float(left), float(right), float(top), float(bottom)), _NO_GAPS

@@ -9,10 +9,12 @@ import pytest
 from raster_scenes import make_camera, random_scene
 
 from rap_raster.camera import Distortion
+from rap_raster.frames import Pose
 from rap_raster.geometry import place
 from rap_raster.ground import build_ground
 from rap_raster.rasterizer import CHANNELS, build_geometry, render, render_batch
 from rap_raster.styles import load_style
+from rap_raster.visibility import see
 
 RIG = [make_camera(yaw=yaw) for yaw in (0.0, 1.1, -1.1)]
 
@@ -126,3 +128,17 @@ def test_supersampling_works_through_a_lens():
     plain = render(build_geometry(scene, style), camera)["rgb"]
     # The same picture but for its edges.
     assert np.median(np.abs(smooth.astype(int) - plain)) <= 1
+
+
+def test_numbers_of_any_type_and_read_only_arrays_do_not_compile_the_kernels_again():
+    geometry, camera = geometries(1)[0], RIG[0]
+    expected = render(geometry, camera, tuple(CHANNELS))
+    known = len(see.signatures)
+    pose = camera.ego_from_camera.copy()
+    pose.setflags(write=False)
+    odd = replace(camera, fx=np.float32(80), fy=80, cx=np.float64(camera.cx), ego_from_camera=pose)
+    there = replace(geometry, ego=Pose(0, np.float32(0), np.float64(0), 0))
+    images = render(there, odd, tuple(CHANNELS))
+    assert len(see.signatures) == known
+    for name in CHANNELS:
+        np.testing.assert_array_equal(images[name], expected[name])

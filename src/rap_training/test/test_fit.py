@@ -8,7 +8,9 @@ import torch
 
 from rap_planner.route import Command
 from rap_raster.frames import Pose
+from rap_raster.geometry import Geometry, build_geometry
 from rap_raster.scene import Boxes, Lights, LineKind, Scene, Shapes
+from rap_raster.styles import Style
 from rap_training.config import (
     ConfigError,
     DataConfig,
@@ -39,6 +41,9 @@ class ToyMoment:
             polygons=Shapes.from_list([]),
             lights=Lights.empty(),
         )
+
+    def geometry(self, style: Style) -> Geometry:
+        return build_geometry(self.scene(), style)
 
     def history(self, steps: int, dt_s: float) -> np.ndarray:
         rows = np.zeros((steps, 7), dtype=np.float32)

@@ -255,7 +255,7 @@ class RasterNode(RapNode):
             counts = self._worker.counts
             health.values["steps dropped"] = str(counts.dropped)
         health.values["map"] = self._map_name or "none"
-        if self._map is None:
+        if self._ground is None:
             health.warn("no rap/map received: rasters show objects only")
         if self.ego.latest is None:
             health.warn("no odometry received")
