@@ -1,6 +1,7 @@
 """Paints the channels of a drawing: one kernel per channel, so that one not asked for is free.
 
-Each fills its image with "nothing" and then paints trapezoids over it, in order.
+Each fills its image with "nothing" and then paints trapezoids over it, in order; those with four
+bytes per pixel band by band, so that what is painted over is still in the processor's cache.
 """
 
 # ruff: noqa: PLR0917 - kernels take flat arrays, and numba wants them by position.
@@ -20,6 +21,9 @@ from rap_raster.trapezoids import Trapezoids, ceil_within, inverse_depths
 
 PATTERN_PX = 32
 """Pixels of one colour that are copied at once; three bytes a pixel do not vectorise otherwise."""
+
+BAND_ROWS = 64
+"""Half a megabyte of depths at 1920 columns; 32 to 128 rows measured about the same."""
 
 BLOCK_PX = 64
 """Pixels whose depth cue is computed at once."""
@@ -143,16 +147,23 @@ def paint_instance(
     trapezoids: Trapezoids, polygons: Polygons, width: int, rays: Float32, ids: Int32
 ) -> None:
     """Paints box ids into (H * W,) numbers, 0 where there is no box."""
-    ids[:] = 0
-    for t in range(np.uintp(trapezoids.counts[1]), np.uintp(trapezoids.counts[0])):
-        box_id = polygons.instances[np.uintp(trapezoids.owners[t])]
-        left, left_slope = trapezoids.borders[t, 0], trapezoids.borders[t, 1]
-        right, right_slope = trapezoids.borders[t, 2], trapezoids.borders[t, 3]
-        for row in range(trapezoids.rows[t, 0], trapezoids.rows[t, 1]):
-            first = ceil_within(left + row * left_slope, width)
-            last = ceil_within(right + row * right_slope, width)
-            for k in range(np.uintp(row * width + first), np.uintp(row * width + last)):
-                ids[k] = box_id
+    rows, borders = trapezoids.rows, trapezoids.borders
+    height = len(ids) // width
+    for top in range(0, height, BAND_ROWS):
+        bottom = min(top + BAND_ROWS, height)
+        ids[top * width : bottom * width] = 0
+        for t in range(np.uintp(trapezoids.counts[1]), np.uintp(trapezoids.counts[0])):
+            start, stop = max(rows[t, 0], top), min(rows[t, 1], bottom)
+            if start >= stop:
+                continue
+            box_id = polygons.instances[np.uintp(trapezoids.owners[t])]
+            left, left_slope = borders[t, 0], borders[t, 1]
+            right, right_slope = borders[t, 2], borders[t, 3]
+            for row in range(start, stop):
+                first = ceil_within(left + row * left_slope, width)
+                last = ceil_within(right + row * right_slope, width)
+                for k in range(np.uintp(row * width + first), np.uintp(row * width + last)):
+                    ids[k] = box_id
 
 
 @helper
@@ -179,19 +190,25 @@ def paint_depth(
     trapezoids: Trapezoids, polygons: Polygons, width: int, rays: Float32, depths_m: Float32
 ) -> None:
     """Paints metres along the optical axis into (H * W,) numbers, infinity where nothing is."""
-    depths_m[:] = np.float32(np.inf)
     planes = polygons.planes
     owners, rows, borders = trapezoids.owners, trapezoids.rows, trapezoids.borders
-    for t in range(np.uintp(trapezoids.counts[0])):
-        owner = np.uintp(owners[t])
-        left, left_slope = borders[t, 0], borders[t, 1]
-        right, right_slope = borders[t, 2], borders[t, 3]
-        for row in range(rows[t, 0], rows[t, 1]):
-            first = ceil_within(left + row * left_slope, width)
-            last = ceil_within(right + row * right_slope, width)
-            if first < last:
-                span = depths_m[row * width + first : row * width + last]
-                _paint_depth_span(planes, owner, rays, row, first, span)
+    height = len(depths_m) // width
+    for top in range(0, height, BAND_ROWS):
+        bottom = min(top + BAND_ROWS, height)
+        depths_m[top * width : bottom * width] = np.float32(np.inf)
+        for t in range(np.uintp(trapezoids.counts[0])):
+            start, stop = max(rows[t, 0], top), min(rows[t, 1], bottom)
+            if start >= stop:
+                continue
+            owner = np.uintp(owners[t])
+            left, left_slope = borders[t, 0], borders[t, 1]
+            right, right_slope = borders[t, 2], borders[t, 3]
+            for row in range(start, stop):
+                first = ceil_within(left + row * left_slope, width)
+                last = ceil_within(right + row * right_slope, width)
+                if first < last:
+                    span = depths_m[row * width + first : row * width + last]
+                    _paint_depth_span(planes, owner, rays, row, first, span)
 
 
 @kernel
