@@ -129,17 +129,19 @@ def see(
     seen = indices[:count]
     deep, width = scratch.deep, scratch.nearest.shape[1]
     deep[:, 0], deep[:, 1] = width, 0
+    # Through a lens, where exactly does not matter, for then all is marked below.
+    image_of = pinhole if model == 0 else (0.0, 0.0, 0.5 * width, 0.5 * len(deep))
     if count <= MAX_ORDERED:
         order = paint_order(
-            solids, seen, rects[:count], distances[:count], eye, pinhole, width, deep
+            solids, seen, rects[:count], distances[:count], eye, image_of, width, deep
         )
     else:
         order = np.arange(count).astype(np.int32)
         deep[:, 0], deep[:, 1] = 0, width
-    _mark_hiding_ground(ground, visible, solids, seen, rects, eye, pinhole, width, deep)
+    _mark_hiding_ground(ground, visible, solids, seen, rects, eye, image_of, width, deep)
     any_deep = bool((deep[:, 0] < deep[:, 1]).any())
     if any_deep and model:
-        deep[:, 0], deep[:, 1] = 0, width  # the marks know nothing of the lens
+        deep[:, 0], deep[:, 1] = 0, width
     with_planes = with_planes or any_deep
     polygons.counts[:] = 0
     polygons.starts[0] = 0

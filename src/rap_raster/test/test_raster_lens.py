@@ -168,6 +168,22 @@ def test_a_fisheye_of_more_than_half_a_circle_agrees_with_the_reference(style):
     assert (np.abs(images["depth"][both] / depth[both] - 1) > 1e-3).sum() <= 4
 
 
+def test_boxes_that_intersect_beside_a_fisheye_are_tested_for_depth():
+    # They lie at 80 degrees, where a pinhole of the same focal length would have left the image.
+    boxes = [
+        [1, 1, 2.4, 5.0, 1.6, 3.0, 2.0, 2.0, 0.3, 0, 0],
+        [2, 2, 2.2, 5.2, 1.7, 2.0, 3.0, 2.0, -0.4, 0, 0],
+    ]
+    scene = replace(make_scene(), boxes=Boxes.from_rows(boxes))
+    camera = make_camera(Distortion("equidistant", (0.0, 0.0, 0.0, 0.0)), focal=50.0)
+    look = load_style("rap")
+    rays = np.dstack([lens_grid(camera).rays.astype(float), np.ones((100, 160))])
+    ids = render(build_geometry(scene, look), camera, ("instance",))["instance"]
+    _, expected, _, _ = reference.render_reference(scene, look, camera, rays)
+    assert set(np.unique(expected)) == {0, 1, 2}
+    assert (ids != expected).mean() < 2e-3
+
+
 def test_a_far_line_keeps_its_minimum_width_through_a_lens():
     line = [(13, [[40.0, -60.0, 0.0], [40.0, 60.0, 0.0]])]
     scene = replace(make_scene(), boxes=Boxes.empty(), polylines=Shapes.from_list(line))
