@@ -20,7 +20,8 @@ from rap_raster.scene import Shapes
 from rap_raster.styles import Style
 
 MITRE_LIMIT = 2.0
-"""A mitre reaches at most this many half widths; beyond, sharp bends would grow spikes."""
+"""A mitre reaches at most this many half widths, at a bend of 120 degrees. At sharper bends, where
+it would grow into a spike, both segments end square."""
 
 PATCH_FACES = 4
 """Faces per patch of a line: few enough to be culled closely, enough to make culling cheap."""
@@ -117,15 +118,15 @@ def _normal(points: FloatArray, first: int, second: int) -> tuple[float, float, 
 @helper
 def _mitre(
     before: tuple[float, float, float], after: tuple[float, float, float], half_width_m: float
-) -> tuple[float, float]:
-    """Returns the xy offset from a vertex to the left side of the ribbon."""
+) -> tuple[float, float, bool]:
+    """Returns the xy offset from a vertex to the ribbon's left side, and if there is a mitre."""
     x, y = before[0] + after[0], before[1] + after[1]
-    norm = math.sqrt(x * x + y * y)
-    if norm < 1e-6:
-        return after[0] * half_width_m, after[1] * half_width_m
     # |before + after| = 2 cos(half of the bend), and the mitre is half_width / cos(half bend).
-    reach = half_width_m * min(2.0 / norm, MITRE_LIMIT)
-    return x / norm * reach, y / norm * reach
+    squared = x * x + y * y
+    if squared * MITRE_LIMIT * MITRE_LIMIT < 4.0:
+        return 0.0, 0.0, False
+    reach = 2.0 * half_width_m / squared
+    return x * reach, y * reach, True
 
 
 @helper
@@ -148,43 +149,57 @@ def _distinct(points: FloatArray, start: int, stop: int, closed: bool, kept: Int
 
 
 @helper
-def _ribbon(
-    points: FloatArray,
-    kept: Int32,
-    count: int,
-    closed: bool,
-    half_width_m: float,
-    corners: tuple[FloatArray, FloatArray, FloatArray],
-    at: int,
-) -> int:
-    """Writes a left and a right corner per station of a line; returns how many stations."""
+def _put_pair(
+    points: FloatArray, at: int, side_x: float, side_y: float,
+    corners: tuple[FloatArray, FloatArray, FloatArray], corner: int,
+) -> None:  # fmt: skip
+    """Writes the left and the right corner of a ribbon at a point."""
     x, y, z = corners
-    stations = count + 1 if closed else count
-    first, second = kept[0], kept[1]
-    after = _normal(points, first, second)
-    before = _normal(points, kept[count - 1], first) if closed else after
-    here = first
-    for i in range(stations):
-        side_x, side_y = _mitre(before, after, half_width_m)
-        left = np.uintp(at + 2 * i)
-        right = left + np.uintp(1)
-        x[left], y[left], z[left] = (
-            points[here, 0] + side_x,
-            points[here, 1] + side_y,
-            points[here, 2],
-        )
-        x[right], y[right], z[right] = (
-            points[here, 0] - side_x,
-            points[here, 1] - side_y,
-            points[here, 2],
-        )
-        before = after
-        here = kept[i + 1] if i + 1 < count else first
-        if i + 2 < count:
-            after = _normal(points, here, kept[i + 2])
-        elif closed:
-            after = _normal(points, here, first if i + 2 == count else second)
-    return stations
+    left, right = np.uintp(corner), np.uintp(corner + 1)
+    x[left], y[left], z[left] = points[at, 0] + side_x, points[at, 1] + side_y, points[at, 2]
+    x[right], y[right], z[right] = points[at, 0] - side_x, points[at, 1] - side_y, points[at, 2]
+
+
+@helper
+def _ribbon(
+    points: FloatArray, kept: Int32, count: int, closed: bool, half_width_m: float,
+    corners: tuple[FloatArray, FloatArray, FloatArray], corner: int, faces: Int32,
+) -> tuple[int, int]:  # fmt: skip
+    """Writes the corners and faces of a line; returns the next free corner and how many faces.
+
+    Segments share the corners of their mitre; where there is none, each has corners of its own.
+    """
+    segments = count if closed else count - 1
+    here, there = kept[0], kept[1]
+    normal = _normal(points, here, there)
+    side_x, side_y, mitred = 0.0, 0.0, False
+    if closed:
+        last = _normal(points, kept[count - 1], here)
+        side_x, side_y, mitred = _mitre(last, normal, half_width_m)
+    if not mitred:
+        side_x, side_y = half_width_m * normal[0], half_width_m * normal[1]
+    _put_pair(points, here, side_x, side_y, corners, corner)
+    for i in range(segments):
+        start = corner
+        following = normal
+        mitred = closed or i + 1 < segments
+        if mitred:
+            second = i + 2 if i + 2 < count else i + 2 - count
+            following = _normal(points, there, kept[second])
+            side_x, side_y, mitred = _mitre(normal, following, half_width_m)
+        if not mitred:
+            side_x, side_y = half_width_m * normal[0], half_width_m * normal[1]
+        corner += 2
+        _put_pair(points, there, side_x, side_y, corners, corner)
+        faces[i, 0], faces[i, 1], faces[i, 2], faces[i, 3] = start, start + 1, corner + 1, corner
+        if i + 1 < segments:
+            if not mitred:
+                corner += 2
+                side_x, side_y = half_width_m * following[0], half_width_m * following[1]
+                _put_pair(points, there, side_x, side_y, corners, corner)
+            normal = following
+            there = kept[i + 2 if i + 2 < count else i + 2 - count]
+    return corner + 2, segments
 
 
 @helper
@@ -323,7 +338,7 @@ def _room(
         for shape in range(len(kinds)):
             if kinds[shape] == codes[layer]:
                 count = offsets[shape + 1] - offsets[shape]
-                corners += count if filled[layer] else 2 * count + 2
+                corners += count if filled[layer] else 4 * count
                 faces += count
                 patches += 1 if filled[layer] else count // PATCH_FACES + 1
     return corners, faces, patches
@@ -345,6 +360,30 @@ def _bound(
     dx, dy, dz = right - left, far - near, high - low
     sphere[3] = 0.5 * math.sqrt(dx * dx + dy * dy + dz * dz)
     heights[0], heights[1] = low, high
+
+
+@helper
+def _add_patches(faces: Int32, first: int, last: int, patches: Int32, patch: int) -> int:
+    """Groups faces first .. last of a ribbon into patches; returns how many there are then."""
+    for start in range(first, last, PATCH_FACES):
+        end = min(start + PATCH_FACES, last)
+        patches[patch, 0], patches[patch, 1] = faces[start, 0], faces[end - 1, 2] + 1
+        patches[patch, 2], patches[patch, 3] = start, end
+        patch += 1
+    return patch
+
+
+@helper
+def _measure(
+    corners: tuple[FloatArray, FloatArray, FloatArray], patches: Int32
+) -> tuple[FloatArray, FloatArray, int]:
+    """Returns the spheres and heights of all patches, and the corners of the largest."""
+    spheres, heights = np.empty((len(patches), 4)), np.empty((len(patches), 2))
+    largest = 0
+    for i in range(len(patches)):
+        largest = max(largest, patches[i, 1] - patches[i, 0])
+        _bound(corners, patches[i], spheres[i], heights[i])
+    return spheres, heights, largest
 
 
 @kernel
@@ -380,28 +419,20 @@ def _build(
                     layers[patch] = layer
                     corner, face, patch = corner + count, face + added, patch + 1
             elif not filled[layer] and count >= 2:
-                stations = _ribbon(
-                    points, kept, count, is_area, half_widths_m[layer], corners, corner
+                corner, added = _ribbon(
+                    points,
+                    kept,
+                    count,
+                    is_area,
+                    half_widths_m[layer],
+                    corners,
+                    corner,
+                    faces[face:],
                 )
-                for first in range(0, stations - 1, PATCH_FACES):
-                    last = min(first + PATCH_FACES, stations - 1)
-                    patches[patch, 0] = corner + 2 * first
-                    patches[patch, 1] = corner + 2 * last + 2
-                    patches[patch, 2], patches[patch, 3] = face, face + last - first
-                    layers[patch] = layer
-                    patch += 1
-                    for i in range(first, last):
-                        left = corner + 2 * i
-                        faces[face, 0], faces[face, 1] = left, left + 1
-                        faces[face, 2], faces[face, 3] = left + 3, left + 2
-                        face += 1
-                corner += 2 * stations
-    spheres = np.empty((patch, 4))
-    heights = np.empty((patch, 2))
-    largest = 0
-    for i in range(patch):
-        largest = max(largest, patches[i, 1] - patches[i, 0])
-        _bound(corners, patches[i], spheres[i], heights[i])
+                end = _add_patches(faces, face, face + added, patches, patch)
+                layers[patch:end] = layer
+                face, patch = face + added, end
+    spheres, heights, largest = _measure(corners, patches[:patch])
     return (
         corners[0][:corner],
         corners[1][:corner],

@@ -33,9 +33,9 @@ _NEGLIGIBLE = 1e-30
 """Coefficient of a lens polynomial that changes nothing: radii reach 1e3, powers seven."""
 
 
-BEYOND_SLOPE = 0.01
-"""How fast distorted points move outwards beyond the invertible range: any positive number keeps
-what lies there outside the image of the range, a small one keeps it near."""
+BEYOND_SLOPE = 0.5
+"""How fast distorted points move outwards beyond the invertible range: fast enough to keep away
+from the pixels within the range, whose last ones lie close together."""
 
 PINHOLE, POLYNOMIAL, EQUIDISTANT = 0, 1, 2
 """Families of lens models for `bend`: plumb_bob and rational_polynomial are one."""

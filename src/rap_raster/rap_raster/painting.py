@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from rap_raster.compiled import helper, kernel
 from rap_raster.frames import FloatArray
-from rap_raster.polygons import FAR_M, Polygons
+from rap_raster.polygons import Polygons
+from rap_raster.projection import FAR_M
 from rap_raster.styles import FADE_PIXEL
 from rap_raster.trapezoids import Trapezoids, ceil_within, inverse_depths
 

@@ -5,11 +5,7 @@ be cut up, several. Ground comes first, in layer order; solids follow in paintin
 
 - Corners are transformed once per patch; a patch or a solid outside the view costs one test.
 - Faces are clipped to the near plane and the far limit where they cross them, and nowhere else.
-- Through a lens, straight edges are bent: they are halved until each piece deviates from the
-  curve that the lens makes of it by less than `CHORD_PX`.
-
-Kernels here keep arrays in local variables and hand scalars to each other: numba counts references
-of every array that it passes on, which costs more than the arithmetic of a face.
+- Through a lens, edges are bent: see `bending`.
 """
 
 # ruff: noqa: PLR0917 - kernels take flat arrays, and numba wants them by position.
@@ -22,16 +18,25 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rap_raster.bending import MAX_HALVINGS, chord_fits, is_straight, next_piece, outline
 from rap_raster.camera import NEAR_M
 from rap_raster.compiled import helper, inlined
 from rap_raster.frames import FloatArray
 from rap_raster.ground import Ground
-from rap_raster.lens import bend
-from rap_raster.solids import Solids, local_offset
+from rap_raster.projection import (
+    FAR_M,
+    MAX_CORNERS,
+    Quad,
+    View,
+    clip_depth,
+    clip_sides,
+    is_beside,
+    quad,
+    sphere_outside,
+    to_pixel,
+)
+from rap_raster.solids import Solids, face_corners, half_axes
 from rap_raster.styles import FADE_PRIMITIVE
-
-FAR_M = 120.0
-"""Nothing farther than this along the optical axis is drawn (design contract)."""
 
 SINK_M = 0.2
 """A later primitive hides ground unless it lies deeper than this below the ground's surface.
@@ -43,72 +48,15 @@ road would swallow the feet of vehicles, and equal layers would flicker.
 SOLID_LAYER = 255
 """Layer of boxes and lights, above all layers of the ground."""
 
-CHORD_PX = 0.1
-"""Largest deviation of a drawn edge from the curve that the lens makes of it (contract: 1 px)."""
-
-LONGEST_CHORD_PX = 64.0
-"""Longer pieces are halved unseen: an S-shaped curve can meet the middle of its chord."""
-
-SHORT_CHORD = 0.25
-"""Chords of a squared length below this times the focal length, in pixels, are straight enough.
-
-An edge bends with a radius of about the focal length, so that its arrow is 1/32 px there.
-"""
-
-MAX_HALVINGS = 12
-"""An edge from the axis to 90 degrees needs some ten; what is finer than that is not visible."""
-
-SIDE_MARGIN = 0.01
-"""Before they are bent, faces are cut to the view, a little (normalised) outside of it."""
-
-MAX_CORNERS = 12
-"""A convex quad cut by near plane, far limit and four sides has ten corners at the most."""
-
-Quad = tuple[float, float, float, float]
-"""One coordinate of four corners."""
 
 FACE_POINTS = 2 * MAX_CORNERS
 """Points that a face may need without a lens: two polygons of a bow tie, each clipped."""
 
-_1, _2, _3 = np.uintp(1), np.uintp(2), np.uintp(3)
+_1, _2, _3, _4, _5 = np.uintp(1), np.uintp(2), np.uintp(3), np.uintp(4), np.uintp(5)
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
-
-_FACES = np.array(
-    # Signs of length, width and height for the corners of each face, counter-clockwise seen from
-    # outside, in the order of `styles.FACES`.
-    [
-        [[1, -1, -1], [1, 1, -1], [1, 1, 1], [1, -1, 1]],
-        [[-1, 1, -1], [-1, -1, -1], [-1, -1, 1], [-1, 1, 1]],
-        [[1, 1, -1], [-1, 1, -1], [-1, 1, 1], [1, 1, 1]],
-        [[-1, -1, -1], [1, -1, -1], [1, -1, 1], [-1, -1, 1]],
-        [[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]],
-        [[-1, 1, -1], [1, 1, -1], [1, -1, -1], [-1, -1, -1]],
-    ],
-    np.float64,
-)
-
-
-class View(NamedTuple):
-    """A camera as the kernels want it.
-
-    Attributes:
-        camera_from_map: (3, 4) float64 rigid transform.
-        pinhole: fx, fy, cx, cy in pixels.
-        bounds: Least and largest x, least and largest y of the normalised rays.
-        px: Image pixels per pixel of a style (2 when supersampling).
-        model: Lens model of `lens.bend`, 0 for a pinhole.
-        coeffs: (9,) float64 lens coefficients and range, see `lens.bend`.
-    """
-
-    camera_from_map: FloatArray
-    pinhole: Quad
-    bounds: Quad
-    px: float
-    model: int
-    coeffs: FloatArray
 
 
 class Polygons(NamedTuple):
@@ -166,52 +114,9 @@ class Corners(NamedTuple):
 
 
 @helper
-def view_sides(view: View, margin: float) -> FloatArray:
-    """Returns the (4, 2) inward normals of the view's sides: left, right (x, z), top, bottom.
-
-    Each side is a plane through the camera centre, so the tests also hold behind the camera.
-    """
-    sides = np.empty((4, 2))
-    for i in range(4):
-        sign = 1.0 if i % 2 == 0 else -1.0
-        slope = view.bounds[i] - sign * margin
-        length = math.sqrt(1.0 + slope * slope)
-        sides[i, 0], sides[i, 1] = sign / length, -sign * slope / length
-    return sides
-
-
-@helper
-def _sphere_outside(sides: FloatArray, x: float, y: float, z: float, radius: float) -> bool:
-    """True if a camera-space sphere lies wholly outside the view."""
-    return (
-        z + radius < NEAR_M
-        or z - radius > FAR_M
-        or sides[0, 0] * x + sides[0, 1] * z < -radius
-        or sides[1, 0] * x + sides[1, 1] * z < -radius
-        or sides[2, 0] * y + sides[2, 1] * z < -radius
-        or sides[3, 0] * y + sides[3, 1] * z < -radius
-    )
-
-
-@helper
 def _fade(depth_m: float) -> float:
     """Returns the depth cue: 1 at the camera, falling to 0 at the far limit."""
     return (FAR_M - min(max(depth_m, 0.0), FAR_M)) / FAR_M
-
-
-@helper
-def _quad(values: FloatArray) -> Quad:
-    return values[0], values[1], values[2], values[3]
-
-
-@helper
-def _to_pixel(
-    model: int, coeffs: FloatArray, pinhole: Quad, x: float, y: float
-) -> tuple[float, float]:
-    """Returns the image point of a normalised ray."""
-    if model:
-        x, y = bend(model, coeffs, x, y)
-    return pinhole[0] * x + pinhole[2], pinhole[1] * y + pinhole[3]
 
 
 @helper
@@ -313,7 +218,7 @@ def _is_convex_quad(u: Quad, v: Quad) -> bool:
     )
 
 
-@helper
+@inlined
 def _add_quad(
     us: FloatArray, vs: FloatArray, starts: Int32, owners: Int32, bent: UInt8,
     point: int, polygon: int, owner: int, least_px: float, u: Quad, v: Quad,
@@ -321,125 +226,23 @@ def _add_quad(
     """Appends four image points, a ribbon widened, as one convex polygon or as two triangles.
 
     Returns:
-        How many polygons.
+        How many points: 4 of one polygon, or 6 of two.
     """
     if least_px > 0.0:
         u, v = _widened_quad(u, v, least_px)
-    (u0, u1, u2, u3), (v0, v1, v2, v3) = u, v
-    us[point], us[point + 1], us[point + 2], us[point + 3] = u0, u1, u2, u3
-    vs[point], vs[point + 1], vs[point + 2], vs[point + 3] = v0, v1, v2, v3
-    owners[polygon], bent[polygon] = owner, 0
-    starts[polygon + 1] = point + 4
-    if _is_convex_quad(u, v):
-        return 1
-    us[point + 3], us[point + 4], us[point + 5] = u0, u2, u3
-    vs[point + 3], vs[point + 4], vs[point + 5] = v0, v2, v3
-    owners[polygon + 1], bent[polygon + 1] = owner, 0
-    starts[polygon + 1], starts[polygon + 2] = point + 3, point + 6
-    return 2
-
-
-@helper
-def _chord_fits(
-    model: int, coeffs: FloatArray, pinhole: Quad,
-    ax: float, ay: float, az: float, bx: float, by: float, bz: float,
-    au: float, av: float, bu: float, bv: float,
-) -> bool:  # fmt: skip
-    """True if the straight line between two image points is the lens image of the edge a, b."""
-    du, dv = bu - au, bv - av
-    squared = du * du + dv * dv
-    if squared <= SHORT_CHORD * pinhole[0]:
-        return True
-    if squared > LONGEST_CHORD_PX * LONGEST_CHORD_PX:
-        return False
-    u, v = _to_pixel(model, coeffs, pinhole, (ax + bx) / (az + bz), (ay + by) / (az + bz))
-    # The middle in space is not the middle in the image: measure the distance to the chord.
-    across = (u - au) * dv - (v - av) * du
-    return across * across <= CHORD_PX * CHORD_PX * squared
-
-
-@helper
-def _is_straight(
-    model: int, coeffs: FloatArray, pinhole: Quad, x: Quad, y: Quad, z: Quad, u: Quad, v: Quad
-) -> bool:
-    """True if none of the four edges of a projected face needs to be bent."""
-    if model == 0:
-        return True
-    (x0, x1, x2, x3), (y0, y1, y2, y3), (z0, z1, z2, z3) = x, y, z
-    (u0, u1, u2, u3), (v0, v1, v2, v3) = u, v
-    lens = (model, coeffs, pinhole)
-    return (
-        _chord_fits(*lens, x0, y0, z0, x1, y1, z1, u0, v0, u1, v1)
-        and _chord_fits(*lens, x1, y1, z1, x2, y2, z2, u1, v1, u2, v2)
-        and _chord_fits(*lens, x2, y2, z2, x3, y3, z3, u2, v2, u3, v3)
-        and _chord_fits(*lens, x3, y3, z3, x0, y0, z0, u3, v3, u0, v0)
-    )
-
-
-@helper
-def _next_piece(piece: int, halvings: int, fits: bool) -> tuple[int, int]:
-    """Walks over the pieces of 0..1: halves one that does not fit, else goes on to the next.
-
-    Piece k of level n is k / 2^n .. (k + 1) / 2^n. The walk ends with piece 1 of level 0.
-    """
-    if not fits and halvings < MAX_HALVINGS:
-        return 2 * piece, halvings + 1
-    piece += 1
-    while halvings > 0 and piece % 2 == 0:
-        piece, halvings = piece // 2, halvings - 1
-    return piece, halvings
-
-
-@helper
-def _bend_edge(
-    view: View, a: FloatArray, b: FloatArray, us: FloatArray, vs: FloatArray, count: int
-) -> int:
-    """Appends the lens image of the edge from a to b, without its end; returns the new count."""
-    dx, dy, dz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
-    piece, halvings = 0, 0
-    while halvings > 0 or piece == 0:
-        share = 0.5**halvings
-        s, t = piece * share, (piece + 1) * share
-        sx, sy, sz = a[0] + s * dx, a[1] + s * dy, a[2] + s * dz
-        tx, ty, tz = a[0] + t * dx, a[1] + t * dy, a[2] + t * dz
-        su, sv = _to_pixel(view.model, view.coeffs, view.pinhole, sx / sz, sy / sz)
-        tu, tv = _to_pixel(view.model, view.coeffs, view.pinhole, tx / tz, ty / tz)
-        fits = _chord_fits(
-            view.model, view.coeffs, view.pinhole, sx, sy, sz, tx, ty, tz, su, sv, tu, tv
-        )
-        if fits or halvings == MAX_HALVINGS:
-            if count < len(us):
-                us[count], vs[count] = su, sv
-            count += 1
-        piece, halvings = _next_piece(piece, halvings, fits)
-    return count
-
-
-@helper
-def _outline(
-    view: View, points: FloatArray, count: int, us: FloatArray, vs: FloatArray, first: int
-) -> int:
-    """Appends the lens image of a face; returns where it ends, beyond the arrays if it is cut."""
-    written = first
-    for i in range(count):
-        a, b = points[:, i].copy(), points[:, (i + 1) % count].copy()
-        # The same pieces from either side, so that neighbours share them exactly.
-        if a[0] < b[0] or (a[0] == b[0] and (a[1] < b[1] or (a[1] == b[1] and a[2] < b[2]))):
-            written = _bend_edge(view, a, b, us, vs, written)
-            continue
-        start = written
-        written = _bend_edge(view, b, a, us, vs, written)
-        if written > len(us):
-            continue
-        # Turned around: begin with a, and leave out b, which the next edge brings.
-        for k in range((written - start - 1) // 2):
-            i0, i1 = start + 1 + k, written - 1 - k
-            us[i0], us[i1] = us[i1], us[i0]
-            vs[i0], vs[i1] = vs[i1], vs[i0]
-        us[start], vs[start] = _to_pixel(
-            view.model, view.coeffs, view.pinhole, a[0] / a[2], a[1] / a[2]
-        )
-    return written
+    at, number = np.uintp(point), np.uintp(polygon)
+    us[at], us[at + _1], us[at + _2], us[at + _3] = u
+    vs[at], vs[at + _1], vs[at + _2], vs[at + _3] = v
+    owners[number], bent[number] = owner, 0
+    starts[number + _1] = point + 4
+    added = 4
+    if not _is_convex_quad(u, v):
+        us[at + _3], us[at + _4], us[at + _5] = u[0], u[2], u[3]
+        vs[at + _3], vs[at + _4], vs[at + _5] = v[0], v[2], v[3]
+        owners[number + _1], bent[number + _1] = owner, 0
+        starts[number + _1], starts[number + _2] = point + 3, point + 6
+        added = 6
+    return added
 
 
 @helper
@@ -462,91 +265,30 @@ def _add_bent_ribbon(
             left, right = points[axis, 3] - points[axis, 0], points[axis, 2] - points[axis, 1]
             part[axis, 0], part[axis, 3] = points[axis, 0] + s * left, points[axis, 0] + t * left
             part[axis, 1], part[axis, 2] = points[axis, 1] + s * right, points[axis, 1] + t * right
-        x, y, z = _quad(part[0]), _quad(part[1]), _quad(part[2])
-        fits = _is_beside(view, x, y, z)
+        x, y, z = quad(part[0]), quad(part[1]), quad(part[2])
+        fits = is_beside(view, x, y, z)
         if not fits:
             for i in range(4):
-                u[i], v[i] = _to_pixel(*lens, x[i] / z[i], y[i] / z[i])
-            fits = _chord_fits(
+                u[i], v[i] = to_pixel(*lens, x[i] / z[i], y[i] / z[i])
+            fits = chord_fits(
                 *lens, x[0], y[0], z[0], x[3], y[3], z[3], u[0], v[0], u[3], v[3]
-            ) and _chord_fits(*lens, x[1], y[1], z[1], x[2], y[2], z[2], u[1], v[1], u[2], v[2])
+            ) and chord_fits(*lens, x[1], y[1], z[1], x[2], y[2], z[2], u[1], v[1], u[2], v[2])
             if fits or halvings == MAX_HALVINGS:
-                added = 1
-                if point + FACE_POINTS <= len(polygons.u) and polygon + 2 <= len(polygons.owners):
+                added = 4
+                if _has_room(polygons, point, polygon, owner):
                     added = _add_quad(
                         polygons.u, polygons.v, polygons.starts, polygons.owners, polygons.bent,
-                        point, polygon, owner, least_px, _quad(u), _quad(v),
+                        point, polygon, owner, least_px, quad(u), quad(v),
                     )  # fmt: skip
-                polygon += added
-                point += 4 if added == 1 else 6
-        piece, halvings = _next_piece(piece, halvings, fits)
+                point, polygon = point + added, polygon + added // 3
+        piece, halvings = next_piece(piece, halvings, fits)
     return point, polygon
-
-
-@helper
-def _clip(
-    points: FloatArray, count: int, axis: int, a: float, b: float, c: float, clipped: FloatArray
-) -> int:
-    """Clips (3, n) camera-space corners to the half space a p[axis] + b z >= c.
-
-    Sutherland-Hodgman, but each corner outside is replaced where it stands in the order, so that
-    a ribbon which still has four corners still has its start and end pairs at the same places.
-    """
-    kept = 0
-    for i in range(count):
-        here = a * points[axis, i] + b * points[2, i] - c
-        if here >= 0.0:
-            clipped[0, kept], clipped[1, kept] = points[0, i], points[1, i]
-            clipped[2, kept] = points[2, i]
-            kept += 1
-            continue
-        for j in ((i + count - 1) % count, (i + 1) % count):
-            other = a * points[axis, j] + b * points[2, j] - c
-            if other >= 0.0:
-                # Always from the inner end, so that neighbours cut a shared edge alike.
-                t = other / (other - here)
-                for row in range(3):
-                    clipped[row, kept] = points[row, j] + t * (points[row, i] - points[row, j])
-                kept += 1
-    return kept
-
-
-@helper
-def _clip_depth(points: FloatArray, count: int, clipped: FloatArray) -> int:
-    """Clips camera-space corners to the near plane and the far limit."""
-    middle = np.empty((3, MAX_CORNERS))
-    count = _clip(points, count, 0, 0.0, 1.0, NEAR_M, middle)
-    return _clip(middle, count, 0, 0.0, -1.0, -FAR_M, clipped)
-
-
-@helper
-def _clip_sides(view: View, points: FloatArray, count: int) -> int:
-    """Clips camera-space corners to the sides of the view, in place."""
-    sides, other = view_sides(view, SIDE_MARGIN), np.empty((3, MAX_CORNERS))
-    for i in range(0, 4, 2):
-        count = _clip(points, count, i // 2, sides[i, 0], sides[i, 1], 0.0, other)
-        count = _clip(other, count, i // 2, sides[i + 1, 0], sides[i + 1, 1], 0.0, points)
-    return count
-
-
-@helper
-def _is_beside(view: View, x: Quad, y: Quad, z: Quad) -> bool:
-    """True if four corners all lie beyond one side of the view."""
-    sides = view_sides(view, SIDE_MARGIN)
-    common = 15
-    for i in range(4):
-        beyond = 0
-        for side in range(4):
-            across = x[i] if side < 2 else y[i]
-            beyond |= int(sides[side, 0] * across + sides[side, 1] * z[i] < 0.0) << side
-        common &= beyond
-    return common != 0
 
 
 @helper
 def _is_convex(points: FloatArray) -> bool:
     """True if (3, 4) corners turn the same way all around, seen along their normal."""
-    nx, ny, nz, _ = _plane(_quad(points[0]), _quad(points[1]), _quad(points[2]))
+    nx, ny, nz, _ = _plane(quad(points[0]), quad(points[1]), quad(points[2]))
     for i in range(4):
         j, k = (i + 1) & 3, (i + 2) & 3
         ax, bx = points[0, j] - points[0, i], points[0, k] - points[0, j]
@@ -569,21 +311,21 @@ def _add_clipped(
         How many points and polygons there are then, beyond the arrays if they are too small.
     """
     clipped, u, v = np.empty((3, MAX_CORNERS)), np.empty(MAX_CORNERS), np.empty(MAX_CORNERS)
-    count = _clip_depth(points, count, clipped)
+    count = clip_depth(points, count, clipped)
     is_ribbon = least_px > 0.0 and count == 4
     if view.model and not is_ribbon:
-        count = _clip_sides(view, clipped, count)
+        count = clip_sides(view, clipped, count)
     if count < 3:
         return point, polygon
     for i in range(count):
         x, y = clipped[0, i] / clipped[2, i], clipped[1, i] / clipped[2, i]
-        u[i], v[i] = _to_pixel(view.model, view.coeffs, view.pinhole, x, y)
+        u[i], v[i] = to_pixel(view.model, view.coeffs, view.pinhole, x, y)
     us, vs = polygons.u, polygons.v
     straight = across = True
     if view.model:
         for i in range(count):
             j = (i + 1) % count
-            fits = _chord_fits(
+            fits = chord_fits(
                 view.model, view.coeffs, view.pinhole,
                 clipped[0, i], clipped[1, i], clipped[2, i],
                 clipped[0, j], clipped[1, j], clipped[2, j], u[i], v[i], u[j], v[j],
@@ -593,22 +335,22 @@ def _add_clipped(
     if is_ribbon and across and not straight:
         return _add_bent_ribbon(view, clipped, least_px, polygons, point, polygon, owner)
     if is_ribbon and not straight:
-        count = _clip_sides(view, clipped, count)
+        count = clip_sides(view, clipped, count)
         if count < 3:
             return point, polygon
-    if point + FACE_POINTS > len(us) or polygon + 2 > len(polygons.owners):
+    if not _has_room(polygons, point, polygon, owner):
         return point + FACE_POINTS, polygon + 2
     if count == 4 and straight:
         added = _add_quad(
             us, vs, polygons.starts, polygons.owners, polygons.bent, point, polygon, owner,
-            least_px, _quad(u), _quad(v),
+            least_px, quad(u), quad(v),
         )  # fmt: skip
-        return point + (4 if added == 1 else 6), polygon + added
+        return point + added, polygon + added // 3
     end = point + count
     if straight:
         us[point:end], vs[point:end] = u[:count], v[:count]
     else:
-        end = _outline(view, clipped, count, us, vs, point)
+        end = outline(view, clipped, count, us, vs, point)
     polygons.owners[polygon], polygons.bent[polygon] = owner, 0 if straight else 1
     polygons.starts[polygon + 1] = end
     return end, polygon + 1
@@ -638,7 +380,7 @@ def visible_patches(view: View, ground: Ground, sides: FloatArray, visible: Int3
         x = m[0, 0] * cx + m[0, 1] * cy + m[0, 2] * cz + m[0, 3]
         y = m[1, 0] * cx + m[1, 1] * cy + m[1, 2] * cz + m[1, 3]
         z = m[2, 0] * cx + m[2, 1] * cy + m[2, 2] * cz + m[2, 3]
-        if not _sphere_outside(sides, x, y, z, spheres[p, 3]):
+        if not sphere_outside(sides, x, y, z, spheres[p, 3]):
             visible[np.uintp(count)] = p
             count += 1
     return count
@@ -677,7 +419,7 @@ def _transform_patch(
             w = 1.0 / z
             cu[k], cv[k] = fx * (x * w) + center_u, fy * (y * w) + center_v
         elif z >= NEAR_M:
-            cu[k], cv[k] = _to_pixel(model, coeffs, pinhole, x / z, y / z)
+            cu[k], cv[k] = to_pixel(model, coeffs, pinhole, x / z, y / z)
 
 
 @inlined
@@ -694,16 +436,13 @@ def _write_look(
 
 
 @inlined
-def _write_quad(
-    us: FloatArray, vs: FloatArray, starts: Int32, owners: Int32, bent: UInt8,
-    point: int, polygon: int, owner: int, u: Quad, v: Quad,
-) -> None:  # fmt: skip
-    """Writes a convex polygon of four points."""
-    at, number = np.uintp(point), np.uintp(polygon)
-    us[at], us[at + _1], us[at + _2], us[at + _3] = u
-    vs[at], vs[at + _1], vs[at + _2], vs[at + _3] = v
-    owners[number], bent[number] = owner, 0
-    starts[number + _1] = point + 4
+def _has_room(polygons: Polygons, point: int, polygon: int, owner: int) -> bool:
+    """True if one more face fits into the arrays."""
+    return (
+        point + FACE_POINTS <= len(polygons.u)
+        and polygon + 2 <= len(polygons.owners)
+        and owner + 1 <= len(polygons.codes)
+    )
 
 
 @helper
@@ -722,7 +461,7 @@ def _area_fade(depths_m: FloatArray, first: int, last: int) -> float:
 
 
 @helper
-def add_ground(  # noqa: PLR0912, PLR0915 - one hot loop; calls would cost more than what they do
+def add_ground(
     view: View, ground: Ground, sides: FloatArray, visible: Int32, corners: Corners,
     with_planes: bool, polygons: Polygons,
 ) -> None:  # fmt: skip
@@ -753,7 +492,7 @@ def add_ground(  # noqa: PLR0912, PLR0915 - one hot loop; calls would cost more 
             c, d = np.uintp(faces[f, 2] - base), np.uintp(faces[f, 3] - base)
             if outside[a] & outside[b] & outside[c] & outside[d]:
                 continue
-            if point + FACE_POINTS > len(us) or polygon + 2 > len(owners) or owner + 1 > len(codes):
+            if not _has_room(polygons, point, polygon, owner):
                 point, polygon, owner = point + FACE_POINTS, polygon + 2, owner + 1
                 continue
             k, start = np.uintp(owner), point
@@ -766,20 +505,12 @@ def add_ground(  # noqa: PLR0912, PLR0915 - one hot loop; calls would cost more 
                 _write_plane(x, y, z, layer, model, pinhole, planes, k)
             u, v = (cu[a], cu[b], cu[c], cu[d]), (cv[a], cv[b], cv[c], cv[d])
             crossing = (outside[a] | outside[b] | outside[c] | outside[d]) & 3
-            plain = not crossing and _is_straight(model, coeffs, pinhole, x, y, z, u, v)
-            wide, high = u, v
-            if plain and least_px > 0.0:
-                wide, high = _widened_quad(u, v, least_px)
-            if plain and _is_convex_quad(wide, high):
-                # As `_add_quad` does it, which would cost more to call than to run.
-                _write_quad(us, vs, starts, owners, bent, point, polygon, owner, wide, high)
-                point, polygon = point + 4, polygon + 1
-            elif plain:
+            plain = not crossing and is_straight(model, coeffs, pinhole, x, y, z, u, v)
+            if plain:
                 added = _add_quad(
                     us, vs, starts, owners, bent, point, polygon, owner, least_px, u, v
                 )
-                polygon += added
-                point += 4 if added == 1 else 6
+                point, polygon = point + added, polygon + added // 3
             else:
                 for i in range(4):
                     points[0, i], points[1, i], points[2, i] = x[i], y[i], z[i]
@@ -791,92 +522,6 @@ def add_ground(  # noqa: PLR0912, PLR0915 - one hot loop; calls would cost more 
                 _stay_in_plane(us, vs, start, point, planes, k)
             owner += 1
     polygons.counts[0], polygons.counts[1], polygons.counts[2] = point, polygon, owner
-
-
-@helper
-def _axes(view: View, solids: Solids, i: int, axes: FloatArray) -> None:
-    """Writes the camera-space half axes and, last, the centre of a solid: (3, 4)."""
-    m = view.camera_from_map
-    cos, sin = solids.headings[i, 0], solids.headings[i, 1]
-    for row in range(3):
-        axes[row, 0] = (m[row, 0] * cos + m[row, 1] * sin) * solids.halves_m[i, 0]
-        axes[row, 1] = (m[row, 1] * cos - m[row, 0] * sin) * solids.halves_m[i, 1]
-        axes[row, 2] = m[row, 2] * solids.halves_m[i, 2]
-        axes[row, 3] = (
-            m[row, 0] * solids.centers_m[i, 0]
-            + m[row, 1] * solids.centers_m[i, 1]
-            + m[row, 2] * solids.centers_m[i, 2]
-            + m[row, 3]
-        )
-
-
-@helper
-def _face_corners(axes: FloatArray, face: int, corners: FloatArray) -> None:
-    for k in range(4):
-        a, b, c = _FACES[face, k, 0], _FACES[face, k, 1], _FACES[face, k, 2]
-        for row in range(3):
-            corners[row, k] = axes[row, 3] + a * axes[row, 0] + b * axes[row, 1] + c * axes[row, 2]
-
-
-@helper
-def _facing(solids: Solids, i: int, eye: FloatArray) -> int:
-    """Returns the faces of a solid that look at the eye, one bit each."""
-    along, across = local_offset(solids, i, eye[0], eye[1])
-    up = eye[2] - solids.centers_m[i, 2]
-    faces = 0
-    for axis, offset in enumerate((along, across, up)):
-        if offset > solids.halves_m[i, axis]:
-            faces |= 1 << (2 * axis)
-        elif offset < -solids.halves_m[i, axis]:
-            faces |= 2 << (2 * axis)
-    return faces
-
-
-@helper
-def _image_rect(axes: FloatArray, faces: int, rect: FloatArray) -> bool:
-    """Writes the normalised image bounds of a solid's facing faces; False if there are none."""
-    corners, clipped = np.empty((3, 4)), np.empty((3, MAX_CORNERS))
-    rect[0] = rect[2] = math.inf
-    rect[1] = rect[3] = -math.inf
-    for face in range(6):
-        if faces >> face & 1:
-            _face_corners(axes, face, corners)
-            count = _clip(corners, 4, 0, 0.0, 1.0, NEAR_M, clipped)
-            for k in range(count):
-                x, y = clipped[0, k] / clipped[2, k], clipped[1, k] / clipped[2, k]
-                rect[0], rect[1] = min(rect[0], x), max(rect[1], x)
-                rect[2], rect[3] = min(rect[2], y), max(rect[3], y)
-    return bool(rect[0] < rect[1])
-
-
-@helper
-def visible_solids(
-    view: View, solids: Solids, eye: FloatArray, seen: Int32, faces: UInt8, rects: FloatArray,
-    distances: FloatArray,
-) -> int:  # fmt: skip
-    """Lists the solids in view, with their facing faces, image bounds and distances."""
-    axes = np.empty((3, 4))
-    sides = view_sides(view, 0.0)
-    count = 0
-    for i in range(len(solids.centers_m)):
-        _axes(view, solids, i, axes)
-        a, b, c = solids.halves_m[i, 0], solids.halves_m[i, 1], solids.halves_m[i, 2]
-        x, y, z = axes[0, 3], axes[1, 3], axes[2, 3]
-        if _sphere_outside(sides, x, y, z, math.sqrt(a * a + b * b + c * c)):
-            continue
-        faces[count] = _facing(solids, i, eye)
-        rect = rects[count]
-        if (
-            _image_rect(axes, faces[count], rect)
-            and rect[1] >= view.bounds[0]
-            and rect[0] <= view.bounds[1]
-            and rect[3] >= view.bounds[2]
-            and rect[2] <= view.bounds[3]
-        ):
-            seen[count] = i
-            distances[count] = math.sqrt(x * x + y * y + z * z)
-            count += 1
-    return count
 
 
 @helper
@@ -907,17 +552,17 @@ def add_solids(
     polygons.counts[3] = polygon
     for n in order:
         i = seen[n]
-        _axes(view, solids, i, axes)
+        half_axes(view, solids, i, axes)
         fade, code, instance = solids.fades[i], solids.codes[i], solids.instances[i]
         for face in range(6):
             if not facing[n] >> face & 1:
                 continue
-            if point + FACE_POINTS > len(us) or polygon + 2 > len(owners) or owner + 1 > len(codes):
+            if not _has_room(polygons, point, polygon, owner):
                 point, polygon, owner = point + FACE_POINTS, polygon + 2, owner + 1
                 continue
             k = np.uintp(owner)
-            _face_corners(axes, face, points)
-            x, y, z = _quad(points[0]), _quad(points[1]), _quad(points[2])
+            face_corners(axes, face, points)
+            x, y, z = quad(points[0]), quad(points[1]), quad(points[2])
             factor = _face_fade(z) if fade == FADE_PRIMITIVE else 1.0
             red, green, blue = looks[i, face, 0], looks[i, face, 1], looks[i, face, 2]
             _write_look(
@@ -927,15 +572,15 @@ def add_solids(
                 _write_plane(x, y, z, SOLID_LAYER, model, pinhole, planes, k)
             inside = min(z[0], z[1], z[2], z[3]) >= NEAR_M and max(z[0], z[1], z[2], z[3]) <= FAR_M
             if inside:
-                u0, v0 = _to_pixel(model, coeffs, pinhole, x[0] / z[0], y[0] / z[0])
-                u1, v1 = _to_pixel(model, coeffs, pinhole, x[1] / z[1], y[1] / z[1])
-                u2, v2 = _to_pixel(model, coeffs, pinhole, x[2] / z[2], y[2] / z[2])
-                u3, v3 = _to_pixel(model, coeffs, pinhole, x[3] / z[3], y[3] / z[3])
+                u0, v0 = to_pixel(model, coeffs, pinhole, x[0] / z[0], y[0] / z[0])
+                u1, v1 = to_pixel(model, coeffs, pinhole, x[1] / z[1], y[1] / z[1])
+                u2, v2 = to_pixel(model, coeffs, pinhole, x[2] / z[2], y[2] / z[2])
+                u3, v3 = to_pixel(model, coeffs, pinhole, x[3] / z[3], y[3] / z[3])
                 u, v = (u0, u1, u2, u3), (v0, v1, v2, v3)
-                inside = _is_straight(model, coeffs, pinhole, x, y, z, u, v)
+                inside = is_straight(model, coeffs, pinhole, x, y, z, u, v)
             if inside:
-                _write_quad(us, vs, starts, owners, bent, point, polygon, owner, u, v)
-                point, polygon = point + 4, polygon + 1
+                added = _add_quad(us, vs, starts, owners, bent, point, polygon, owner, 0.0, u, v)
+                point, polygon = point + added, polygon + added // 3
             else:
                 point, polygon = _add_clipped(view, points, 4, 0.0, polygons, point, polygon, owner)
             owner += 1

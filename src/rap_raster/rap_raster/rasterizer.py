@@ -22,7 +22,8 @@ from rap_raster.compiled import writable
 from rap_raster.frames import Pose
 from rap_raster.geometry import Geometry, build_geometry
 from rap_raster.lens import lens_coefficients, lens_family, lens_grid
-from rap_raster.polygons import Corners, Polygons, Quad
+from rap_raster.polygons import Corners, Polygons
+from rap_raster.projection import Quad
 from rap_raster.scene import Boxes, Lights, LineKind, PolygonKind, Scene, Shapes
 from rap_raster.styles import load_style
 from rap_raster.trapezoids import MAX_CROSSINGS, RowScratch, Trapezoids
@@ -261,7 +262,7 @@ def _draw_plain(
     geometry: Geometry, camera: CameraModel, images: dict[str, Image], px: float
 ) -> None:
     """Finds out what is visible and paints each channel."""
-    rays, bounds, gaps = _rays(camera)
+    rays, bounds, gaps = camera_rays(camera)
     with_planes = "depth" in images or ("rgb" in images and geometry.fades_per_pixel)
     space, ego = _WORKSPACE, geometry.ego
     space.fit(camera.height, camera.width, geometry.ground.largest_patch)
@@ -293,7 +294,7 @@ _PAINTERS: dict[str, Callable[..., None]] = {
 }
 
 
-def _rays(
+def camera_rays(
     camera: CameraModel,
 ) -> tuple[npt.NDArray[np.float32], Quad, npt.NDArray[np.int32]]:
     """Returns the rays of a lens, the bounds of the view, and the pixels that stay empty."""

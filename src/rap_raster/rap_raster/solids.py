@@ -1,4 +1,4 @@
-"""Boxes and traffic lights as solids, and the order in which they hide each other.
+"""Boxes and traffic lights as solids: which are in view, and in what order they hide each other.
 
 Upright boxes that do not intersect can nearly always be painted one over the other. For two of them
 a separating line on the ground, or a separating height, says which one can never hide the other.
@@ -16,15 +16,30 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rap_raster.camera import NEAR_M
 from rap_raster.compiled import helper, kernel, writable
 from rap_raster.frames import FloatArray
+from rap_raster.projection import MAX_CORNERS, Quad, View, clip, sphere_outside, view_sides
 from rap_raster.scene import Boxes, Lights
 from rap_raster.styles import Style
 
 TOUCHING_M = 1e-6
 """Boxes that overlap by no more than this count as touching: rounding of poses, not a collision."""
 
-Quad = tuple[float, float, float, float]
+_FACES = np.array(
+    # Signs of length, width and height for the corners of each face, counter-clockwise seen from
+    # outside, in the order of `styles.FACES`.
+    [
+        [[1, -1, -1], [1, 1, -1], [1, 1, 1], [1, -1, 1]],
+        [[-1, 1, -1], [-1, -1, -1], [-1, -1, 1], [-1, 1, 1]],
+        [[1, 1, -1], [-1, 1, -1], [-1, 1, 1], [1, 1, 1]],
+        [[-1, -1, -1], [1, -1, -1], [1, -1, 1], [-1, -1, 1]],
+        [[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]],
+        [[-1, 1, -1], [1, 1, -1], [1, -1, -1], [-1, -1, -1]],
+    ],
+    np.float64,
+)
+
 Int32 = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
 
@@ -106,7 +121,7 @@ def _build(
 
 
 @helper
-def local_offset(solids: Solids, i: int, x: float, y: float) -> tuple[float, float]:
+def _local_offset(solids: Solids, i: int, x: float, y: float) -> tuple[float, float]:
     """Returns a map position relative to a box's centre, along its length and width."""
     dx, dy = x - solids.centers_m[i, 0], y - solids.centers_m[i, 1]
     cos, sin = solids.headings[i, 0], solids.headings[i, 1]
@@ -114,9 +129,96 @@ def local_offset(solids: Solids, i: int, x: float, y: float) -> tuple[float, flo
 
 
 @helper
+def half_axes(view: View, solids: Solids, i: int, axes: FloatArray) -> None:
+    """Writes the camera-space half axes and, last, the centre of a solid: (3, 4)."""
+    m = view.camera_from_map
+    cos, sin = solids.headings[i, 0], solids.headings[i, 1]
+    for row in range(3):
+        axes[row, 0] = (m[row, 0] * cos + m[row, 1] * sin) * solids.halves_m[i, 0]
+        axes[row, 1] = (m[row, 1] * cos - m[row, 0] * sin) * solids.halves_m[i, 1]
+        axes[row, 2] = m[row, 2] * solids.halves_m[i, 2]
+        axes[row, 3] = (
+            m[row, 0] * solids.centers_m[i, 0]
+            + m[row, 1] * solids.centers_m[i, 1]
+            + m[row, 2] * solids.centers_m[i, 2]
+            + m[row, 3]
+        )
+
+
+@helper
+def face_corners(axes: FloatArray, face: int, corners: FloatArray) -> None:
+    """Writes the (3, 4) camera-space corners of a face, see `styles.FACES`, from the half axes."""
+    for k in range(4):
+        a, b, c = _FACES[face, k, 0], _FACES[face, k, 1], _FACES[face, k, 2]
+        for row in range(3):
+            corners[row, k] = axes[row, 3] + a * axes[row, 0] + b * axes[row, 1] + c * axes[row, 2]
+
+
+@helper
+def _facing(solids: Solids, i: int, eye: FloatArray) -> int:
+    """Returns the faces of a solid that look at the eye, one bit each."""
+    along, across = _local_offset(solids, i, eye[0], eye[1])
+    up = eye[2] - solids.centers_m[i, 2]
+    faces = 0
+    for axis, offset in enumerate((along, across, up)):
+        if offset > solids.halves_m[i, axis]:
+            faces |= 1 << (2 * axis)
+        elif offset < -solids.halves_m[i, axis]:
+            faces |= 2 << (2 * axis)
+    return faces
+
+
+@helper
+def _image_rect(axes: FloatArray, faces: int, rect: FloatArray) -> bool:
+    """Writes the normalised image bounds of a solid's facing faces; False if there are none."""
+    corners, clipped = np.empty((3, 4)), np.empty((3, MAX_CORNERS))
+    rect[0] = rect[2] = math.inf
+    rect[1] = rect[3] = -math.inf
+    for face in range(6):
+        if faces >> face & 1:
+            face_corners(axes, face, corners)
+            count = clip(corners, 4, 0, 0.0, 1.0, NEAR_M, clipped)
+            for k in range(count):
+                x, y = clipped[0, k] / clipped[2, k], clipped[1, k] / clipped[2, k]
+                rect[0], rect[1] = min(rect[0], x), max(rect[1], x)
+                rect[2], rect[3] = min(rect[2], y), max(rect[3], y)
+    return bool(rect[0] < rect[1])
+
+
+@helper
+def visible_solids(
+    view: View, solids: Solids, eye: FloatArray, seen: Int32, faces: UInt8, rects: FloatArray,
+    distances: FloatArray,
+) -> int:  # fmt: skip
+    """Lists the solids in view, with their facing faces, image bounds and distances."""
+    axes = np.empty((3, 4))
+    sides = view_sides(view.bounds, 0.0)
+    count = 0
+    for i in range(len(solids.centers_m)):
+        half_axes(view, solids, i, axes)
+        a, b, c = solids.halves_m[i, 0], solids.halves_m[i, 1], solids.halves_m[i, 2]
+        x, y, z = axes[0, 3], axes[1, 3], axes[2, 3]
+        if sphere_outside(sides, x, y, z, math.sqrt(a * a + b * b + c * c)):
+            continue
+        faces[count] = _facing(solids, i, eye)
+        rect = rects[count]
+        if (
+            _image_rect(axes, faces[count], rect)
+            and rect[1] >= view.bounds[0]
+            and rect[0] <= view.bounds[1]
+            and rect[3] >= view.bounds[2]
+            and rect[2] <= view.bounds[3]
+        ):
+            seen[count] = i
+            distances[count] = math.sqrt(x * x + y * y + z * z)
+            count += 1
+    return count
+
+
+@helper
 def _beyond_side(solids: Solids, i: int, j: int, axis: int, sign: float) -> bool:
     """True if footprint j lies wholly beyond one side of footprint i."""
-    along, across = local_offset(solids, i, solids.centers_m[j, 0], solids.centers_m[j, 1])
+    along, across = _local_offset(solids, i, solids.centers_m[j, 0], solids.centers_m[j, 1])
     cos = (
         solids.headings[i, 0] * solids.headings[j, 0]
         + solids.headings[i, 1] * solids.headings[j, 1]
@@ -140,7 +242,7 @@ def _by_sides(solids: Solids, i: int, j: int, eye: FloatArray) -> int:
     for axis in range(2):
         for sign in (1.0, -1.0):
             if _beyond_side(solids, i, j, axis, sign):
-                seen_from = local_offset(solids, i, eye[0], eye[1])[axis]
+                seen_from = _local_offset(solids, i, eye[0], eye[1])[axis]
                 return i if sign * seen_from > solids.halves_m[i, axis] else j
     return -1
 

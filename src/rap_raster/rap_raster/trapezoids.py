@@ -254,6 +254,17 @@ def _append(
 
 
 @inlined
+def _append_run(
+    owners: Int32, rows: Int32, borders: FloatArray, n: int, owner: int, row: int, first: int,
+    last: int,
+) -> int:  # fmt: skip
+    """Writes columns first .. last of one row as a trapezoid; returns how many there are then."""
+    return _append(
+        owners, rows, borders, n, owner, row, row + 1, float(first), 0.0, float(last), 0.0
+    )
+
+
+@inlined
 def _test_span(
     nearest: Float32, bar: Float32, layers: UInt8, here: Float32, kept: np.float32,
     layer: np.uint8, row: int, first: int, last: int, low: int, high: int,
@@ -276,47 +287,23 @@ def _test_span(
         limit[k] = here[k] * kept if passes else limit[k]
         # Where it failed, 0 marks the pixel for the search for runs below.
         here[k] = here[k] if passes else np.float32(0.0)
-    if passing == 0:
-        if first < low:
-            n = _append(
-                owners, rows, borders, n, owner, row, row + 1, float(first), 0.0, float(low), 0.0
-            )
-        if high < last:
-            n = _append(
-                owners, rows, borders, n, owner, row, row + 1, float(high), 0.0, float(last), 0.0
-            )
+    if passing == 0 and first == low and last == high:
         return n
     if passing == count:
         shown_layers[:] = layer
-        return _append(
-            owners, rows, borders, n, owner, row, row + 1, float(first), 0.0, float(last), 0.0
-        )
+        return _append_run(owners, rows, borders, n, owner, row, first, last)
     start = first if first < low else -1
     for k in range(count):
         if here[k] > 0.0:
             shown_layers[k] = layer
             start = low + k if start < 0 else start
         elif start >= 0:
-            n = _append(
-                owners,
-                rows,
-                borders,
-                n,
-                owner,
-                row,
-                row + 1,
-                float(start),
-                0.0,
-                float(low + k),
-                0.0,
-            )
+            n = _append_run(owners, rows, borders, n, owner, row, start, low + k)
             start = -1
     if high < last and start < 0:
         start = high
     if start >= 0:
-        n = _append(
-            owners, rows, borders, n, owner, row, row + 1, float(start), 0.0, float(last), 0.0
-        )
+        n = _append_run(owners, rows, borders, n, owner, row, start, last)
     return n
 
 

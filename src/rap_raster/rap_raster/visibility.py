@@ -16,15 +16,12 @@ from rap_raster.polygons import (
     SINK_M,
     Corners,
     Polygons,
-    Quad,
-    View,
     add_ground,
     add_solids,
-    view_sides,
     visible_patches,
-    visible_solids,
 )
-from rap_raster.solids import Solids, mark, paint_order
+from rap_raster.projection import SIDE_MARGIN_RAD, Quad, View, view_sides
+from rap_raster.solids import Solids, mark, paint_order, visible_solids
 from rap_raster.trapezoids import RowScratch, Trapezoids, cut, test_depth
 
 MAX_ORDERED = 4096
@@ -82,6 +79,32 @@ def _mark_hiding_ground(
             mark(rect, pinhole, width, deep)
 
 
+@helper
+def _order_and_mark(
+    ground: Ground, visible: Int32, solids: Solids, seen: Int32, rects: FloatArray,
+    distances: FloatArray, eye: FloatArray, pinhole: Quad, model: int, width: int, deep: Int32,
+) -> Int32:  # fmt: skip
+    """Orders the visible solids for painting, and marks where that or the ground needs a test."""
+    deep[:, 0], deep[:, 1] = width, 0
+    # Through a lens, where exactly does not matter, for then all is marked below.
+    image_of = pinhole if model == 0 else (0.0, 0.0, 0.5 * width, 0.5 * len(deep))
+    if len(seen) <= MAX_ORDERED:
+        order = paint_order(solids, seen, rects, distances, eye, image_of, width, deep)
+    else:
+        order = np.arange(len(seen)).astype(np.int32)
+        deep[:, 0], deep[:, 1] = 0, width
+    _mark_hiding_ground(ground, visible, solids, seen, rects, eye, image_of, width, deep)
+    if model and _any_deep(deep):
+        deep[:, 0], deep[:, 1] = 0, width
+    return order
+
+
+@helper
+def _any_deep(deep: Int32) -> bool:
+    """True if something is marked."""
+    return bool((deep[:, 0] < deep[:, 1]).any())
+
+
 @kernel
 def see(
     ego: Quad, ego_from_camera: FloatArray, pinhole: Quad, bounds: Quad, px: float,
@@ -115,33 +138,23 @@ def see(
         the arrays say what is needed: enlarge them and call again.
     """
     eye = np.empty(3)
-    view = View(_camera_from_map(ego, ego_from_camera, eye), pinhole, bounds, px, model, coeffs)
-    largest_px = 0.0
-    for layer in range(len(ground.min_px)):
-        largest_px = max(largest_px, ground.min_px[layer] * px)
-    sides = view_sides(view, 0.5 * largest_px / min(pinhole[0], pinhole[1]))
+    camera_from_map = _camera_from_map(ego, ego_from_camera, eye)
+    far_sides = view_sides(bounds, SIDE_MARGIN_RAD)
+    view = View(camera_from_map, pinhole, bounds, far_sides, px, model, coeffs)
+    widest_px = px * np.max(ground.min_px) if len(ground.min_px) else 0.0
+    sides = view_sides(bounds, 0.5 * widest_px / min(pinhole[0], pinhole[1]))
     patches = np.empty(len(ground.patches), np.int32)
     visible = patches[: visible_patches(view, ground, sides, patches)]
     room = len(solids.centers_m)
     indices, facing = np.empty(room, np.int32), np.empty(room, np.uint8)
     rects, distances = np.empty((room, 4)), np.empty(room)
     count = visible_solids(view, solids, eye, indices, facing, rects, distances)
-    seen = indices[:count]
-    deep, width = scratch.deep, scratch.nearest.shape[1]
-    deep[:, 0], deep[:, 1] = width, 0
-    # Through a lens, where exactly does not matter, for then all is marked below.
-    image_of = pinhole if model == 0 else (0.0, 0.0, 0.5 * width, 0.5 * len(deep))
-    if count <= MAX_ORDERED:
-        order = paint_order(
-            solids, seen, rects[:count], distances[:count], eye, image_of, width, deep
-        )
-    else:
-        order = np.arange(count).astype(np.int32)
-        deep[:, 0], deep[:, 1] = 0, width
-    _mark_hiding_ground(ground, visible, solids, seen, rects, eye, image_of, width, deep)
-    any_deep = bool((deep[:, 0] < deep[:, 1]).any())
-    if any_deep and model:
-        deep[:, 0], deep[:, 1] = 0, width
+    seen, deep = indices[:count], scratch.deep
+    order = _order_and_mark(
+        ground, visible, solids, seen, rects[:count], distances[:count], eye, pinhole, model,
+        scratch.nearest.shape[1], deep,
+    )  # fmt: skip
+    any_deep = _any_deep(deep)
     with_planes = with_planes or any_deep
     polygons.counts[:] = 0
     polygons.starts[0] = 0

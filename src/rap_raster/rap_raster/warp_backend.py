@@ -28,8 +28,8 @@ from rap_raster.frames import FloatArray, inverse
 from rap_raster.geometry import Geometry
 from rap_raster.ground import Ground
 from rap_raster.lens import lens_coefficients, lens_family, lens_grid
-from rap_raster.polygons import SIDE_MARGIN
-from rap_raster.rasterizer import CHANNELS, Image, output_array
+from rap_raster.projection import SIDE_MARGIN_RAD, STEEPEST_RAD
+from rap_raster.rasterizer import CHANNELS, Image, camera_rays, output_array
 from rap_raster.solids import Solids
 
 _CHANNELS = {
@@ -172,17 +172,13 @@ def _sides(ground: Ground, camera: CameraModel, px: float) -> FloatArray:
 
     They stand outside of the view by what the widest ribbon may be widened.
     """
-    if camera.distortion is None:
-        left, right = -camera.cx / camera.fx, (camera.width - 1 - camera.cx) / camera.fx
-        top, bottom = -camera.cy / camera.fy, (camera.height - 1 - camera.cy) / camera.fy
-    else:
-        left, right, top, bottom = lens_grid(camera).bounds
+    _, bounds, _ = camera_rays(camera)
     widened_px = 0.5 * px * float(ground.min_px.max(initial=0.0))
-    margin = max(SIDE_MARGIN, widened_px / min(camera.fx, camera.fy))
-    slopes = np.array([left - margin, right + margin, top - margin, bottom + margin])
+    margin_rad = max(SIDE_MARGIN_RAD, widened_px / min(camera.fx, camera.fy))
     signs = np.array([1.0, -1.0, 1.0, -1.0])
-    normals = np.stack([signs, -signs * slopes], axis=1)
-    units: FloatArray = normals / np.hypot(1.0, slopes)[:, None]
+    angles = np.arctan(bounds) - margin_rad * signs
+    angles = np.clip(angles, -STEEPEST_RAD, STEEPEST_RAD)
+    units: FloatArray = np.stack([signs * np.cos(angles), -signs * np.sin(angles)], axis=1)
     return units
 
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import warp as wp
 
-from rap_raster import camera, lens, polygons, styles
+from rap_raster import bending, camera, lens, polygons, projection, styles
 
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 
@@ -41,7 +41,7 @@ Outline = wp.types.matrix(shape=(MAX_CORNERS, 2), dtype=wp.float64)
 Rigid = wp.types.matrix(shape=(3, 4), dtype=wp.float64)
 Sides = wp.types.matrix(shape=(4, 2), dtype=wp.float64)
 Coefficients = wp.types.vector(length=9, dtype=wp.float64)
-_Ends = wp.types.vector(length=polygons.MAX_HALVINGS + 1, dtype=wp.float64)
+_Ends = wp.types.vector(length=bending.MAX_HALVINGS + 1, dtype=wp.float64)
 
 _ZERO, _ONE = wp.constant(wp.float64(0.0)), wp.constant(wp.float64(1.0))
 _QUARTER, _HALF = wp.constant(wp.float64(0.25)), wp.constant(wp.float64(0.5))
@@ -49,14 +49,15 @@ _TWO = wp.constant(wp.float64(2.0))
 _HUGE = wp.constant(wp.float64(1e300))
 _EDGE_ON = wp.constant(wp.float64(1e-300))
 _NEAR_M = wp.constant(wp.float64(camera.NEAR_M))
-_FAR_M = wp.constant(wp.float64(polygons.FAR_M))
+_FAR_M = wp.constant(wp.float64(projection.FAR_M))
 _SINK_M = wp.constant(wp.float64(polygons.SINK_M))
-_CHORD2_PX2 = wp.constant(wp.float64(polygons.CHORD_PX**2))
-_LONGEST2_PX2 = wp.constant(wp.float64(polygons.LONGEST_CHORD_PX**2))
-_SHORT_CHORD = wp.constant(wp.float64(polygons.SHORT_CHORD))
+_CHORD2_PX2 = wp.constant(wp.float64(bending.CHORD_PX**2))
+_LONGEST2_PX2 = wp.constant(wp.float64(bending.LONGEST_CHORD_PX**2))
+_WIDEST_COSINE2 = wp.constant(wp.float64(bending.WIDEST_COSINE2))
+_SHORT_CHORD = wp.constant(wp.float64(bending.SHORT_CHORD))
 _BEYOND_SLOPE = wp.constant(wp.float64(lens.BEYOND_SLOPE))
-_PER_FAR_M = wp.constant(wp.float32(1.0 / polygons.FAR_M))
-_SHORTEST_PART = wp.constant(wp.float64(0.5**polygons.MAX_HALVINGS))
+_PER_FAR_M = wp.constant(wp.float32(1.0 / projection.FAR_M))
+_SHORTEST_PART = wp.constant(wp.float64(0.5**bending.MAX_HALVINGS))
 _EQUIDISTANT = wp.constant(lens.EQUIDISTANT)
 _SOLID_LAYER = wp.constant(wp.uint8(polygons.SOLID_LAYER))
 _FADE_PRIMITIVE = wp.constant(wp.uint8(styles.FADE_PRIMITIVE))
@@ -454,16 +455,18 @@ def _to_raw_image(view: View, point: wp.vec3d) -> wp.vec2d:
 
 @wp.func
 def _is_straight(view: View, corners: Corners, points: Outline) -> bool:
-    """True if the lens bends neither side of a ribbon noticeably; see `polygons.CHORD_PX`."""
+    """True if the lens bends neither side of a ribbon noticeably; see `bending.CHORD_PX`."""
     straight = bool(True)
     for i in range(2):
         a, b = 1 + 2 * i, (2 + 2 * i) % 4
         chord = points[b] - points[a]
         squared = wp.dot(chord, chord)
-        if squared > _LONGEST2_PX2:
+        first, second = wp.normalize(corners[a]), wp.normalize(corners[b])
+        cosine = wp.dot(first, second)
+        if squared > _LONGEST2_PX2 or cosine < _ZERO or cosine * cosine < _WIDEST_COSINE2:
             straight = False
         elif squared > _SHORT_CHORD * view.pinhole[0]:
-            middle = _to_raw_image(view, corners[a] + corners[b]) - points[a]
+            middle = _to_raw_image(view, first + second) - points[a]
             across = middle[0] * chord[1] - middle[1] * chord[0]
             if across * across > _CHORD2_PX2 * squared:
                 straight = False

@@ -15,7 +15,8 @@ import numpy as np
 from rap_raster.camera import NEAR_M
 from rap_raster.frames import inverse, transform_from_yaw, transform_points
 from rap_raster.ground import MITRE_LIMIT
-from rap_raster.polygons import FAR_M, SINK_M
+from rap_raster.polygons import SINK_M
+from rap_raster.projection import FAR_M
 from rap_raster.styles import FADE_NONE, FADE_PIXEL
 
 
@@ -97,13 +98,15 @@ def mitred_quads(points, half_width_m, closed):
     before = np.vstack([normal[-1:] if closed else normal[:1], normal])
     after = np.vstack([normal, normal[:1] if closed else normal[-1:]])
     # The tip of a mitre lies half a width from both lines: solve n1.m = n2.m = half width.
-    offset = before + after
-    offset *= (half_width_m / np.sum(offset * before, axis=1))[:, None]
-    reach = np.linalg.norm(offset, axis=1, keepdims=True)
-    offset *= np.minimum(1.0, MITRE_LIMIT * half_width_m / reach)
-    offset = np.hstack([offset, np.zeros((len(offset), 1))])
-    left, right = points + offset, points - offset
-    return np.stack([left[:-1], right[:-1], right[1:], left[1:]], axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mitre = before + after
+        mitre *= (half_width_m / np.sum(mitre * before, axis=1))[:, None]
+        sharp = ~(np.linalg.norm(mitre, axis=1) <= MITRE_LIMIT * half_width_m)
+    start = np.where(sharp[:-1, None], half_width_m * normal, mitre[:-1])
+    end = np.where(sharp[1:, None], half_width_m * normal, mitre[1:])
+    start, end = (np.hstack([offset, np.zeros((len(normal), 1))]) for offset in (start, end))
+    a, b = points[:-1], points[1:]
+    return np.stack([a + start, a - start, b - end, b + end], axis=1)
 
 
 def _plane_depth(polygon, rays, camera_from_map):

@@ -74,6 +74,20 @@ def test_painting_in_order_and_testing_for_depth_give_the_same_image(seed, style
         assert (painted[name] != compared[name]).sum() <= 2
 
 
+@pytest.mark.parametrize(
+    ("lines", "areas"),
+    [
+        ([], [(20, [[5, 5, 0], [10, 5, 0], [15, 5, 0]])]),  # an outline that turns back on itself
+        ([(13, [[6, -2, 0], [15, -2, 0], [6, -1.9, 0], [15, 3, 0]])], []),
+        ([(10, [[6, -2, 0], [9, -2, 0], [9.05, -1.9, 0], [6, 2, 0]])], []),
+    ],
+)
+def test_sharp_bends_and_outlines_without_area_agree_with_the_reference(lines, areas):
+    camera = make_camera(pitch=0.6, focal=120.0, at=(0.0, 0.0, 9.0))
+    images = assert_same(make_scene(lines=lines, areas=areas), camera, exact_style("rap"))
+    assert (images["class"] > 0).sum() > 20
+
+
 def test_the_comparison_notices_a_shift_of_one_pixel():
     scene, style, camera = random_scene(0), exact_style(), make_camera()
     shifted = replace(camera, cx=camera.cx + 1)
