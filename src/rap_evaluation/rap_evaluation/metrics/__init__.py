@@ -1,0 +1,1 @@
+"""The field's driving metrics, equal to their official implementations."""
