@@ -73,6 +73,11 @@ def _choices() -> list[tuple[int, int]]:
     return list(product(range(len(OFFSETS_M)), range(len(SPEED_SHARES))))
 
 
+_POLICIES = _policies()
+_PREFERENCES = np.where(_POLICIES[:, 0] == 0.0, 1.0, 0.9)
+"""Of the lines: the inside of a bend is shorter, and that is no progress."""
+
+
 class PdmClosed:
     """The planner; it keeps no state from plan to plan."""
 
@@ -83,7 +88,6 @@ class PdmClosed:
             lanes: Lane graph that others are expected to follow; without it they go straight on.
         """
         self._forecast = LaneForecaster(lanes) if lanes else straight_on
-        self._policies = _policies()
 
     def plan(self, scene: PdmScene, speed_limits_mps: FloatArray) -> FloatArray:
         """Plans from what is there now; later frames of the scene are not looked at.
@@ -107,7 +111,7 @@ class PdmClosed:
         )
         stations = self._stations(foreseen, paths, stop_m)
         poses = np.stack(
-            [paths.poses_at(int(p[0]), s) for p, s in zip(self._policies, stations, strict=True)]
+            [paths.poses_at(int(p[0]), s) for p, s in zip(_POLICIES, stations, strict=True)]
         )
         poses[:, 0] = state[: StateIndex.HEADING + 1]
         poses[..., 2] = wrap_angle(poses[..., 2])
@@ -123,7 +127,7 @@ class PdmClosed:
         )
         speed_mps = max(0.0, float(scene.initial_state[StateIndex.VX]))
         stations: FloatArray = roll_out(
-            paths.start_m, speed_mps, FRONT_M, self._policies, paths.desired_mps, paths.stretch,
+            paths.start_m, speed_mps, FRONT_M, _POLICIES, paths.desired_mps, paths.stretch,
             extents_m, along_mps, _MARGINS_M[agents.kinds], stop_m - _LINE_MARGIN_M,
         )  # fmt: skip
         return stations
@@ -146,7 +150,7 @@ def _best(measures: Measures, states: FloatArray) -> int:
         + LANE_KEEPING_WEIGHT * measures.lane_keeping
         + COMFORT_WEIGHT * future_comfort_flags(states).all(axis=-1)
     )
-    return int(np.argmax(multiplier * quality))
+    return int(np.argmax(multiplier * quality * _PREFERENCES))
 
 
 def _multiplier(measures: Measures) -> FloatArray:
