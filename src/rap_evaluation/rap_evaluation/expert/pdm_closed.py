@@ -95,7 +95,7 @@ class PdmClosed:
 
         Args:
             scene: Agents and red lights of frame 0 and the areas near the ego. The centreline is
-                the line to follow and ends where the ego is to stop.
+                the line to follow; where it ends, the rear axle stops.
             speed_limits_mps: (n,) at the points of the centreline.
 
         Returns:
@@ -174,10 +174,9 @@ def _scores(measures: Measures, states: FloatArray) -> FloatArray:
 def _lights_to_obey(scene: PdmScene, paths: Paths) -> tuple[float, RedLights]:
     """Returns the station to stop at, and the red lights that it makes sense to judge plans by.
 
-    Those are the lights that are red now and before which the ego can still stop. The end of the
-    centreline is a place to stop too.
+    Those are the lights that are red now and before which the ego can still stop.
     """
-    stop_m, kept = paths.length_m, []
+    stop_m, kept = np.inf, []
     front_m = paths.start_m + FRONT_M
     for i, row in enumerate(scene.red_lights.areas):
         if scene.red_lights.red[i, 0] and scene.areas.on_route[row]:
