@@ -56,7 +56,7 @@ def is_equal(path, expected, got, tolerance):
     ],
 )
 def test_every_value_of_the_official_code_is_reproduced(
-    tmp_path, monkeypatch, metric, name, tolerance, leaves
+    tmp_path, monkeypatch, *, metric, name, tolerance, leaves
 ):
     out = tmp_path / "new folder" / "out.json"
     assert run(monkeypatch, metric, CASES / name, "--out", out) == 0
@@ -172,7 +172,7 @@ NAN = float("nan")
     ],
 )  # fmt: skip
 def test_malformed_case_says_which_field(
-    tmp_path, monkeypatch, metric, name, index, path, value, message
+    tmp_path, monkeypatch, *, metric, name, index, path, value, message
 ):
     content = changed(f"{name}.json.gz", index, path, value)
     source, out = tmp_path / "cases.json", tmp_path / "out.json"
