@@ -56,7 +56,7 @@ def is_equal(path, expected, got, tolerance):
     ],
 )
 def test_every_value_of_the_official_code_is_reproduced(
-    tmp_path, monkeypatch, metric, name, tolerance, leaves
+    tmp_path, monkeypatch, *, metric, name, tolerance, leaves
 ):
     out = tmp_path / "new folder" / "out.json"
     assert run(monkeypatch, metric, CASES / name, "--out", out) == 0
@@ -165,14 +165,16 @@ NAN = float("nan")
         ("extended-comfort", "extended_comfort", 0, ("current_states", 3, 2), NAN,
          "current_states.3.2: Input should be a finite number"),
         ("bench2drive", "bench2drive", 0, ("kind",), None, "kind: Field required"),
-        ("bench2drive", "bench2drive", 0, ("events", 1, "type"), "UFO", "events.1.type: Input sho"),
+        ("bench2drive", "bench2drive", 0, ("events", 1, "type"), "UFO", "events.1: Input tag"),
+        ("bench2drive", "bench2drive", 0, ("events", 0, "route_completed"), None,
+         "events.0.ROUTE_COMPLETION.route_completed: Field required"),
         ("bench2drive", "bench2drive", 10, ("metric_info", "3", "forward_vector", 2), None,
          "metric_info.3.forward_vector.2: Field required"),
         ("bench2drive", "bench2drive", 31, ("metric_info", "sv1"), None, "metric_info.sv1: Field"),
     ],
 )  # fmt: skip
 def test_malformed_case_says_which_field(
-    tmp_path, monkeypatch, metric, name, index, path, value, message
+    tmp_path, monkeypatch, *, metric, name, index, path, value, message
 ):
     content = changed(f"{name}.json.gz", index, path, value)
     source, out = tmp_path / "cases.json", tmp_path / "out.json"
