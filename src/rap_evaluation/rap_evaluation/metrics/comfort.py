@@ -15,6 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy.signal import savgol_filter
 
 from rap_evaluation.metrics.pdm_scene import DT_S, STATE_SIZE, STATES, StateIndex
 from rap_raster.frames import FloatArray
@@ -183,8 +184,6 @@ def savitzky_golay(
 @lru_cache(maxsize=64)
 def _filter_matrix(samples: int, window: int, order: int, derivative: int) -> FloatArray:
     """Returns the (T, T) matrix of a filter: row i is its response to an impulse at sample i."""
-    from scipy.signal import savgol_filter  # noqa: PLC0415 - loading it takes a second
-
     impulses = np.eye(samples)
     matrix = np.asarray(
         savgol_filter(impulses, window, order, deriv=derivative, delta=DT_S, axis=-1)
