@@ -21,15 +21,16 @@ from rap_evaluation.expert.forecast import LaneForecaster, straight_on
 from rap_evaluation.expert.idm import roll_out
 from rap_evaluation.expert.paths import FRONT_M, OFFSETS_M, Paths, paths_from
 from rap_evaluation.metrics.comfort import future_comfort_flags
-from rap_evaluation.metrics.pdm_measures import Measures, measure
-from rap_evaluation.metrics.pdm_scene import DT_S, Agents, PdmScene, RedLights, StateIndex
-from rap_evaluation.metrics.pdm_score import (
+from rap_evaluation.metrics.frame_score import (
     COMFORT_WEIGHT,
     EGO_PROGRESS_WEIGHT,
     LANE_KEEPING_WEIGHT,
+    MULTIPLIERS,
     TTC_WEIGHT,
-    ego_progress_v2,
 )
+from rap_evaluation.metrics.pdm_measures import Measures, measure
+from rap_evaluation.metrics.pdm_scene import DT_S, Agents, PdmScene, RedLights, StateIndex
+from rap_evaluation.metrics.pdm_score import ego_progress_v2
 from rap_evaluation.metrics.pdm_simulator import simulate
 from rap_raster.frames import FloatArray, wrap_angle
 from rap_raster.maps.vector_map import Lane
@@ -155,10 +156,10 @@ def _scores(measures: Measures, states: FloatArray) -> FloatArray:
     A rule that every drive breaks says nothing about which to take: it is left out. Braking would
     keep it, but an ego that is stuck at the edge of the road has to go on.
     """
-    multiplier = measures.no_at_fault_collisions
-    for name in ("drivable_area", "driving_direction", "traffic_light"):
-        values = getattr(measures, f"{name}_compliance")
-        if values[:-_BRAKES].any():
+    multiplier = np.ones(len(states))
+    for name in MULTIPLIERS:
+        values = getattr(measures, name)
+        if name == "no_at_fault_collisions" or values[:-_BRAKES].any():
             multiplier = multiplier * values
     progress = ego_progress_v2(measures, np.max(measures.progress_m * multiplier))
     quality = (

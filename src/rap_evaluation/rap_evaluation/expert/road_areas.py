@@ -106,7 +106,7 @@ def route_centerline(
     """
     runs = _runs(lanes, lane_ids)
     pieces = [_run_line(lanes[run[0]], lanes[run[-1]]) for run in runs]
-    limits = _known_limits([lanes[run[-1]].speed_limit_mps for run in runs])
+    limits = known_limits([lanes[run[-1]].speed_limit_mps for run in runs])
     line = _even(np.concatenate(pieces))
     line = gaussian_filter1d(line, _SMOOTHING_M / _STEP_M, axis=0, mode="nearest")
     slope = np.gradient(line, axis=0)
@@ -180,7 +180,7 @@ def _even(line_m: FloatArray, count: int | None = None) -> FloatArray:
     return np.stack([np.interp(grid, along, line_m[:, axis]) for axis in (0, 1)], axis=-1)
 
 
-def _known_limits(limits_mps: Sequence[float | None]) -> npt.NDArray[np.float64]:
+def known_limits(limits_mps: Sequence[float | None]) -> npt.NDArray[np.float64]:
     """Fills in limits that are not known from those before."""
     known, filled = FALLBACK_SPEED_MPS, []
     for limit in limits_mps:
