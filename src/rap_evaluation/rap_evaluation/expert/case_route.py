@@ -67,7 +67,9 @@ def block_route_centerline(
 def _start_lane(route: Mapping[str, BlockLane], ego_pose: FloatArray) -> str:
     """Returns the lane under the ego with the least heading error, or else the nearest."""
     rear_axle = shapely.Point(ego_pose[:2])
-    apart = {key: shapely.Polygon(lane.polygon_m).distance(rear_axle) for key, lane in route.items()}
+    apart = {
+        key: shapely.Polygon(lane.polygon_m).distance(rear_axle) for key, lane in route.items()
+    }
     nearest = min(apart.values())
     return min(
         (key for key in route if apart[key] <= nearest),

@@ -144,7 +144,9 @@ def _ring(lane: Lane) -> FloatArray:
         return np.concatenate([lane.left_m[:, :2], lane.right_m[::-1, :2]])
     slope = np.gradient(lane.centerline_m[:, :2], axis=0)
     normal = np.stack([-slope[:, 1], slope[:, 0]], axis=-1) / np.hypot(*slope.T)[:, None]
-    left, right = (lane.centerline_m[:, :2] + side * normal for side in (_HALF_LANE_M, -_HALF_LANE_M))
+    left, right = (
+        lane.centerline_m[:, :2] + side * normal for side in (_HALF_LANE_M, -_HALF_LANE_M)
+    )
     return np.concatenate([left, right[::-1]])
 
 
