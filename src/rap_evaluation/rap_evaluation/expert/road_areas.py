@@ -21,6 +21,7 @@ FALLBACK_SPEED_MPS = 15.0
 
 _STEP_M = 1.0
 _SMOOTHING_M = 1.0  # As of recorded traffic: cuts a bend of 7 m by 0.07 m.
+_PADDING = 4  # Four times the width of the smoothing.
 _LANE_CHANGE_M = 40.0  # Some 4 s in town.
 _HALF_LANE_M = 1.75  # Where a map knows no edges.
 
@@ -107,8 +108,7 @@ def route_centerline(
     runs = _runs(lanes, lane_ids)
     pieces = [_run_line(lanes[run[0]], lanes[run[-1]]) for run in runs]
     limits = known_limits([lanes[run[-1]].speed_limit_mps for run in runs])
-    line = _even(np.concatenate(pieces))
-    line = gaussian_filter1d(line, _SMOOTHING_M / _STEP_M, axis=0, mode="nearest")
+    line = _smoothed(_even(np.concatenate(pieces)))
     slope = np.gradient(line, axis=0)
     owner = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
     _, nearest = cKDTree(np.concatenate(pieces)).query(line)
@@ -180,6 +180,14 @@ def _even(line_m: FloatArray, count: int | None = None) -> FloatArray:
     count = count or max(2, round(along[-1] / _STEP_M) + 1)
     grid = np.linspace(0.0, along[-1], count)
     return np.stack([np.interp(grid, along, line_m[:, axis]) for axis in (0, 1)], axis=-1)
+
+
+def _smoothed(line_m: FloatArray) -> FloatArray:
+    """Smooths (n, 2) points a step apart; the ends stay, as if the line went on straight."""
+    pad = min(_PADDING, len(line_m) - 1)
+    longer = np.pad(line_m, ((pad, pad), (0, 0)), mode="reflect", reflect_type="odd")
+    smooth: FloatArray = gaussian_filter1d(longer, _SMOOTHING_M / _STEP_M, axis=0)
+    return smooth[pad:-pad]
 
 
 def known_limits(limits_mps: Sequence[float | None]) -> npt.NDArray[np.float64]:
