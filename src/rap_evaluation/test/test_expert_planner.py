@@ -143,7 +143,7 @@ def test_later_frames_are_not_looked_at(planner):
     red = replace(scene.red_lights, red=np.array([[True, *[False] * 40]]))
     scene = replace(scene, agents=replace(now, states=later), red_lights=red)
     assert np.array_equal(planner.plan(scene, limits(scene)), known)
-    moved = replace(now, states=now.states + [5.0, 0.0, 0.0, 0.0, 0.0])
+    moved = replace(now, states=now.states + np.array([5.0, 0.0, 0.0, 0.0, 0.0]))
     other = planner.plan(replace(scene, agents=moved), limits(scene))
     assert not np.array_equal(other, known)
 
