@@ -45,7 +45,10 @@ EMERGENCY_MPS2 = 8.0
 HARD_MPS2 = 4.0
 """As hard as the score still finds comfortable (-4.05 m/s^2)."""
 
-_MARGINS_M = np.array([1.0, 3.0, 1.0, 1.0])
+GENTLE_MPS2 = 2.0
+"""A stop that passengers hardly notice."""
+
+_MARGINS_M = np.array([2.0, 3.0, 2.0, 1.0])
 """Kept clear before agents by `AgentKind`, since the tracker stops later than planned. People do
 not walk on where a bumper reaches into their crossing."""
 
@@ -62,7 +65,7 @@ _PAST_LINE_M = 1.0  # Who has stopped a little too far still waits.
 _LINES = range(len(OFFSETS_M))
 _FOLLOW = [(line, row, 0, 0.0) for line, row in product(_LINES, range(len(SPEED_SHARES)))]
 _GIVE_WAY = [(line, 0, round(GIVE_WAY_S / DT_S), 0.0) for line in _LINES]
-_BRAKE = [(0, 0, 0, HARD_MPS2), (0, 0, 0, EMERGENCY_MPS2)]
+_BRAKE = [(0, 0, 0, rate) for rate in (GENTLE_MPS2, HARD_MPS2, EMERGENCY_MPS2)]
 _POLICIES = np.array([*_FOLLOW, *_GIVE_WAY, *_BRAKE])
 """(C, 4) as `roll_out` wants them; of equally good ones the first is taken."""
 
@@ -132,12 +135,12 @@ def _grown(agents: Agents) -> Agents:
 
 
 def _best(measures: Measures, states: FloatArray) -> int:
-    """Returns the policy to take: the drive with the best score, or braking where all fail."""
+    """Returns the policy to take: the best drive or gentle stop, or hard braking where all fail."""
     scores = _scores(measures, states)
-    for rows in (slice(0, _DRIVES), slice(_DRIVES, None)):
-        if scores[rows].any():
-            return int(np.arange(len(scores))[rows][np.argmax(scores[rows])])
-    return len(scores) - 1
+    at_ease = scores[: _DRIVES + 1]
+    if at_ease.any():
+        return int(np.argmax(at_ease))
+    return int(np.argmax(scores)) if scores.any() else len(scores) - 1
 
 
 def _scores(measures: Measures, states: FloatArray) -> FloatArray:
