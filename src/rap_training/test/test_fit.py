@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from rap_evaluation.camera_sim import simulate_camera
 from rap_planner.route import Command
+from rap_raster.camera import CameraModel
 from rap_raster.frames import Pose
 from rap_raster.geometry import Geometry, build_geometry
 from rap_raster.scene import Boxes, Lights, LineKind, Scene, Shapes
@@ -44,6 +46,9 @@ class ToyMoment:
 
     def geometry(self, style: Style) -> Geometry:
         return build_geometry(self.scene(), style)
+
+    def camera_image(self, camera: CameraModel, seed: int) -> np.ndarray:
+        return simulate_camera(self.scene(), camera, seed=seed)
 
     def history(self, steps: int, dt_s: float) -> np.ndarray:
         rows = np.zeros((steps, 7), dtype=np.float32)
