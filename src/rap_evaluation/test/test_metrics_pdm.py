@@ -117,6 +117,32 @@ def test_a_plan_scores_the_same_alone_and_among_others():
         assert score_v2(parse_case(alone, "v2")) == {name: together[name]}
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_case_does_not_bring_is_derived_from_its_map(name):
+    content = CASES[name]["input"]
+    given, derived = (parse_case(c, "v1") for c in (content, content | {"reference": {}}))
+    assert sorted(derived.scene.areas.ids) == sorted(given.scene.areas.ids)
+    on_route = [
+        {key for key, route in zip(areas.ids, areas.on_route, strict=True) if route}
+        for areas in (given.scene.areas, derived.scene.areas)
+    ]
+    assert on_route[0] == on_route[1]
+    scores = score_v1(derived)
+    for candidate, expected in CASES[name]["expected"]["v1"].items():
+        for key, value in expected.items():
+            if key not in ("ego_progress", "score"):  # These depend on who the reference is.
+                assert scores[candidate][key] == value, (candidate, key)
+
+
+def test_our_own_reference_is_about_as_fast_as_the_official_one():
+    content = CASES["straight_free"]["input"]
+    scores = score_v1(parse_case(content | {"reference": {}}, "v1"))
+    for candidate, expected in CASES["straight_free"]["expected"]["v1"].items():
+        assert scores[candidate]["ego_progress"] == pytest.approx(
+            expected["ego_progress"], rel=0.05
+        )
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [

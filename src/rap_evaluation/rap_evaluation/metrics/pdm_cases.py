@@ -1,17 +1,32 @@
-"""The schema of the cases of the `pdm` command, and their arrays."""
+"""Cases of the `pdm` command as arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
 
-from rap_evaluation.metrics.case_file import CaseError, CaseInput, Number, Pair, parse_input
+from rap_evaluation.metrics.case_file import CaseError, parse_input
 from rap_evaluation.metrics.comfort import history_samples
+from rap_evaluation.metrics.pdm_inputs import (
+    AGENT_FRAMES,
+    AgentInput,
+    HistoryInput,
+    LightInput,
+    MapInput,
+    PdmInput,
+    PoseList,
+    Track,
+)
 from rap_evaluation.metrics.pdm_measures import Version
+from rap_evaluation.metrics.pdm_reference import (
+    CaseRoute,
+    found_route,
+    given_route,
+    layered,
+    reference_plan,
+)
 from rap_evaluation.metrics.pdm_scene import (
     DT_S,
     HORIZON_STEPS,
@@ -26,9 +41,6 @@ from rap_evaluation.metrics.pdm_scene import (
 )
 from rap_evaluation.metrics.pdm_simulator import resample
 from rap_raster.frames import FloatArray, to_local
-
-AGENT_FRAMES = HORIZON_STEPS + 11
-"""At 10 Hz: the horizon and the look-ahead of v1's time to collision."""
 
 _HUMAN_DT_S = 0.5
 
@@ -50,110 +62,6 @@ _LAYERS = {
     "LANE_CONNECTOR": Area.LANE_CONNECTOR,
 }
 """Layers of nuPlan's map that are scored."""
-
-AgentType = Literal[
-    "vehicle", "pedestrian", "bicycle", "traffic_cone", "barrier", "czone_sign", "generic_object"
-]
-PoseList = Annotated[list[Number], Field(min_length=3, max_length=3)]
-Ring = Annotated[list[Pair], Field(min_length=3)]
-AgentState = Annotated[list[Number], Field(min_length=5, max_length=5)]
-Length = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
-
-
-class EgoInput(CaseInput):
-    """The rear axle; velocity and acceleration in the ego frame."""
-
-    x: Number
-    y: Number
-    heading: Number
-    vx: Number
-    vy: Number
-    ax: Number
-    ay: Number
-
-
-class HistoryInput(EgoInput):
-    """A state of the rear axle at `t` seconds, 0 is now."""
-
-    t: Number
-
-
-class AreaInput(CaseInput):
-    """A named area."""
-
-    id: str
-    polygon: Ring
-
-
-class MapInput(CaseInput):
-    """The areas around the ego; what else a map has is not scored."""
-
-    roadblocks: list[AreaInput]
-    roadblock_connectors: list[AreaInput] = Field(default_factory=list)
-    lanes: list[AreaInput]
-    lane_connectors: list[AreaInput] = Field(default_factory=list)
-    intersections: list[AreaInput] = Field(default_factory=list)
-    carparks: list[AreaInput] = Field(default_factory=list)
-
-
-class AgentInput(CaseInput):
-    """A recorded agent: 51 frames of x, y, heading, vx, vy, None where it is absent."""
-
-    token: str
-    type: AgentType
-    length: Length
-    width: Length
-    states: Annotated[
-        list[AgentState | None], Field(min_length=AGENT_FRAMES, max_length=AGENT_FRAMES)
-    ]
-
-
-class LightInput(CaseInput):
-    """When a lane connector is closed."""
-
-    lane_connector_id: str
-    red: Annotated[list[bool], Field(min_length=1)]
-
-
-class CandidateInput(CaseInput):
-    """A plan in the ego frame."""
-
-    dt: Length
-    poses: Annotated[list[PoseList], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _long_enough(self) -> CandidateInput:
-        reach = len(self.poses) * self.dt
-        if reach < HORIZON_STEPS * DT_S - 1e-6:
-            raise ValueError(f"{len(self.poses)} poses every {self.dt:g} s end before 4 s")
-        return self
-
-
-class ReferenceInput(CaseInput):
-    """What the official code derives from the map: the plan to compare progress with."""
-
-    poses_10hz: Annotated[list[PoseList], Field(min_length=STATES, max_length=STATES)]
-    centerline: Annotated[list[PoseList], Field(min_length=2)]
-    route_lane_ids: list[str]
-    drivable_map: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
-
-
-Track = Annotated[list[PoseList | None], Field(min_length=STATES, max_length=STATES)]
-
-
-class PdmInput(CaseInput):
-    """A scenario and the plans to score in it."""
-
-    map: MapInput
-    ego: EgoInput
-    ego_history: list[HistoryInput] = Field(default_factory=list)
-    human_future: list[PoseList] = Field(default_factory=list)
-    agents: list[AgentInput]
-    traffic_lights: list[LightInput] = Field(default_factory=list)
-    candidates: dict[str, CandidateInput]
-    reference: dict[Version, ReferenceInput]
-    reactive_tracks: dict[str, dict[str, Track]] = Field(default_factory=dict)
-    human_reactive_tracks: dict[str, Track] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +96,19 @@ def parse_case(content: object, version: Version) -> PdmCase:
         CaseError: If a field is missing or wrong; the text starts with the field's path.
     """
     case = parse_input(content, PdmInput)
-    reference = case.reference.get(version)
-    if reference is None:
-        raise CaseError(f"input: reference.{version}: is missing")
-    state = np.zeros(STATE_SIZE)
     ego = case.ego
+    state = np.zeros(STATE_SIZE)
     state[:7] = ego.x, ego.y, ego.heading, ego.vx, ego.vy, ego.ax, ego.ay
-    areas = _area_map(case.map, reference)
+    given = case.reference.get(version)
+    route = given_route(given) if given is not None else found_route(case)
+    areas = _area_map(case.map, route)
+    scene = PdmScene(
+        initial_state=state,
+        areas=areas,
+        centerline_m=route.centerline_m,
+        agents=_agents(case.agents),
+        red_lights=_red_lights(case.traffic_lights, areas),
+    )
     names = tuple(case.candidates)
     plans = [
         resample(np.array([case.candidates[name].poses]), case.candidates[name].dt, state[:3])
@@ -202,15 +116,11 @@ def parse_case(content: object, version: Version) -> PdmCase:
     ]
     return PdmCase(
         names=names,
-        scene=PdmScene(
-            initial_state=state,
-            areas=areas,
-            centerline_m=np.array(reference.centerline),
-            agents=_agents(case.agents),
-            red_lights=_red_lights(case.traffic_lights, areas),
-        ),
+        scene=scene,
         candidate_poses_m=np.concatenate([np.zeros((0, STATES, 3)), *plans]),
-        reference_poses_m=np.array(reference.poses_10hz),
+        reference_poses_m=(
+            np.array(given.poses_10hz) if given is not None else reference_plan(scene, route)
+        ),
         history=_history(case.ego_history) if version == "v2" else None,
         human_poses_m=_human_poses(case.human_future, state[:3]) if version == "v2" else None,
         reactive_agents={
@@ -224,29 +134,21 @@ def parse_case(content: object, version: Version) -> PdmCase:
     )
 
 
-def _area_map(areas: MapInput, reference: ReferenceInput) -> AreaMap:
-    """Returns the areas near the ego: what the official code found within its radius."""
-    layers = {
-        "ROADBLOCK": areas.roadblocks,
-        "INTERSECTION": areas.intersections,
-        "CARPARK_AREA": areas.carparks,
-        "LANE": areas.lanes,
-        "LANE_CONNECTOR": areas.lane_connectors,
-    }
-    rings = {(layer, area.id): area.polygon for layer in layers for area in layers[layer]}
-    rows = [(layer, key) for key, layer in reference.drivable_map if layer in _LAYERS]
-    for layer, key in rows:
-        if (layer, key) not in rings:
-            raise CaseError(f"input: reference: drivable_map: the map has no {layer} '{key}'")
+def _area_map(areas: MapInput, route: CaseRoute) -> AreaMap:
+    """Returns the areas near the ego."""
+    rings = {key: area.polygon for key, area in layered(areas)}
+    rows = [key for key in route.areas if key[0] in _LAYERS]
+    for key in rows:
+        if key not in rings:
+            raise CaseError(f"input: reference: drivable_map: the map has no {' '.join(key)}")
     if not rows:
-        raise CaseError("input: reference: drivable_map: is empty")
-    route = frozenset(reference.route_lane_ids)
+        raise CaseError("input: map: has no area near the ego")
     kinds = np.array([_LAYERS[layer] for layer, _ in rows], dtype=np.uint8)
     points = [np.array(rings[row]) for row in rows]
     return AreaMap(
         ids=tuple(key for _, key in rows),
         kinds=kinds,
-        on_route=np.array([key in route for _, key in rows]) & (kinds >= Area.LANE),
+        on_route=np.array([key in route.lane_ids for _, key in rows]) & (kinds >= Area.LANE),
         offsets=np.cumsum([0, *map(len, points)], dtype=np.int64),
         points_m=np.concatenate(points),
     )
