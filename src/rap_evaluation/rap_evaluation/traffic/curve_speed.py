@@ -6,6 +6,7 @@ keep the lateral acceleration comfortable and brake before the bend.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -62,15 +63,15 @@ def braked(profile: SpeedProfile, end_mps: float) -> SpeedProfile:
 class CurveDrivers:
     """Makes all vehicles of a running simulation respect the profiles of their lanes."""
 
-    def __init__(self, sumo: ModuleType) -> None:
-        """Makes profiles of all lanes that bend."""
+    def __init__(self, sumo: ModuleType, profiles: Mapping[str, SpeedProfile]) -> None:
+        """Prepares a running simulation.
+
+        Args:
+            sumo: libsumo, started.
+            profiles: From `bend_profiles`.
+        """
         self._sumo = sumo
-        # Drivers may want up to 1.35 times the limit, see demand.
-        self._profiles = {
-            lane: profile
-            for lane, profile in _network_profiles(sumo).items()
-            if profile.speeds_mps.min() < 1.35 * sumo.lane.getMaxSpeed(lane)
-        }
+        self._profiles = profiles
         self._slowed: set[str] = set()
 
     def step(self) -> None:
@@ -86,6 +87,16 @@ class CurveDrivers:
             elif vehicle in self._slowed:
                 self._sumo.vehicle.setMaxSpeed(vehicle, kind_of(vehicle).max_speed_mps)
         self._slowed = slowed
+
+
+def bend_profiles(sumo: ModuleType) -> dict[str, SpeedProfile]:
+    """Returns the profiles of all lanes of a running simulation that bend."""
+    # Drivers may want up to 1.35 times the limit, see demand.
+    return {
+        lane: profile
+        for lane, profile in _network_profiles(sumo).items()
+        if profile.speeds_mps.min() < 1.35 * sumo.lane.getMaxSpeed(lane)
+    }
 
 
 def _network_profiles(sumo: ModuleType) -> dict[str, SpeedProfile]:
