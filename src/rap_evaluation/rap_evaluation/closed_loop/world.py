@@ -60,6 +60,7 @@ class World:
         )
         self._curves = CurveDrivers(sumo, place.bends)
         self._tracks: dict[str, tuple[int, TowedBox]] = {}
+        self._sizes_m: dict[str, tuple[float, float, float]] = {}
         self._known = 0
         self._step = 0
         start = route.at(route.start_m)
@@ -93,21 +94,17 @@ class World:
         self._move_ego()
         self._advance()
 
-    def step(self, ego: Pose) -> Surroundings:
+    def step(self, ego: Pose) -> None:
         """Moves the ego and everybody else by one step of 0.1 s.
 
         Args:
             ego: Where the ego is at the end of the step, map frame.
-
-        Returns:
-            What is around it then.
         """
         self._ego = ego
         if self._step % _PER_SECOND == 0:
             self._demand.step_around(self._front())
         self._move_ego()
         self._advance()
-        return self.surroundings()
 
     def _advance(self) -> None:
         self._curves.step()
@@ -149,7 +146,9 @@ class World:
                 if known is None:
                     self._known += 1
                     yaw = np.radians(90.0 - domain.getAngle(key))
-                    length = 0.0 if kind_of(key) is PEDESTRIAN_KIND else domain.getLength(key)
+                    size = (domain.getLength(key), domain.getWidth(key), domain.getHeight(key))
+                    self._sizes_m[key] = size
+                    length = 0.0 if kind_of(key) is PEDESTRIAN_KIND else size[0]
                     known = self._known, TowedBox(front, yaw, speed, length)
                 else:
                     known[1].step(front, speed, DT_S)
@@ -158,21 +157,15 @@ class World:
 
     def surroundings(self) -> Surroundings:
         """Returns what is around the ego now."""
-        text = {
-            key: self._sumo.trafficlight.getRedYellowGreenState(key)
-            for key in self._sumo.trafficlight.getIDList()
-        }
-        return Surroundings(self._boxes(), self._lights(text), self._red_lanes(text))
+        return Surroundings(self.boxes(SEEN_M), self._lights(), self.red_lanes())
 
-    def _boxes(self) -> Boxes:
+    def boxes(self, radius_m: float) -> Boxes:
+        """Returns the road users within a distance of the ego, along x and y separately."""
         rows = []
         for key, (number, box) in self._tracks.items():
             x, y = box.center_m
-            if max(abs(x - self._ego.x_m), abs(y - self._ego.y_m)) <= SEEN_M:
-                domain = self._sumo.person if key.startswith("person.") else self._sumo.vehicle
-                length, width = domain.getLength(key), domain.getWidth(key)
-                size = (length, width, domain.getHeight(key))
-                code = kind_of(key).object_class
+            if max(abs(x - self._ego.x_m), abs(y - self._ego.y_m)) <= radius_m:
+                size, code = self._sizes_m[key], kind_of(key).object_class
                 rows.append((number, code, x, y, 0.0, *size, box.yaw_rad, *box.velocity_mps))
         boxes = Boxes.from_rows(rows)
         if len(boxes):
@@ -181,21 +174,29 @@ class World:
             boxes.centers_m[:, 2] += 0.5 * boxes.sizes_m[:, 2]
         return boxes
 
-    def _lights(self, text: dict[str, str]) -> Lights:
-        heads = self._place.heads
-        here = np.array([self._ego.x_m, self._ego.y_m])
-        near = np.abs(heads.centers_m[:, :2] - here).max(axis=1, initial=0.0) <= SEEN_M
-        return Lights(
-            heads.states(text)[near], heads.centers_m[near], heads.sizes_m[near],
-            heads.yaws_rad[near],
-        )  # fmt: skip
-
-    def _red_lanes(self, text: dict[str, str]) -> frozenset[str]:
+    def red_lanes(self) -> frozenset[str]:
+        """Returns the ids of the mapped connectors that are closed now."""
+        text = self._light_text()
         return frozenset(
             lane
             for lane, turn in self._place.turns.items()
             if turn.traffic_light is not None
             and light_state(text[turn.traffic_light][turn.link]) == LightState.RED
+        )
+
+    def _light_text(self) -> dict[str, str]:
+        lights = self._sumo.trafficlight
+        return {key: lights.getRedYellowGreenState(key) for key in lights.getIDList()}
+
+    def _lights(self) -> Lights:
+        heads = self._place.heads
+        here = np.array([self._ego.x_m, self._ego.y_m])
+        near = np.abs(heads.centers_m[:, :2] - here).max(axis=1, initial=0.0) <= SEEN_M
+        return Lights(
+            heads.states(self._light_text())[near],
+            heads.centers_m[near],
+            heads.sizes_m[near],
+            heads.yaws_rad[near],
         )
 
 
