@@ -1,0 +1,170 @@
+"""PDM-Closed: the best of some drives beside the centreline, as the PDM score judges them.
+
+It is the reference for progress where a case brings none, the expert that labels are taken from,
+and the planner to beat. Source of the scheme: Dauner et al. 2023, "Parting with Misconceptions
+about Learning-based Vehicle Motion Planning" (arXiv 2306.07962), section 4. Ours also slows down
+for bends, starts from the ego's own pose, foresees traffic along lanes, has drives that give way
+to those who will cross, and brakes as hard as it must.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import shapely
+
+from rap_evaluation.expert.corridor import covered
+from rap_evaluation.expert.forecast import LaneForecaster, straight_on
+from rap_evaluation.expert.idm import roll_out
+from rap_evaluation.expert.paths import FRONT_M, OFFSETS_M, Paths, paths_from
+from rap_evaluation.metrics.comfort import future_comfort_flags
+from rap_evaluation.metrics.pdm_measures import Measures, measure
+from rap_evaluation.metrics.pdm_scene import DT_S, PdmScene, RedLights, StateIndex
+from rap_evaluation.metrics.pdm_score import (
+    COMFORT_WEIGHT,
+    EGO_PROGRESS_WEIGHT,
+    LANE_KEEPING_WEIGHT,
+    TTC_WEIGHT,
+    ego_progress_v2,
+    multiplier_v2,
+)
+from rap_evaluation.metrics.pdm_simulator import simulate
+from rap_raster.frames import FloatArray, wrap_angle
+from rap_raster.maps.vector_map import Lane
+
+SPEED_SHARES = (1.0, 0.8, 0.6, 0.4, 0.2)
+"""Of the speed limit. Source: PDM-Closed, section 4."""
+
+GIVE_WAY_S = 4.0
+"""How far ahead the drives that give way see others cross: the horizon."""
+
+EMERGENCY_MPS2 = 8.0
+"""What good tyres hold on a dry road."""
+
+HARD_MPS2 = 4.0
+"""As hard as the score still finds comfortable (-4.05 m/s^2)."""
+
+_LINE_STEP_M = 0.1
+_PAST_LINE_M = 1.0  # Who has stopped a little too far still waits.
+_HOPELESS = 1e-3  # Weight of what a plan does well although a multiplier is zero.
+
+
+def _policies() -> FloatArray:
+    """Returns the (C, 4) policies of `roll_out`; of equally good ones the first is taken."""
+    follow = [(path, row, 0, 0.0) for path, row in _choices()]
+    give_way = [
+        (path, 0, round(GIVE_WAY_S / DT_S), 0.0) for path in range(len(OFFSETS_M))
+    ]
+    brake = [(0, 0, 0, HARD_MPS2), (0, 0, 0, EMERGENCY_MPS2)]
+    return np.array([*follow, *give_way, *brake])
+
+
+def _choices() -> list[tuple[int, int]]:
+    return list(product(range(len(OFFSETS_M)), range(len(SPEED_SHARES))))
+
+
+class PdmClosed:
+    """The planner; it keeps no state from plan to plan."""
+
+    def __init__(self, lanes: Mapping[str, Lane] | None = None) -> None:
+        """Prepares forecasts.
+
+        Args:
+            lanes: Lane graph that others are expected to follow; without it they go straight on.
+        """
+        self._forecast = LaneForecaster(lanes) if lanes else straight_on
+        self._policies = _policies()
+
+    def plan(self, scene: PdmScene, speed_limits_mps: FloatArray) -> FloatArray:
+        """Plans from what is there now; later frames of the scene are not looked at.
+
+        Args:
+            scene: Agents and red lights of frame 0 and the areas near the ego. The centreline is
+                the line to follow and ends where the ego is to stop.
+            speed_limits_mps: (n,) at the points of the centreline.
+
+        Returns:
+            (41, 3) x, y, heading of the rear axle every 0.1 s from now on, map frame.
+        """
+        state = scene.initial_state
+        paths = paths_from(state, scene.centerline_m, speed_limits_mps, SPEED_SHARES)
+        stop_m, lights = _lights_to_obey(scene, paths)
+        foreseen = replace(
+            scene,
+            centerline_m=paths.center_m,
+            agents=self._forecast(scene.agents),
+            red_lights=lights,
+        )
+        stations = self._stations(foreseen, paths, stop_m)
+        poses = np.stack(
+            [paths.poses_at(int(p[0]), s) for p, s in zip(self._policies, stations, strict=True)]
+        )
+        poses[:, 0] = state[: StateIndex.HEADING + 1]
+        poses[..., 2] = wrap_angle(poses[..., 2])
+        states = simulate(state, poses)
+        chosen: FloatArray = poses[_best(measure(foreseen, states, "v1"), states)]
+        return chosen
+
+    def _stations(self, scene: PdmScene, paths: Paths, stop_m: float) -> FloatArray:
+        """Returns the (C, 41) stations of all drives."""
+        agents = scene.agents
+        extents_m, along_mps = covered(
+            paths.center_m, paths.bands_m, agents.states, agents.sizes_m
+        )
+        speed_mps = max(0.0, float(scene.initial_state[StateIndex.VX]))
+        stations: FloatArray = roll_out(
+            paths.start_m, speed_mps, FRONT_M, self._policies, paths.desired_mps, paths.stretch,
+            extents_m, along_mps, stop_m,
+        )  # fmt: skip
+        return stations
+
+
+def _best(measures: Measures, states: FloatArray) -> int:
+    """Returns the row of the drive to take: the best score; if all collide, the hardest braking."""
+    if not measures.no_at_fault_collisions.any():
+        return len(states) - 1
+    multiplier = multiplier_v2(measures)
+    progress = ego_progress_v2(measures, np.max(measures.progress_m * multiplier))
+    quality = (
+        EGO_PROGRESS_WEIGHT * progress
+        + TTC_WEIGHT * measures.time_to_collision_within_bound
+        + LANE_KEEPING_WEIGHT * measures.lane_keeping
+        + COMFORT_WEIGHT * future_comfort_flags(states).all(axis=-1)
+    )
+    fallback = _HOPELESS * measures.no_at_fault_collisions
+    return int(np.argmax(np.maximum(multiplier, fallback) * quality))
+
+
+def _lights_to_obey(scene: PdmScene, paths: Paths) -> tuple[float, RedLights]:
+    """Returns the station to stop at, and the red lights that it makes sense to judge plans by.
+
+    Those are the lights that are red now and before which the ego can still stop. The end of the
+    centreline is a place to stop too.
+    """
+    stop_m, kept = paths.length_m, []
+    front_m = paths.start_m + FRONT_M
+    speed = scene.initial_state[StateIndex.VX]
+    for i, row in enumerate(scene.red_lights.areas):
+        if scene.red_lights.red[i, 0] and scene.areas.on_route[row]:
+            line_m = _entry(scene, int(row), paths)
+            gap_m = line_m - front_m
+            if gap_m > -_PAST_LINE_M and speed**2 <= 2.0 * HARD_MPS2 * max(gap_m, 0.1):
+                stop_m = min(stop_m, line_m)
+                kept.append(i)
+    lights = RedLights(scene.red_lights.areas[kept], scene.red_lights.red[kept, :1])
+    return stop_m, lights
+
+
+def _entry(scene: PdmScene, row: int, paths: Paths) -> float:
+    """Returns the station where the centreline ahead enters an area, infinite if it does not."""
+    areas = scene.areas
+    ring = shapely.polygons(areas.points_m[areas.offsets[row] : areas.offsets[row + 1]])
+    shapely.prepare(ring)
+    grid = np.arange(len(paths.center_m))
+    stations = np.arange(0.0, grid[-1], _LINE_STEP_M)
+    x, y = (np.interp(stations, grid, paths.center_m[:, axis]) for axis in (0, 1))
+    inside = shapely.contains_xy(ring, x, y)
+    return float(stations[np.argmax(inside)]) if inside.any() else np.inf
