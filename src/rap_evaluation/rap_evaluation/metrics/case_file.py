@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Strict
 
 from rap_inference.yaml_files import validated
 
@@ -28,8 +28,8 @@ LARGEST = 1e12
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
 """A finite number; NaN and infinity, which Python's JSON reader takes, are refused."""
 
-Pair = Annotated[list[Number], Field(min_length=2, max_length=2)]
-"""A point, in metres."""
+Pair = Annotated[tuple[Number, Number], Strict(strict=False)]
+"""Two numbers; JSON has lists for them, which a strict tuple would refuse."""
 
 _Parsed = TypeVar("_Parsed")
 

@@ -95,6 +95,11 @@ def history_comfort_flags(
     )
 
 
+def as_scores(flags: npt.NDArray[np.bool_]) -> FloatArray:
+    """Returns the (C,) scores of (C, 6) comfort flags: 1 where all are True, else 0."""
+    return np.asarray(flags.all(axis=-1), dtype=np.float64)
+
+
 def history_samples(times_s: FloatArray, states: FloatArray) -> FloatArray:
     """Samples the driven past for history comfort.
 

@@ -97,7 +97,7 @@ def _slab_range(y0: float, y1: float, bounds: Array, slabs: Array, p: int) -> tu
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _slab_at(y: float, bounds: Array, slabs: Array, p: int) -> int:
     count, height = slabs[p + 1] - slabs[p], bounds[3] - bounds[1]
     if height <= 0.0:
@@ -105,9 +105,12 @@ def _slab_at(y: float, bounds: Array, slabs: Array, p: int) -> int:
     return int(slabs[p] + min(count - 1, int(count * (y - bounds[1]) / height)))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _contains(areas: AreaIndex, p: int, x: float, y: float) -> bool:
-    """True if a point lies inside a polygon, not on its border."""
+    """True if a point lies inside a polygon, not on its border.
+
+    It is inlined, since numba counts the references of every array that is passed on.
+    """
     bounds = areas.bounds[p]
     if not (bounds[0] < x < bounds[2] and bounds[1] < y < bounds[3]):
         return False
@@ -149,19 +152,22 @@ def ego_areas(areas: AreaIndex, states: Array) -> Array:
 @njit(cache=True, nogil=True)
 def _areas_at(areas: AreaIndex, near: Array, state: Array, flags: Array) -> None:
     """Sets the flags of one state."""
-    corners = box_corners(*ego_box(state))
-    cx, cy, _, _ = ego_box(state)
+    cx, cy, cos, sin = ego_box(state)
+    corners = box_corners(cx, cy, cos, sin)
     lanes, in_one, on_route, drivable = 0, False, False, 0
     for p in near:
         kind = areas.kinds[p]
+        is_lane = kind >= _LANE
         inside = 0
-        for k in range(4):
-            if _contains(areas, p, corners[k, 0], corners[k, 1]):
-                inside |= 1 << k
-        if kind >= _LANE:
+        if not (in_one if is_lane else drivable == 15):  # More of them would change nothing.
+            for k in range(4):
+                if _contains(areas, p, corners[k, 0], corners[k, 1]):
+                    inside |= 1 << k
+        if is_lane:
             lanes += inside != 0
             in_one |= inside == 15
-            on_route |= areas.on_route[p] and _contains(areas, p, cx, cy)
+            if areas.on_route[p] and not on_route:
+                on_route = _contains(areas, p, cx, cy)
         else:
             drivable |= inside
         if kind == _INTERSECTION:
@@ -201,12 +207,13 @@ def _meets_agent(x: float, y: float, cos: float, sin: float, agent: Array, size:
         return False
     cos_a, sin_a = math.cos(agent[2]), math.sin(agent[2])
     c, s = abs(cos * cos_a + sin * sin_a), abs(cos * sin_a - sin * cos_a)
-    return (
+    meets: bool = (
         abs(dx * cos + dy * sin) <= _HALF_LENGTH_M + half_l * c + half_w * s
         and abs(dy * cos - dx * sin) <= _HALF_WIDTH_M + half_l * s + half_w * c
         and abs(dx * cos_a + dy * sin_a) <= half_l + _HALF_LENGTH_M * c + _HALF_WIDTH_M * s
         and abs(dy * cos_a - dx * sin_a) <= half_w + _HALF_LENGTH_M * s + _HALF_WIDTH_M * c
     )
+    return meets
 
 
 @njit(cache=True, nogil=True)
@@ -238,7 +245,8 @@ def _front_meets_agent(corners: Array, agent: Array, size: Array) -> bool:
 def _bearing(state: Array, agent: Array) -> float:
     """Returns the angle between the ego's heading and an agent's centre, from the rear axle."""
     turn = math.atan2(agent[1] - state[_Y], agent[0] - state[_X]) - state[_HEADING]
-    return abs((turn + math.pi) % (2.0 * math.pi) - math.pi)
+    bearing: float = abs((turn + math.pi) % (2.0 * math.pi) - math.pi)
+    return bearing
 
 
 @njit(cache=True, nogil=True)
@@ -252,7 +260,7 @@ def initial_overlaps(state: Array, agents: Array, sizes: Array) -> Array:
 
 
 @njit(cache=True, nogil=True)
-def first_speeds(agents: Array) -> Array:
+def _first_speeds(agents: Array) -> Array:
     """Returns the (N,) speeds of agents in the first frame in which each appears."""
     speeds = np.zeros(len(agents))
     for n in range(len(agents)):
@@ -266,7 +274,7 @@ def first_speeds(agents: Array) -> Array:
 @njit(cache=True, nogil=True)
 def collisions(
     states: Array, areas: Array, agents: Array, kinds: Array, sizes: Array
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array]:
     """NC: finds contacts at all steps and who is at fault.
 
     The ego is at fault, while it moves, for meeting what stands (static objects, and agents that
@@ -284,28 +292,27 @@ def collisions(
     Returns:
         score: (C,) 0 after a fault with a road user, 0.5 with a static object, else 1.
         first: (C,) step of the first contact at fault, or `NEVER`.
-        ignored: (C, N) True for agents that met the ego without its fault.
     """
     count, steps, _ = states.shape
     score, first = np.ones(count), np.full(count, NEVER, np.int64)
-    ignored = np.zeros((count, len(agents)), np.bool_)
-    speeds = first_speeds(agents)
+    speeds = _first_speeds(agents)
     for c in range(count):
+        left_out = np.zeros(len(agents), np.bool_)
         for t in range(steps):
             state = states[c, t]
             x, y, cos, sin = ego_box(state)
             doubtful = areas[c, t, MULTIPLE_LANES] or areas[c, t, NON_DRIVABLE]
             for n in range(len(agents)):
                 agent = agents[n, min(t, agents.shape[1] - 1)]
-                if ignored[c, n] or not _meets_agent(x, y, cos, sin, agent, sizes[n]):
+                if left_out[n] or not _meets_agent(x, y, cos, sin, agent, sizes[n]):
                     continue
                 stopped = kinds[n] == _STATIC or speeds[n] <= _STOPPED_MPS
                 if _at_fault(state, doubtful, agent, sizes[n], stopped):
                     score[c] = min(score[c], 0.5 if kinds[n] == _STATIC else 0.0)
                     first[c] = min(first[c], t)
                 else:
-                    ignored[c, n] = True
-    return score, first, ignored
+                    left_out[n] = True
+    return score, first
 
 
 @njit(cache=True, nogil=True)
@@ -322,7 +329,7 @@ def _at_fault(state: Array, doubtful: bool, agent: Array, size: Array, stopped: 
 
 @njit(cache=True, nogil=True)
 def times_to_collision(
-    states: Array, areas: Array, agents: Array, sizes: Array, ignored: Array, last: int
+    states: Array, areas: Array, agents: Array, sizes: Array, last: int
 ) -> Array:
     """TTC: returns the (C,) first steps at which a contact is foreseen, or `NEVER`.
 
@@ -336,12 +343,11 @@ def times_to_collision(
         areas: (C, T, 5) of `ego_areas`.
         agents: (N, T', 5); the last frame holds.
         sizes: (N, 2).
-        ignored: (C, N) agents left out from the start, of `collisions`.
         last: Last step looked at.
     """
     first = np.full(len(states), NEVER, np.int64)
     for c in range(len(states)):
-        left_out = ignored[c].copy()
+        left_out = np.zeros(len(agents), np.bool_)
         for t in range(last + 1):
             speed = math.hypot(states[c, t, _VX], states[c, t, _VY])
             if speed < _TTC_STOPPED_MPS:
@@ -426,17 +432,20 @@ def along_line(line: Array, points: Array) -> tuple[Array, Array]:
     Returns:
         (m,) distance along the line to the nearest place on it, and (m,) distance from it.
     """
-    along, distance = np.zeros(len(points)), np.full(len(points), np.inf)
+    steps = line[1:, :2] - line[:-1, :2]
+    squares = steps[:, 0] ** 2 + steps[:, 1] ** 2
+    starts = np.cumsum(np.sqrt(squares)) - np.sqrt(squares)
+    along, distance = np.zeros(len(points)), np.zeros(len(points))
     for k in range(len(points)):
-        start = 0.0
-        for i in range(len(line) - 1):
-            sx, sy = line[i + 1, 0] - line[i, 0], line[i + 1, 1] - line[i, 1]
+        nearest, best, best_share = 0, np.inf, 0.0
+        for i in range(len(steps)):
             dx, dy = points[k, 0] - line[i, 0], points[k, 1] - line[i, 1]
-            length = math.hypot(sx, sy)
-            share = (dx * sx + dy * sy) / (length * length) if length > 0.0 else 0.0
-            share = min(1.0, max(0.0, share))
-            offset = math.hypot(dx - share * sx, dy - share * sy)
-            if offset < distance[k]:
-                along[k], distance[k] = start + share * length, offset
-            start += length
+            share = dx * steps[i, 0] + dy * steps[i, 1]
+            share = min(1.0, max(0.0, share / squares[i])) if squares[i] > 0.0 else 0.0
+            ex, ey = dx - share * steps[i, 0], dy - share * steps[i, 1]
+            square = ex * ex + ey * ey
+            if square < best:
+                nearest, best, best_share = i, square, share
+        along[k] = starts[nearest] + best_share * math.sqrt(squares[nearest])
+        distance[k] = math.sqrt(best)
     return along, distance

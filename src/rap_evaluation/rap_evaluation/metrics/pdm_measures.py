@@ -79,11 +79,9 @@ def measure(
     if areas is None:
         areas = ego_areas(scene.areas, states)
     agents = scene.agents
-    score, first, ignored = kernels.collisions(
-        states, areas, agents.states, agents.kinds, agents.sizes_m
-    )
+    score, first = kernels.collisions(states, areas, agents.states, agents.kinds, agents.sizes_m)
     ttc_step = kernels.times_to_collision(
-        states, areas, agents.states, agents.sizes_m, ignored, _TTC_LAST_STEP[version]
+        states, areas, agents.states, agents.sizes_m, _TTC_LAST_STEP[version]
     )
     centers = box_centers(states)
     return Measures(
@@ -148,9 +146,7 @@ def traffic_light_compliance(scene: PdmScene, states: FloatArray) -> FloatArray:
     return np.where(run, 0.0, 1.0)
 
 
-def lane_keeping(
-    centers_m: FloatArray, areas: BoolArray, centerline_m: FloatArray
-) -> FloatArray:
+def lane_keeping(centers_m: FloatArray, areas: BoolArray, centerline_m: FloatArray) -> FloatArray:
     """LK: 0 where the centre is over 0.5 m off the centreline for 2 s in a row, else 1.
 
     Steps inside an intersection neither count nor start anew. Source: NAVSIM v2,
@@ -177,7 +173,7 @@ def progress_m(centers_m: FloatArray, centerline_m: FloatArray) -> FloatArray:
     ends = centers_m[:, [0, -1]].reshape(-1, 2)
     along, _ = kernels.along_line(centerline_m, ends)
     start, end = along.reshape(-1, 2).T
-    return np.maximum(0.0, end - start)
+    return np.asarray(np.maximum(0.0, end - start))
 
 
 def without_initial_overlaps(scene: PdmScene) -> Agents:

@@ -197,9 +197,9 @@ def _steering_command(
         heading_gain += turn * steering_gain
         steering_gain += DT_S
     cost = lateral_gain * lateral_gain + _HEADING_COST * heading_gain * heading_gain
-    return -(lateral_gain * lateral + _HEADING_COST * heading_gain * _wrap(heading)) / (
-        cost + _STEERING_RATE_COST
-    )
+    slope = lateral_gain * lateral + _HEADING_COST * heading_gain * _wrap(heading)
+    rate: float = -slope / (cost + _STEERING_RATE_COST)
+    return rate
 
 
 @njit(cache=True, nogil=True)
