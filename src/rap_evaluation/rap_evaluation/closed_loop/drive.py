@@ -34,6 +34,7 @@ MIN_TIMEOUT_S, TIMEOUT_S_PER_M = 300.0, 0.8
 """Time for a route. Source: CARLA leaderboard, `route_scenario.py`."""
 
 _SEARCH_M = 10.0  # Progress on the route within one step: more than any vehicle drives in it.
+_CONTACT_M = 20.0  # Centres of whatever touches the ego are nearer.
 
 
 class DriveError(ValueError):
@@ -146,8 +147,8 @@ class _Run:
         self._history.add(ego.ego_state)
         self._world.step(ego.ego_state.pose)
         self._project()
-        boxes, red_lanes = self._world.boxes(20.0), self._world.red_lanes()
-        self.watch.step(ego.step, ego.state, self.along_m[-1], boxes, red_lanes)
+        boxes, signals = self._world.boxes(_CONTACT_M), self._world.signals()
+        self.watch.step(ego.step, ego.state, self.along_m[-1], boxes, signals)
         self.states.append(ego.state)
         slow = abs(ego.state[StateIndex.VX]) < BLOCKED_MPS
         self._slow_steps = self._slow_steps + 1 if slow else 0

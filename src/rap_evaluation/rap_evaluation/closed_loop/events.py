@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -15,7 +16,7 @@ from rap_evaluation.metrics.pdm_scene import StateIndex
 from rap_raster.frames import FloatArray, wrap_angle
 from rap_raster.maps.lane_geometry import polyline_length
 from rap_raster.maps.vector_map import VectorMap
-from rap_raster.scene import Boxes, ObjectClass, PolygonKind
+from rap_raster.scene import Boxes, LightState, ObjectClass, PolygonKind
 from rap_raster.vehicle import PACIFICA
 
 STOPPED_MPS = 0.05
@@ -190,7 +191,7 @@ class Watch:
         state: FloatArray,
         along_m: float,
         boxes: Boxes,
-        red_lanes: frozenset[str],
+        signals: Mapping[str, LightState],
     ) -> None:
         """Looks at one step.
 
@@ -199,7 +200,7 @@ class Watch:
             state: (11,) ego state of the rear axle.
             along_m: Where on the route's line the rear axle is.
             boxes: Road users near the ego.
-            red_lanes: Connectors that are closed.
+            signals: Lights of the mapped connectors, by lane id.
         """
         corners = ego_corners(state)
         if self._surface.is_off_road(corners):
@@ -207,7 +208,8 @@ class Watch:
         self._collide(step, state, corners, boxes)
         front_m = along_m + PACIFICA.rear_axle_to_center_m + 0.5 * PACIFICA.length_m
         for line_m, lane in self._stop_lines:
-            if self._front_m < line_m + STOP_LINE_M <= front_m and lane in red_lanes:
+            crossed = self._front_m < line_m + STOP_LINE_M <= front_m
+            if crossed and signals[lane] == LightState.RED:
                 self.events.red_light_steps.append(step)
         self._front_m = front_m
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rap_evaluation.traffic.curve_speed import SpeedProfile, bend_profiles
@@ -13,7 +14,7 @@ from rap_evaluation.traffic.simulation import simulation
 from rap_evaluation.traffic.towns import TrafficError
 from rap_evaluation.traffic.turn_lanes import turn_lanes
 from rap_raster.maps.opendrive import load_opendrive
-from rap_raster.maps.vector_map import VectorMap
+from rap_raster.maps.vector_map import Lane, VectorMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Place:
     """A map with its traffic network; made once and shared by all routes.
 
     Attributes:
-        map: Lanes and shapes.
+        map: Lanes and shapes; speed limits are those of the traffic.
         network: SUMO's view of the same roads.
         ground: Road heights.
         heads: Traffic lights.
@@ -56,7 +57,7 @@ def open_place(map_path: Path, cache: Path) -> Place:
     with simulation(network, seed=0) as sumo:
         bends = bend_profiles(sumo)
     return Place(
-        map=vector_map,
+        map=replace(vector_map, lanes=_with_limits(vector_map.lanes, network)),
         network=network,
         ground=ground,
         heads=light_heads(network, vector_map, ground),
@@ -71,4 +72,15 @@ def _turns(network: Network, vector_map: VectorMap) -> dict[str, Connection]:
         lane: connection
         for lane, connection in zip(lanes, network.connections, strict=True)
         if lane and (connection.from_edge, connection.to_edge) not in network.closed_turns
+    }
+
+
+def _with_limits(lanes: Mapping[str, Lane], network: Network) -> dict[str, Lane]:
+    """Returns lanes with the limits that traffic keeps to; they may be below the posted ones."""
+    by_road = {
+        edge.lstrip("-").split("#")[0]: limit for edge, limit in network.speed_limits_mps.items()
+    }
+    return {
+        key: replace(lane, speed_limit_mps=by_road.get(key.split(".")[0], lane.speed_limit_mps))
+        for key, lane in lanes.items()
     }

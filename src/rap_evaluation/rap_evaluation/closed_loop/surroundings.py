@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rap_raster.scene import Boxes, Lights
+from rap_raster.scene import Boxes, Lights, LightState
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,9 +15,9 @@ class Surroundings:
     Attributes:
         boxes: Road users; an id stays with its road user.
         lights: Traffic lights.
-        red_lanes: Ids of the mapped connectors that are closed.
+        signals: State of the light of every mapped connector that has one, by lane id.
     """
 
     boxes: Boxes
     lights: Lights
-    red_lanes: frozenset[str]
+    signals: Mapping[str, LightState]

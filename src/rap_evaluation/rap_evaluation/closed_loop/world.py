@@ -157,7 +157,7 @@ class World:
 
     def surroundings(self) -> Surroundings:
         """Returns what is around the ego now."""
-        return Surroundings(self.boxes(SEEN_M), self._lights(), self.red_lanes())
+        return Surroundings(self.boxes(SEEN_M), self._lights(), self.signals())
 
     def boxes(self, radius_m: float) -> Boxes:
         """Returns the road users within a distance of the ego, along x and y separately."""
@@ -174,15 +174,14 @@ class World:
             boxes.centers_m[:, 2] += 0.5 * boxes.sizes_m[:, 2]
         return boxes
 
-    def red_lanes(self) -> frozenset[str]:
-        """Returns the ids of the mapped connectors that are closed now."""
+    def signals(self) -> dict[str, LightState]:
+        """Returns the light of every mapped connector that has one, by lane id."""
         text = self._light_text()
-        return frozenset(
-            lane
+        return {
+            lane: light_state(text[turn.traffic_light][turn.link])
             for lane, turn in self._place.turns.items()
             if turn.traffic_light is not None
-            and light_state(text[turn.traffic_light][turn.link]) == LightState.RED
-        )
+        }
 
     def _light_text(self) -> dict[str, str]:
         lights = self._sumo.trafficlight
