@@ -38,6 +38,7 @@ class Route:
         index: Its number.
         seed: Of the traffic on it.
         lane_ids: Lanes in driving order; those after the goal go straight on.
+        junctions: Those of the lanes that are in junctions before the goal.
         edges: SUMO's edges of the same way.
         line_m: (n, 3) x, y, z of the centreline, from the start of the first lane, past the goal.
         along_m: (n,) distance along it.
@@ -48,6 +49,7 @@ class Route:
     index: int
     seed: int
     lane_ids: tuple[str, ...]
+    junctions: tuple[str, ...]
     edges: tuple[str, ...]
     line_m: FloatArray
     along_m: FloatArray
@@ -136,15 +138,22 @@ def _route(place: Place, lanes: list[Lane], wanted_m: float, index: int, seed: i
     lane_ids = tuple(lane.id for lane in lanes)
     line_m = densified(route_points(place.map.lanes, lane_ids), _STEP_M)
     along_m = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line_m[:, :2], axis=0).T))])
+    starts_m = np.cumsum([0.0, *(polyline_length(lane.centerline_m) for lane in lanes)])
+    goal_m = _START_MARGIN_M + _goal_distance(lanes, wanted_m)
     return Route(
         index=index,
         seed=int(np.random.default_rng([seed, index, 1]).integers(2**31)),
         lane_ids=lane_ids,
+        junctions=tuple(
+            lane.id
+            for lane, begin_m in zip(lanes, starts_m, strict=False)
+            if lane.in_junction and begin_m < goal_m
+        ),
         edges=_edges(place, lanes),
         line_m=line_m,
         along_m=along_m,
         start_m=_START_MARGIN_M,
-        goal_m=_START_MARGIN_M + _goal_distance(lanes, wanted_m),
+        goal_m=goal_m,
     )
 
 
