@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -63,12 +63,12 @@ class Plan:
     Attributes:
         poses_m: (T, 3) x, y, heading of the rear axle at dt_s, 2 dt_s, ..., map frame.
         dt_s: Time between poses.
-        images: (C, H, W, 3) rgb that the sensors saw; None for planners without sensors.
+        images: What the sensors saw, (H, W, 3) rgb by camera, left to right; empty without sensors.
     """
 
     poses_m: FloatArray
     dt_s: float
-    images: npt.NDArray[np.uint8] | None = None
+    images: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
 
 class Planner(Protocol):
@@ -104,6 +104,8 @@ class BundlePlanner:
         self._sensor = sensor
         see = {FeatureSource.RASTER: self._raster_view, FeatureSource.CAMERA: self._camera_view}
         self._images = see[sensor](place)
+        axes = [camera.ego_from_camera[:2, 2] for camera in self._driver.rig]
+        self._left_to_right = np.argsort([-np.arctan2(y, x) for x, y in axes])
 
     def plan(self, observation: Observation) -> Plan:
         """Plans from what the sensors see."""
@@ -119,7 +121,8 @@ class BundlePlanner:
             observation.history.network_input(ego.stamp_ns, history.steps, history.dt_s),
             command_from_route(route.line_m[near], ego.pose),
         )
-        return Plan(candidates.poses_m[candidates.best], candidates.dt_s, images)
+        seen = {self._driver.rig[slot].name: images[slot] for slot in self._left_to_right}
+        return Plan(candidates.poses_m[candidates.best], candidates.dt_s, seen)
 
     def _raster_view(self, place: Place) -> Callable[[Observation], npt.NDArray[np.uint8]]:
         style = self._driver.style

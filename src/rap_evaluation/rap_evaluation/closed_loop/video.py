@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +18,7 @@ from rap_evaluation.closed_loop.drive import Drive, Glimpse
 from rap_evaluation.metrics.pdm_scene import DT_S
 from rap_raster.frames import FloatArray
 from rap_raster.maps.vector_map import VectorMap, shapes_near
+from rap_raster.scene import LineKind
 
 SPEED_UP = 4
 """Videos run faster than life: there is one picture per plan."""
@@ -55,12 +58,17 @@ def write_video(path: Path, vector_map: VectorMap, drive: Drive) -> None:
 
 
 def _cropped(vector_map: VectorMap, drive: Drive) -> VectorMap:
-    """Returns the shapes that come into view; no lanes."""
+    """Returns the shapes that come into view; no lanes.
+
+    Dividers become thin lines: hundreds of dashes would take longer than driving.
+    """
     low, high = drive.states[:, :2].min(axis=0), drive.states[:, :2].max(axis=0)
     center, radius_m = (low + high) / 2, float((high - low).max()) / 2 + _MARGIN_M
+    lines = shapes_near(vector_map.polylines, center, radius_m)
+    dashed = lines.kinds == LineKind.LANE_DIVIDER
     return VectorMap(
         vector_map.name,
-        shapes_near(vector_map.polylines, center, radius_m),
+        replace(lines, kinds=np.where(dashed, LineKind.LANE_CENTERLINE, lines.kinds)),
         shapes_near(vector_map.polygons, center, radius_m),
     )
 
@@ -69,17 +77,18 @@ def _picture(view: View, vector_map: VectorMap, drive: Drive, glimpse: Glimpse) 
     canvas = draw_birds_eye(_instant(vector_map, drive, glimpse), view)
     draw_label(canvas, _label(drive, glimpse), 0, WIDTH)
     images = glimpse.plan.images
-    return canvas if images is None else np.concatenate([canvas, _row(images)])
+    return np.concatenate([canvas, _row(images)]) if images else canvas
 
 
-def _row(images: npt.NDArray[np.uint8]) -> Canvas:
-    """Returns C rgb images side by side, from left to right as the cameras look."""
-    count, height, width, _ = images.shape
-    size = (WIDTH // count, round(WIDTH / count * height / width))
+def _row(images: Mapping[str, npt.NDArray[np.uint8]]) -> Canvas:
+    """Returns (H, W, 3) rgb images side by side, titled."""
+    height, width, _ = next(iter(images.values())).shape
+    size = (WIDTH // len(images), round(WIDTH / len(images) * height / width))
     row = np.zeros((size[1], WIDTH, 3), dtype=np.uint8)
-    for index, image in enumerate(images):
+    for index, (name, image) in enumerate(images.items()):
         left = index * size[0]
         row[:, left : left + size[0]] = scaled(image[..., ::-1], size)
+        draw_label(row, name, left, size[0])
     return row
 
 

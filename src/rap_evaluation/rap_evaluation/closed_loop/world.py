@@ -26,7 +26,7 @@ from rap_raster.frames import FloatArray, Pose
 from rap_raster.scene import Boxes, Lights, LightState
 from rap_raster.vehicle import PACIFICA
 
-WARM_UP_S = 20.0
+WARM_UP_S = 15.0
 """Before the ego appears: vehicles reach their speeds and queues form at lights."""
 
 CLEAR_M = 25.0
@@ -93,6 +93,7 @@ class World:
         sumo.vehicle.add(_EGO, "ego", "ego", departPos="0")
         self._move_ego()
         self._advance()
+        self._track()
 
     def step(self, ego: Pose) -> None:
         """Moves the ego and everybody else by one step of 0.1 s.
@@ -105,12 +106,12 @@ class World:
             self._demand.step_around(self._front())
         self._move_ego()
         self._advance()
+        self._track()
 
     def _advance(self) -> None:
         self._curves.step()
         self._sumo.simulationStep()
         self._step += 1
-        self._track()
 
     def _front(self) -> FloatArray:
         """Returns the (2,) middle of the ego's front bumper, network coordinates."""

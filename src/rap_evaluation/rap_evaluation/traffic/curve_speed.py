@@ -33,7 +33,12 @@ class SpeedProfile:
 
     def at(self, along_m: float) -> float:
         """Returns the limit at a distance from the lane's start."""
-        return float(np.interp(along_m / _STEP_M, np.arange(len(self.speeds_mps)), self.speeds_mps))
+        last = len(self.speeds_mps) - 1
+        place = min(max(along_m / _STEP_M, 0.0), last)
+        before = min(int(place), last - 1) if last else 0
+        share = place - before
+        start, end = self.speeds_mps[before], self.speeds_mps[min(before + 1, last)]
+        return float(start + share * (end - start))
 
 
 def speed_profile(shape_m: FloatArray) -> SpeedProfile:
