@@ -21,6 +21,7 @@ setup(
         "numba",
         "numpy>=1.26",
         "pyarrow",
+        "pydantic>=2",
         "rap_bringup",
         "rap_inference",
         "rap_perception",

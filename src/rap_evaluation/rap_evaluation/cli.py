@@ -17,6 +17,7 @@ from rap_evaluation.drive_export import camera_rig, eventful_drive, recorded_dri
 from rap_evaluation.logs.drive_log import DriveLog, open_logs
 from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.logs.recording import Recording
+from rap_evaluation.metric_commands import COMMANDS
 from rap_evaluation.open_loop import open_loop_report
 from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.recorder import record
@@ -31,6 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
 
 
 @app.command("record")

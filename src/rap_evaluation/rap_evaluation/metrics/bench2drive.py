@@ -52,13 +52,24 @@ _SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
 Vector = Annotated[tuple[Number, Number, Number], Strict(strict=False)]
 
 
-class RouteEvent(CaseInput):
-    """Something that happened on a route; `ROUTE_COMPLETION` says how much of it was driven."""
+class Completion(CaseInput):
+    """How much of a route was driven, in percent."""
+
+    type: Literal["ROUTE_COMPLETION"]
+    route_completed: Number
+
+
+class OutsideLanes(CaseInput):
+    """How much of what was driven lies outside the lanes of the route, in percent."""
+
+    type: Literal["OUTSIDE_ROUTE_LANES_INFRACTION"]
+    percentage: Number
+
+
+class Infraction(CaseInput):
+    """Any other event; only its kind counts."""
 
     type: Literal[
-        "ROUTE_COMPLETION",
-        "OUTSIDE_ROUTE_LANES_INFRACTION",
-        "MIN_SPEED_INFRACTION",
         "COLLISION_PEDESTRIAN",
         "COLLISION_VEHICLE",
         "COLLISION_STATIC",
@@ -66,11 +77,16 @@ class RouteEvent(CaseInput):
         "STOP_INFRACTION",
         "SCENARIO_TIMEOUT",
         "YIELD_TO_EMERGENCY_VEHICLE",
+        "MIN_SPEED_INFRACTION",
         "ROUTE_DEVIATION",
         "VEHICLE_BLOCKED",
     ]
-    route_completed: Number = 0.0
-    percentage: Number = 0.0
+
+
+RouteEvent: TypeAlias = Annotated[
+    Completion | OutsideLanes | Infraction, Field(discriminator="type")
+]
+"""Something that happened on a route."""
 
 
 class RouteInput(CaseInput):
@@ -189,7 +205,7 @@ def score_route(route: RouteInput) -> dict[str, object]:
     """Scores one route: completion in percent times the penalties of its events."""
     completion = completed_percent(route.events)
     penalty = route_penalty(route.events)
-    infractions = sum(event.type != "ROUTE_COMPLETION" for event in route.events) + route.timeout
+    infractions = sum(not isinstance(event, Completion) for event in route.events) + route.timeout
     return {
         "score_route": round(completion, DECIMALS),
         "score_penalty": round(penalty, DECIMALS),
@@ -201,7 +217,7 @@ def score_route(route: RouteInput) -> dict[str, object]:
 
 def completed_percent(events: list[RouteEvent]) -> float:
     """Returns how much of a route was driven, by the last event that says so."""
-    completed = [event.route_completed for event in events if event.type == "ROUTE_COMPLETION"]
+    completed = [event.route_completed for event in events if isinstance(event, Completion)]
     return completed[-1] if completed else 0.0
 
 
@@ -213,9 +229,9 @@ def route_penalty(events: list[RouteEvent]) -> float:
     """
     penalty = 1.0
     for event in events:
-        penalty *= PENALTIES.get(event.type, 1.0)
-        if event.type == "OUTSIDE_ROUTE_LANES_INFRACTION":
+        if isinstance(event, OutsideLanes):
             penalty *= 1.0 - event.percentage / 100.0
+        penalty *= PENALTIES.get(event.type, 1.0)
     return penalty
 
 

@@ -17,11 +17,16 @@ MULTIPLIERS = (
 )
 """Sub-scores whose product scales the score."""
 
+EGO_PROGRESS_WEIGHT = 5.0
+TTC_WEIGHT = 5.0
+COMFORT_WEIGHT = 2.0
+LANE_KEEPING_WEIGHT = 2.0
+
 WEIGHTS = {
-    "ego_progress": 5.0,
-    "time_to_collision_within_bound": 5.0,
-    "lane_keeping": 2.0,
-    "history_comfort": 2.0,
+    "ego_progress": EGO_PROGRESS_WEIGHT,
+    "time_to_collision_within_bound": TTC_WEIGHT,
+    "lane_keeping": LANE_KEEPING_WEIGHT,
+    "history_comfort": COMFORT_WEIGHT,
 }
 """Sub-scores that are averaged, with their weights."""
 

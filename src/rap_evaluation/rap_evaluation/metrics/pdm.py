@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from rap_evaluation.metrics import pdm_score
 from rap_evaluation.metrics.comfort import as_scores, future_comfort_flags, history_comfort_flags
+from rap_evaluation.metrics.frame_score import SUB_SCORES, frame_scores
 from rap_evaluation.metrics.pdm_cases import PdmCase
 from rap_evaluation.metrics.pdm_measures import (
     Measures,
@@ -110,7 +111,12 @@ def _score_in_traffic(
     scored = {traffic: scores}
     if human is not None:
         scored[f"{traffic}_human_filter"] = pdm_score.forgiven(scores, human)
-    return {name: {**plans, "score": pdm_score.epdms(plans)} for name, plans in scored.items()}
+    return {name: {**plans, "score": _epdms(plans)} for name, plans in scored.items()}
+
+
+def _epdms(sub_scores: Mapping[str, FloatArray]) -> FloatArray:
+    table = np.column_stack([sub_scores[name] for name in SUB_SCORES])
+    return frame_scores(table, np.full(len(table), np.nan))
 
 
 def _reference(measures: Measures, version: Version) -> pdm_score.Normaliser:

@@ -190,7 +190,7 @@ def parse_case(content: object, version: Version) -> PdmCase:
     case = parse_input(content, PdmInput)
     reference = case.reference.get(version)
     if reference is None:
-        raise CaseError(f"reference.{version}: is missing")
+        raise CaseError(f"input: reference.{version}: is missing")
     state = np.zeros(STATE_SIZE)
     ego = case.ego
     state[:7] = ego.x, ego.y, ego.heading, ego.vx, ego.vy, ego.ax, ego.ay
@@ -237,9 +237,9 @@ def _area_map(areas: MapInput, reference: ReferenceInput) -> AreaMap:
     rows = [(layer, key) for key, layer in reference.drivable_map if layer in _LAYERS]
     for layer, key in rows:
         if (layer, key) not in rings:
-            raise CaseError(f"reference: drivable_map: the map has no {layer} '{key}'")
+            raise CaseError(f"input: reference: drivable_map: the map has no {layer} '{key}'")
     if not rows:
-        raise CaseError("reference: drivable_map: is empty")
+        raise CaseError("input: reference: drivable_map: is empty")
     route = frozenset(reference.route_lane_ids)
     kinds = np.array([_LAYERS[layer] for layer, _ in rows], dtype=np.uint8)
     points = [np.array(rings[row]) for row in rows]
@@ -272,7 +272,7 @@ def _reactive_agents(
     known = {agent.token: agent for agent in recorded}
     for token in tracks:
         if token not in known:
-            raise CaseError(f"{field}.{token}: is not among the agents")
+            raise CaseError(f"input: {field}.{token}: is not among the agents")
     agents = _agents([known[token] for token in tracks])
     states = np.full((len(tracks), STATES, 5), np.nan)
     for row, track, past in zip(states, tracks.values(), agents.states, strict=True):
@@ -302,8 +302,11 @@ def _history(history: Sequence[HistoryInput]) -> FloatArray:
     rows = np.array([[s.t, s.x, s.y, s.heading, s.vx, s.vy, s.ax, s.ay] for s in history])
     rows = rows.reshape(-1, 8)
     if (np.diff(rows[:, 0]) <= 0).any():
-        raise CaseError("ego_history: t: expected ascending times")
-    return history_samples(rows[:, 0], rows[:, 1:])
+        raise CaseError("input: ego_history: expected ascending times t")
+    try:
+        return history_samples(rows[:, 0], rows[:, 1:])
+    except ValueError as error:
+        raise CaseError(f"input: {error}") from error
 
 
 def _human_poses(future: Sequence[PoseList], ego_pose: FloatArray) -> FloatArray | None:
@@ -311,6 +314,6 @@ def _human_poses(future: Sequence[PoseList], ego_pose: FloatArray) -> FloatArray
     if not future:
         return None
     if len(future) * _HUMAN_DT_S < HORIZON_STEPS * DT_S:
-        raise CaseError(f"human_future: {len(future)} poses every 0.5 s end before 4 s")
+        raise CaseError(f"input: human_future: {len(future)} poses every 0.5 s end before 4 s")
     poses: FloatArray = resample(to_local(ego_pose, np.array([future])), _HUMAN_DT_S, ego_pose)[0]
     return poses

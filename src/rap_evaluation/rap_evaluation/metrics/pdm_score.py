@@ -1,4 +1,4 @@
-"""The PDM scores: NAVSIM v1 (PDMS) and v2 (EPDMS of one frame), from measured plans.
+"""The PDM scores of measured plans: NAVSIM v1 (PDMS), and the sub-scores of v2 (EPDMS).
 
 Sources: autonomousvision/navsim, v1 at 3e8291bf, v2 at 0a380a90, `pdm_scorer.py`.
 """
@@ -10,33 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rap_evaluation.metrics.frame_score import (
+    COMFORT_WEIGHT,
+    EGO_PROGRESS_WEIGHT,
+    MULTIPLIERS,
+    TTC_WEIGHT,
+)
 from rap_evaluation.metrics.pdm_measures import Measures
 from rap_raster.frames import FloatArray
 
 MIN_PROGRESS_M = 5.0
 """Where nobody gets farther, progress tells nothing."""
-
-EGO_PROGRESS_WEIGHT = 5.0
-TTC_WEIGHT = 5.0
-COMFORT_WEIGHT = 2.0
-LANE_KEEPING_WEIGHT = 2.0
-EXTENDED_COMFORT_WEIGHT = 2.0
-
-MULTIPLIERS = (
-    "no_at_fault_collisions",
-    "drivable_area_compliance",
-    "driving_direction_compliance",
-    "traffic_light_compliance",
-)
-"""Sub-scores of v2 that multiply its score."""
-
-WEIGHTS = {
-    "ego_progress": EGO_PROGRESS_WEIGHT,
-    "time_to_collision_within_bound": TTC_WEIGHT,
-    "lane_keeping": LANE_KEEPING_WEIGHT,
-    "history_comfort": COMFORT_WEIGHT,
-}
-"""Sub-scores of v2 that are weighted; `two_frame_extended_comfort` joins them where it is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,19 +123,6 @@ def forgiven(plans: Mapping[str, FloatArray], human: Mapping[str, float]) -> dic
         name: np.ones_like(values) if human[name] == 0.0 else values
         for name, values in plans.items()
     }
-
-
-def epdms(sub_scores: Mapping[str, FloatArray]) -> FloatArray:
-    """Returns the scores of v2: the product of the multipliers times the weighted mean.
-
-    Args:
-        sub_scores: (C,) each; with `two_frame_extended_comfort` if that is to count.
-    """
-    weights = WEIGHTS | {"two_frame_extended_comfort": EXTENDED_COMFORT_WEIGHT}
-    known = [name for name in weights if name in sub_scores]
-    total = sum(weights[name] * sub_scores[name] for name in known)
-    product = np.prod([sub_scores[name] for name in MULTIPLIERS], axis=0)
-    return np.asarray(product * total / sum(weights[name] for name in known))
 
 
 def _best_m(
