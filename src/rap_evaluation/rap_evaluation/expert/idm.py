@@ -65,6 +65,7 @@ def roll_out(
     stretch: Array,
     extents_m: Array,
     along_mps: Array,
+    margins_m: Array,
     stop_m: float,
 ) -> Array:
     """Drives by policies along paths.
@@ -80,6 +81,7 @@ def roll_out(
         extents_m: (P, N, T, 2) stations between which a road user covers a path; NaN if it does
             not.
         along_mps: (N, T) speeds of road users along the centreline.
+        margins_m: (N,) what to keep clear before each, besides the gap of the model.
         stop_m: Station of the next line that may not be crossed.
 
     Returns:
@@ -97,7 +99,9 @@ def roll_out(
                 acceleration = -policies[c, 3]
             else:
                 front = station + front_m
-                gap, lead = _lead(extents_m[path], along_mps, start_m, station, front, k, look)
+                gap, lead = _lead(
+                    extents_m[path], along_mps, margins_m, start_m, station, front, k, look
+                )
                 acceleration = idm_acceleration(speed, desired_mps[row, place], gap, lead)
                 line = idm_acceleration(speed, desired_mps[row, place], stop_m - front, 0.0)
                 acceleration = min(acceleration, line)
@@ -109,7 +113,14 @@ def roll_out(
 
 @njit(cache=True, nogil=True)
 def _lead(
-    extents: Array, along: Array, start: float, station: float, front: float, k: int, look: int
+    extents: Array,
+    along: Array,
+    margins: Array,
+    start: float,
+    station: float,
+    front: float,
+    k: int,
+    look: int,
 ) -> tuple[float, float]:
     """Returns gap and speed of the nearest road user ahead at a step, or seen to come by then."""
     gap, lead = np.inf, 0.0
@@ -120,8 +131,9 @@ def _lead(
         last = min(k + look, extents.shape[1] - 1)
         for t in range(k, last + 1):
             near = extents[n, t, 0]
-            if near > (middle if t == k else front) and near - front < gap:
-                gap, lead = near - front, max(0.0, along[n, t])
+            clear = near - front - margins[n]
+            if near > (middle if t == k else front) and clear < gap:
+                gap, lead = clear, max(0.0, along[n, t])
             if not math.isnan(near):
                 break  # Later it is farther ahead, or elsewhere.
     return gap, lead

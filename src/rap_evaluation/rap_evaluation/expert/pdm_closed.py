@@ -47,6 +47,11 @@ EMERGENCY_MPS2 = 8.0
 HARD_MPS2 = 4.0
 """As hard as the score still finds comfortable (-4.05 m/s^2)."""
 
+_MARGINS_M = np.array([1.0, 3.0, 1.0, 1.0])
+"""Kept clear before agents by `AgentKind`, since the tracker stops later than planned. People do not
+go on where a bumper reaches into their crossing."""
+
+_LINE_MARGIN_M = 1.0
 _LINE_STEP_M = 0.1
 _PAST_LINE_M = 1.0  # Who has stopped a little too far still waits.
 _HOPELESS = 1e-3  # Weight of what a plan does well although a multiplier is zero.
@@ -117,7 +122,7 @@ class PdmClosed:
         speed_mps = max(0.0, float(scene.initial_state[StateIndex.VX]))
         stations: FloatArray = roll_out(
             paths.start_m, speed_mps, FRONT_M, self._policies, paths.desired_mps, paths.stretch,
-            extents_m, along_mps, stop_m,
+            extents_m, along_mps, _MARGINS_M[agents.kinds], stop_m - _LINE_MARGIN_M,
         )  # fmt: skip
         return stations
 
