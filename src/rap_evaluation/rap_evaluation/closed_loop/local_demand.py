@@ -18,10 +18,10 @@ none where the ego could not brake for it."""
 VANISH_M = 260.0
 """Distance from the ego beyond which vehicles and people are taken out."""
 
-VEHICLES_PER_KM = 14.0
-"""Per kilometre of lanes within reach: a gap of some 70 m, busy and still flowing town traffic."""
+VEHICLES_PER_KM = 10.0
+"""Per kilometre of lanes within reach: one every 100 m, busy and still flowing town traffic."""
 
-MAX_VEHICLES = 60
+MAX_VEHICLES = 45
 PEDESTRIANS = 25
 """Within reach."""
 

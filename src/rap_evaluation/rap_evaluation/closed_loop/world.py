@@ -35,6 +35,10 @@ CLEAR_M = 25.0
 SEEN_M = 150.0
 """Road users and lights this near to the ego are reported, along x and y separately."""
 
+REMOVE_JAMMED = ("--time-to-teleport", "25", "--time-to-teleport.remove")
+"""Options of SUMO: who has waited so long although its light is green is taken out. SUMO's
+vehicles and the ego can wait for each other in a junction, each in the other's way, for ever."""
+
 _EGO = "car.0"  # To SUMO and its drivers' bookkeeping the ego is a car.
 _MAY_LEAVE_NETWORK = 2  # Of moveToXY: the position holds exactly, on a lane or off it.
 _PER_SECOND = round(1.0 / DT_S)
@@ -203,5 +207,5 @@ class World:
 @contextmanager
 def running_world(place: Place, route: Route, duration_s: float) -> Iterator[World]:
     """Starts a world and stops it at the end; there can be one at a time in a process."""
-    with simulation(place.network, route.seed) as sumo:
+    with simulation(place.network, route.seed, REMOVE_JAMMED) as sumo:
         yield World(sumo, place, route, duration_s)
