@@ -9,7 +9,7 @@ import numpy as np
 from rap_evaluation.closed_loop.place import Place
 from rap_evaluation.traffic.network import densified
 from rap_evaluation.traffic.towns import TrafficError
-from rap_raster.frames import FloatArray
+from rap_raster.frames import FloatArray, wrap_angle
 from rap_raster.maps.lane_geometry import polyline_length
 from rap_raster.maps.routing import CONTINUATION_M, route_points
 from rap_raster.maps.vector_map import Lane
@@ -23,6 +23,9 @@ junction."""
 
 MIN_JUNCTIONS = 2
 """Junctions a route passes, where the map has such a way."""
+
+MIN_TURN_RAD = np.radians(30.0)
+"""At least one of them is a turn, where the map has such a way."""
 
 _START_MARGIN_M = 8.0  # Road behind the start: the ego's rear is some metres behind its origin.
 _MIN_START_LANE_M = 30.0  # Room to see the first junction coming.
@@ -103,16 +106,23 @@ def _draw_route(place: Place, starts: list[Lane], index: int, seed: int) -> Rout
     for _ in range(_ATTEMPTS if starts else 0):
         start_m = _START_MARGIN_M
         lanes = _walk(place, starts[int(rng.integers(len(starts)))], start_m + wanted_m, rng)
-        junctions = sum(lane.in_junction for lane in lanes)
-        if junctions >= MIN_JUNCTIONS:
+        turns_rad = [_turn(lane) for lane in lanes if lane.in_junction]
+        if len(turns_rad) >= MIN_JUNCTIONS and max(turns_rad) >= MIN_TURN_RAD:
             return _route(place, lanes, wanted_m, index, seed)
-        if junctions and not fallback:
+        if turns_rad and not fallback:
             fallback = lanes
     if not fallback:
         raise TrafficError(
             f"{place.map.name}: has no route of {MIN_LENGTH_M:g} m through a junction"
         )
     return _route(place, fallback, wanted_m, index, seed)
+
+
+def _turn(lane: Lane) -> float:
+    """Returns by how much a lane turns, from its start to its end."""
+    steps = np.diff(lane.centerline_m[:, :2], axis=0)
+    headings = np.arctan2(steps[[0, -1], 1], steps[[0, -1], 0])
+    return float(np.abs(wrap_angle(headings[1] - headings[0])))
 
 
 def _onward(place: Place, lane: Lane) -> list[Lane]:

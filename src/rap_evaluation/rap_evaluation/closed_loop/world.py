@@ -84,20 +84,29 @@ class World:
         self._insert_ego()
 
     def _insert_ego(self) -> None:
-        """Adds the ego to SUMO; its route may miss edges that only join two others."""
+        """Adds the ego to SUMO."""
         sumo = self._sumo
         sumo.vehicletype.copy("car0", "ego")
         sumo.vehicletype.setLength("ego", PACIFICA.length_m)
         sumo.vehicletype.setWidth("ego", PACIFICA.width_m)
-        edges = list(self._route.edges[:1])
-        for edge in self._route.edges[1:]:
-            edges += sumo.simulation.findRoute(edges[-1], edge, "ego").edges[1:]
-        self._edges = tuple(edges)
-        sumo.route.add("ego", edges)
+        self._edges = self._ego_edges()
+        sumo.route.add("ego", self._edges)
         sumo.vehicle.add(_EGO, "ego", "ego", departPos="0")
         self._move_ego()
         self._advance()
         self._track()
+
+    def _ego_edges(self) -> tuple[str, ...]:
+        """Returns the ego's route in SUMO: all turns, and what lies before, between and after."""
+        route, simulation_ = self._route, self._sumo.simulation
+        start, end = (
+            simulation_.convertRoad(*(route.at(along_m)[:2] + self._place.network.offset_m))[0]
+            for along_m in (route.start_m, route.along_m[-1])
+        )
+        edges = [start]
+        for edge in (*route.edges, *(() if end.startswith(":") else (end,))):
+            edges += simulation_.findRoute(edges[-1], edge, "ego").edges[1:]
+        return tuple(edges)
 
     def step(self, ego: Pose) -> None:
         """Moves the ego and everybody else by one step of 0.1 s.
@@ -127,15 +136,23 @@ class World:
     def _move_ego(self) -> None:
         vehicle = self._sumo.vehicle
         x, y = self._front()
-        if _EGO in vehicle.getIDList() and vehicle.getRoute(_EGO) != self._edges:
+        if _EGO in vehicle.getIDList():
             self._restore_route()
         degrees = (90.0 - np.degrees(self._ego.yaw_rad)) % 360.0  # Clockwise from north.
         vehicle.moveToXY(_EGO, "", -1, x, y, degrees, _MAY_LEAVE_NETWORK)
 
     def _restore_route(self) -> None:
-        road = self._sumo.vehicle.getRoadID(_EGO)
-        if road in self._edges:
-            self._sumo.vehicle.setRoute(_EGO, self._edges[self._edges.index(road) :])
+        """Gives the ego its route back if it has lost it and is on one of its edges again.
+
+        SUMO takes no route in a junction.
+        """
+        vehicle = self._sumo.vehicle
+        edges = vehicle.getRoute(_EGO)
+        if edges[-1] == self._edges[-1] or vehicle.getRoadID(_EGO).startswith(":"):
+            return
+        here = edges[max(vehicle.getRouteIndex(_EGO), 0)]
+        if here in self._edges:
+            vehicle.setRoute(_EGO, self._edges[self._edges.index(here) :])
 
     def _track(self) -> None:
         """Updates the boxes of all road users but the ego."""
