@@ -24,6 +24,7 @@ OFFSETS_M = (0.0, -1.0, 1.0)
 SIDE_MARGIN_M = 0.2
 """Kept free on each side: about what a tracker strays in a bend."""
 
+_SPARE_M = 0.5  # Beside a vehicle in its lane; a bend that takes it leaves none for an offset.
 _BEHIND_M = 10.0
 _AHEAD_M = 150.0  # From 100 km/h one stops at 3 m/s^2 in 130 m.
 _SMOOTHING_M = 2.0  # Lines are polygons: curvature is spread over their corners.
@@ -82,7 +83,8 @@ def paths_from(
     # The rear axle runs inside of a bend by as much as its corner in front needs outside: with a
     # front overhang f it sweeps f^2 / 2 R more on the outside, and half of that is the middle.
     inset = 0.25 * FRONT_M**2 * curvature
-    base = inset + np.array(OFFSETS_M)[:, None]
+    room = np.clip(1.0 - np.abs(inset) / _SPARE_M, 0.0, 1.0)
+    base = inset + np.array(OFFSETS_M)[:, None] * room
     drift = _decaying(start_m, offset_m - base, turn, state[StateIndex.VX])
     return Paths(
         center_m=center,

@@ -22,14 +22,14 @@ from rap_evaluation.expert.idm import roll_out
 from rap_evaluation.expert.paths import FRONT_M, OFFSETS_M, Paths, paths_from
 from rap_evaluation.metrics.comfort import future_comfort_flags
 from rap_evaluation.metrics.pdm_measures import Measures, measure
-from rap_evaluation.metrics.pdm_scene import DT_S, PdmScene, RedLights, StateIndex
+from rap_evaluation.metrics.pdm_scene import DT_S, Agents, PdmScene, RedLights, StateIndex
 from rap_evaluation.metrics.pdm_score import (
     COMFORT_WEIGHT,
     EGO_PROGRESS_WEIGHT,
     LANE_KEEPING_WEIGHT,
+    MULTIPLIERS,
     TTC_WEIGHT,
     ego_progress_v2,
-    multiplier_v2,
 )
 from rap_evaluation.metrics.pdm_simulator import simulate
 from rap_raster.frames import FloatArray, wrap_angle
@@ -51,10 +51,12 @@ _MARGINS_M = np.array([1.0, 3.0, 1.0, 1.0])
 """Kept clear before agents by `AgentKind`, since the tracker stops later than planned. People do not
 go on where a bumper reaches into their crossing."""
 
+_BRAKING_MPS2 = (HARD_MPS2, EMERGENCY_MPS2)
+_BRAKES = len(_BRAKING_MPS2)
 _LINE_MARGIN_M = 1.0
 _LINE_STEP_M = 0.1
+_ROOM_M = 0.15
 _PAST_LINE_M = 1.0  # Who has stopped a little too far still waits.
-_HOPELESS = 1e-3  # Weight of what a plan does well although a multiplier is zero.
 
 
 def _policies() -> FloatArray:
@@ -63,12 +65,17 @@ def _policies() -> FloatArray:
     give_way = [
         (path, 0, round(GIVE_WAY_S / DT_S), 0.0) for path in range(len(OFFSETS_M))
     ]
-    brake = [(0, 0, 0, HARD_MPS2), (0, 0, 0, EMERGENCY_MPS2)]
+    brake = [(0, 0, 0, deceleration) for deceleration in _BRAKING_MPS2]
     return np.array([*follow, *give_way, *brake])
 
 
 def _choices() -> list[tuple[int, int]]:
     return list(product(range(len(OFFSETS_M)), range(len(SPEED_SHARES))))
+
+
+_POLICIES = _policies()
+_PREFERENCES = np.where(_POLICIES[:, 0] == 0.0, 1.0, 0.9)
+"""Of the lines: the inside of a bend is shorter, and that is no progress."""
 
 
 class PdmClosed:
@@ -81,7 +88,6 @@ class PdmClosed:
             lanes: Lane graph that others are expected to follow; without it they go straight on.
         """
         self._forecast = LaneForecaster(lanes) if lanes else straight_on
-        self._policies = _policies()
 
     def plan(self, scene: PdmScene, speed_limits_mps: FloatArray) -> FloatArray:
         """Plans from what is there now; later frames of the scene are not looked at.
@@ -100,12 +106,12 @@ class PdmClosed:
         foreseen = replace(
             scene,
             centerline_m=paths.center_m,
-            agents=self._forecast(scene.agents),
+            agents=_grown(self._forecast(scene.agents)),
             red_lights=lights,
         )
         stations = self._stations(foreseen, paths, stop_m)
         poses = np.stack(
-            [paths.poses_at(int(p[0]), s) for p, s in zip(self._policies, stations, strict=True)]
+            [paths.poses_at(int(p[0]), s) for p, s in zip(_POLICIES, stations, strict=True)]
         )
         poses[:, 0] = state[: StateIndex.HEADING + 1]
         poses[..., 2] = wrap_angle(poses[..., 2])
@@ -121,17 +127,22 @@ class PdmClosed:
         )
         speed_mps = max(0.0, float(scene.initial_state[StateIndex.VX]))
         stations: FloatArray = roll_out(
-            paths.start_m, speed_mps, FRONT_M, self._policies, paths.desired_mps, paths.stretch,
+            paths.start_m, speed_mps, FRONT_M, _POLICIES, paths.desired_mps, paths.stretch,
             extents_m, along_mps, _MARGINS_M[agents.kinds], stop_m - _LINE_MARGIN_M,
         )  # fmt: skip
         return stations
+
+
+def _grown(agents: Agents) -> Agents:
+    """Returns agents with room around them: forecasts are not exact."""
+    return replace(agents, sizes_m=agents.sizes_m + 2.0 * _ROOM_M)
 
 
 def _best(measures: Measures, states: FloatArray) -> int:
     """Returns the row of the drive to take: the best score; if all collide, the hardest braking."""
     if not measures.no_at_fault_collisions.any():
         return len(states) - 1
-    multiplier = multiplier_v2(measures)
+    multiplier = _multiplier(measures)
     progress = ego_progress_v2(measures, np.max(measures.progress_m * multiplier))
     quality = (
         EGO_PROGRESS_WEIGHT * progress
@@ -139,8 +150,21 @@ def _best(measures: Measures, states: FloatArray) -> int:
         + LANE_KEEPING_WEIGHT * measures.lane_keeping
         + COMFORT_WEIGHT * future_comfort_flags(states).all(axis=-1)
     )
-    fallback = _HOPELESS * measures.no_at_fault_collisions
-    return int(np.argmax(np.maximum(multiplier, fallback) * quality))
+    return int(np.argmax(multiplier * quality * _PREFERENCES))
+
+
+def _multiplier(measures: Measures) -> FloatArray:
+    """Returns the (C,) product of the multiplying sub-scores.
+
+    A rule that every drive breaks says nothing about which to take: it is left out. Stopping would
+    keep it, but an ego that is stuck at the edge of the road has to go on.
+    """
+    product = np.ones(len(measures.progress_m))
+    for name in MULTIPLIERS:
+        values = getattr(measures, name)
+        if name == "no_at_fault_collisions" or values[:-_BRAKES].any():
+            product = product * values
+    return product
 
 
 def _lights_to_obey(scene: PdmScene, paths: Paths) -> tuple[float, RedLights]:
