@@ -1,4 +1,4 @@
-"""A bundle offline: images of its nominal rig in, scored proposals out, by the vehicle's own code."""
+"""A bundle offline: images of its nominal rig in, scored proposals out, by the vehicle's code."""
 
 from __future__ import annotations
 

@@ -20,8 +20,9 @@ def closed_loop_command(
     planner: Annotated[
         str, typer.Option(help="A bundle folder, pdm-closed or constant-velocity.")
     ] = "models/default",
-    sensor: Annotated[str, typer.Option(help="What a bundle sees with: raster or camera.")]
-    = "raster",
+    sensor: Annotated[
+        str, typer.Option(help="What a bundle sees with: raster or camera.")
+    ] = "raster",
     map_name: Annotated[str, typer.Option("--map", help="Town01, or a .xodr or .xodr.gz file.")],
     out: Annotated[Path, typer.Option(help="Folder of the report; made if missing.")],
     routes: Annotated[int, typer.Option(help="How many, each of at least 300 m.")] = 10,

@@ -1,2 +1,1 @@
-"""The closed loop: a planner drives routes through reactive traffic and is judged by what happens.
-"""
+"""The closed loop: planners drive routes through traffic that reacts to them, and are judged."""

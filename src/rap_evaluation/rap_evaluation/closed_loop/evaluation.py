@@ -79,7 +79,7 @@ def evaluate_closed_loop(options: ClosedLoopOptions, report: Report = silent) ->
     routes = draw_routes(place, options.routes, options.seed)
     planner, surface = make_planner(options, place), Surface(place.map)
     options.out.mkdir(parents=True, exist_ok=True)
-    reports, plan_s = [], []
+    reports: list[RouteReport] = []
     for done, route in enumerate(routes, start=1):
         reports.append(_evaluate_route(options, place, surface, planner, route))
         report(done / len(routes), f" route {route.index}: {reports[-1].row['status']}")

@@ -72,7 +72,8 @@ def box_corners(centers_m: FloatArray, yaws_rad: FloatArray, sizes_m: FloatArray
     cos, sin = np.cos(yaws_rad)[:, None], np.sin(yaws_rad)[:, None]
     x, y = local[..., 0], local[..., 1]
     corners = np.stack([cos * x - sin * y, sin * x + cos * y], axis=-1)
-    return np.asarray(corners + centers_m[:, None])
+    boxes: FloatArray = corners + centers_m[:, None]
+    return boxes
 
 
 def ego_corners(state: FloatArray) -> FloatArray:
@@ -80,7 +81,8 @@ def ego_corners(state: FloatArray) -> FloatArray:
     x, y, heading = state[: StateIndex.VX]
     ahead_m = PACIFICA.rear_axle_to_center_m * np.array([np.cos(heading), np.sin(heading)])
     size = np.array([[PACIFICA.length_m, PACIFICA.width_m]])
-    return box_corners(np.array([[x, y]]) + ahead_m, np.array([heading]), size)[0]
+    corners: FloatArray = box_corners(np.array([[x, y]]) + ahead_m, np.array([heading]), size)[0]
+    return corners
 
 
 def contact_kind(state: FloatArray, ring_m: FloatArray, speed_mps: float) -> ContactKind:
@@ -100,9 +102,7 @@ def contact_kind(state: FloatArray, ring_m: FloatArray, speed_mps: float) -> Con
         return ContactKind.REAR
     corners = ego_corners(state)
     front = shapely.LineString(corners[[0, 3]])
-    return (
-        ContactKind.FRONT if front.intersects(shapely.Polygon(ring_m)) else ContactKind.LATERAL
-    )
+    return ContactKind.FRONT if front.intersects(shapely.Polygon(ring_m)) else ContactKind.LATERAL
 
 
 def is_at_fault(kind: ContactKind, *, strayed: bool) -> bool:
@@ -236,9 +236,7 @@ class Watch:
         self._touching = {int(boxes.ids[row]) for row in touching}
 
 
-def _touching(
-    corners: FloatArray, rings: FloatArray, boxes: Boxes
-) -> npt.NDArray[np.intp]:
+def _touching(corners: FloatArray, rings: FloatArray, boxes: Boxes) -> npt.NDArray[np.intp]:
     """Returns the rows of the boxes that touch the ego."""
     reach_m = PACIFICA.length_m + boxes.sizes_m[:, 0]
     gap_m = np.abs(boxes.centers_m[:, :2] - corners.mean(axis=0)).max(axis=1, initial=0.0)

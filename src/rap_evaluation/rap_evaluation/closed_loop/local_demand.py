@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 import numpy as np
+import numpy.typing as npt
 
 from rap_evaluation.closed_loop.place import Place
 from rap_evaluation.traffic.demand import Demand
@@ -77,10 +78,10 @@ class LocalDemand(Demand):
         start, end = (near[int(self.rng.integers(len(near)))] for _ in range(2))
         return self._walks.edges[start], self._walks.edges[end]
 
-    def _near_roads(self) -> FloatArray:
+    def _near_roads(self) -> npt.NDArray[np.intp]:
         return self._roads.within(self._ego_m, self._nearest_m, APPEAR_M[1])
 
-    def _near_walks(self) -> FloatArray:
+    def _near_walks(self) -> npt.NDArray[np.intp]:
         return self._walks.within(self._ego_m, 0.0, APPEAR_M[1])
 
     def _remove_far(self) -> None:
@@ -107,7 +108,7 @@ class _Samples:
         )
         self._points_m = np.concatenate(lines) if lines else np.zeros((0, 2))
 
-    def within(self, center_m: FloatArray, least_m: float, most_m: float) -> FloatArray:
+    def within(self, center_m: FloatArray, least_m: float, most_m: float) -> npt.NDArray[np.intp]:
         """Returns the numbers of the places whose distance from a point is in a range."""
         distance_m = np.hypot(*(self._points_m - center_m).T)
         return np.flatnonzero((distance_m >= least_m) & (distance_m <= most_m))

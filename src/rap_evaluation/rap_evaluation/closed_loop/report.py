@@ -128,19 +128,20 @@ def write_report(out: Path, report: dict[str, Any], routes: Sequence[RouteReport
     """
     (out / JSON_NAME).write_text(json.dumps(report, indent=2) + "\n")
     source = files("rap_evaluation.closed_loop").joinpath(HTML_NAME).read_text()
-    page = Environment(autoescape=True).from_string(source).render(
-        report=report,
-        bars=plots.score_bars([row["driving_score"] for row in report["per_route"]]),
-        plots=[(route.map_svg, route.speed_svg) for route in routes],
+    page = (
+        Environment(autoescape=True)
+        .from_string(source)
+        .render(
+            report=report,
+            bars=plots.score_bars([row["driving_score"] for row in report["per_route"]]),
+            plots=[(route.map_svg, route.speed_svg) for route in routes],
+        )
     )
     (out / HTML_NAME).write_text(page)
 
 
-def _rounded(values: Any) -> Any:  # noqa: ANN401  (JSON: whatever is nested)
-    if isinstance(values, float):
-        return round(values, DECIMALS)
-    if isinstance(values, dict):
-        return {key: _rounded(value) for key, value in values.items()}
-    if isinstance(values, list):
-        return [_rounded(value) for value in values]
-    return values
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns JSON content with all its numbers rounded, nested ones too."""
+    text = json.dumps(values)
+    result: dict[str, Any] = json.loads(text, parse_float=lambda n: round(float(n), DECIMALS))
+    return result

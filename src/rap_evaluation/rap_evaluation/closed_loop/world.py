@@ -59,16 +59,14 @@ class World:
         self._sumo = sumo
         self._place = place
         self._route = route
-        self._demand = LocalDemand(
-            sumo, place, duration_s=WARM_UP_S + duration_s, seed=route.seed
-        )
+        self._demand = LocalDemand(sumo, place, duration_s=WARM_UP_S + duration_s, seed=route.seed)
         self._curves = CurveDrivers(sumo, place.bends)
         self._tracks: dict[str, tuple[int, TowedBox]] = {}
         self._sizes_m: dict[str, tuple[float, float, float]] = {}
         self._known = 0
         self._step = 0
         start = route.at(route.start_m)
-        self._ego = Pose(*start[:3], start[3])
+        self._ego = Pose(*map(float, start))
         self._warm_up()
 
     def _warm_up(self) -> None:

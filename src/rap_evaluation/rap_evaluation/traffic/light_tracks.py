@@ -86,9 +86,7 @@ def light_heads(network: Network, vector_map: VectorMap, ground: Ground) -> Ligh
     )
 
 
-def light_tracks(
-    heads: LightHeads, text: Mapping[str, Sequence[str]], steps: int
-) -> LightTracks:
+def light_tracks(heads: LightHeads, text: Mapping[str, Sequence[str]], steps: int) -> LightTracks:
     """Returns lights over a number of steps from SUMO's state texts per light."""
     states = [
         heads.states({signal: texts[step] for signal, texts in text.items()})
