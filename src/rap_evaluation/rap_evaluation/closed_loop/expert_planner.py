@@ -9,25 +9,18 @@ import numpy as np
 from rap_evaluation.closed_loop.place import Place
 from rap_evaluation.closed_loop.planners import Observation, Plan
 from rap_evaluation.closed_loop.routes import Route
+from rap_evaluation.closed_loop.surroundings import as_agents
 from rap_evaluation.expert.pdm_closed import PdmClosed
 from rap_evaluation.expert.road_areas import RoadAreas, route_centerline
-from rap_evaluation.metrics.pdm_scene import (
-    DT_S,
-    AgentKind,
-    Agents,
-    AreaMap,
-    PdmScene,
-    RedLights,
-)
+from rap_evaluation.metrics.pdm_scene import DT_S, AreaMap, PdmScene, RedLights
 from rap_raster.frames import FloatArray
-from rap_raster.scene import Boxes, LightState, ObjectClass
+from rap_raster.scene import LightState
 
 AREAS_M = 100.0
 """Half the side of the square of map that is looked at. Source: NAVSIM."""
 
 _AHEAD_M, _BEHIND_M = 150.0, 10.0  # Of the centreline: the planner stops at its end.
 _SEARCH_M = 15.0
-_KINDS = {ObjectClass.PEDESTRIAN: AgentKind.PEDESTRIAN, ObjectClass.BICYCLE: AgentKind.BICYCLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +85,10 @@ def pdm_scene(observation: Observation, areas: AreaMap, centerline_m: FloatArray
         initial_state=observation.state,
         areas=areas,
         centerline_m=centerline_m,
-        agents=_agents(observation.surroundings.boxes),
+        agents=as_agents(observation.surroundings.boxes),
         red_lights=RedLights(
             np.array(closed, dtype=np.int64), np.ones((len(closed), 1), dtype=np.bool_)
         ),
-    )
-
-
-def _agents(boxes: Boxes) -> Agents:
-    kinds = [_KINDS.get(ObjectClass(int(code)), AgentKind.VEHICLE) for code in boxes.classes]
-    states = np.column_stack([boxes.centers_m[:, :2], boxes.yaws_rad, boxes.velocities_mps])
-    return Agents(
-        tokens=tuple(str(number) for number in boxes.ids),
-        kinds=np.array(kinds, dtype=np.uint8),
-        sizes_m=np.ascontiguousarray(boxes.sizes_m[:, :2]),
-        states=np.ascontiguousarray(states[:, None]),
     )
 
 

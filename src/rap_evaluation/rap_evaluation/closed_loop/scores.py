@@ -9,19 +9,13 @@ import numpy as np
 
 from rap_evaluation.closed_loop.drive import Drive
 from rap_evaluation.closed_loop.events import Collision
+from rap_evaluation.metrics.bench2drive import CHUNK_SAMPLES, PENALTIES
 from rap_evaluation.metrics.comfort import savitzky_golay, within_bounds
 from rap_evaluation.metrics.pdm_scene import StateIndex
 from rap_raster.frames import FloatArray
 from rap_raster.scene import ObjectClass
 
-PEDESTRIAN_PENALTY, VEHICLE_PENALTY, RED_LIGHT_PENALTY = 0.5, 0.6, 0.7
-"""What is left of a score after an event. Source: Bench2Drive `statistics_manager.py`."""
-
-CHUNK_STEPS = 20
-"""Steps that are comfortable or not together. Source: Bench2Drive
-`efficiency_smoothness_benchmark.py`."""
-
-_FILTER_STEPS = 7  # Savitzky-Golay window, order 2. Source: the same.
+_FILTER_STEPS = 7  # Savitzky-Golay window, order 2, as in Bench2Drive.
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +63,7 @@ def score_drive(drive: Drive) -> DriveScore:
     at_fault = [collision for collision in events.collisions if collision.at_fault]
     off_road_share = _off_road_share(drive)
     red_lights = len(events.red_light_steps)
-    penalty = (1.0 - off_road_share) * RED_LIGHT_PENALTY**red_lights
+    penalty = (1.0 - off_road_share) * PENALTIES["TRAFFIC_LIGHT_INFRACTION"] ** red_lights
     for collision in at_fault:
         penalty *= collision_penalty(collision)
     return DriveScore(
@@ -87,7 +81,7 @@ def score_drive(drive: Drive) -> DriveScore:
 def collision_penalty(collision: Collision) -> float:
     """Returns the factor that an at-fault collision leaves of the score."""
     on_foot = collision.object_class is ObjectClass.PEDESTRIAN
-    return PEDESTRIAN_PENALTY if on_foot else VEHICLE_PENALTY
+    return PENALTIES["COLLISION_PEDESTRIAN" if on_foot else "COLLISION_VEHICLE"]
 
 
 def count_runs(steps: Sequence[int]) -> int:
@@ -104,7 +98,7 @@ def comfort_share(states: FloatArray) -> float:
     Args:
         states: (n, 11) `StateIndex` states every 0.1 s; 1.0 if n is too small to be filtered.
     """
-    chunk = min(CHUNK_STEPS, len(states))
+    chunk = min(CHUNK_SAMPLES, len(states))
     if chunk < _FILTER_STEPS:
         return 1.0
     count = len(states) // chunk

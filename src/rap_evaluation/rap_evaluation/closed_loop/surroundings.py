@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rap_raster.scene import Boxes, Lights, LightState
+import numpy as np
+
+from rap_evaluation.metrics.pdm_scene import AgentKind, Agents
+from rap_raster.scene import Boxes, Lights, LightState, ObjectClass
+
+_KINDS = {ObjectClass.PEDESTRIAN: AgentKind.PEDESTRIAN, ObjectClass.BICYCLE: AgentKind.BICYCLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +26,15 @@ class Surroundings:
     boxes: Boxes
     lights: Lights
     signals: Mapping[str, LightState]
+
+
+def as_agents(boxes: Boxes) -> Agents:
+    """Returns road users as the PDM score wants them, in one frame."""
+    kinds = [_KINDS.get(ObjectClass(int(code)), AgentKind.VEHICLE) for code in boxes.classes]
+    states = np.column_stack([boxes.centers_m[:, :2], boxes.yaws_rad, boxes.velocities_mps])
+    return Agents(
+        tokens=tuple(str(number) for number in boxes.ids),
+        kinds=np.array(kinds, dtype=np.uint8),
+        sizes_m=np.ascontiguousarray(boxes.sizes_m[:, :2]),
+        states=np.ascontiguousarray(states[:, None]),
+    )
