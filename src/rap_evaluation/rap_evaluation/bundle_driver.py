@@ -36,7 +36,8 @@ class BundleDriver:
 
     def rasters(self, geometry: Geometry) -> npt.NDArray[np.uint8]:
         """Draws (C, H, W, 3) rgb rasters of a scene in the rig."""
-        return render_batch([geometry], [self.rig])["rgb"][0]
+        images: npt.NDArray[np.uint8] = render_batch([geometry], [self.rig])["rgb"][0]
+        return images
 
     def candidates(
         self,

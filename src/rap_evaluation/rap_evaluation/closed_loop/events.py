@@ -17,7 +17,7 @@ from rap_evaluation.closed_loop.routes import Route
 from rap_evaluation.closed_loop.surroundings import as_agents
 from rap_evaluation.expert.road_areas import RoadAreas
 from rap_evaluation.metrics import pdm_kernels as kernels
-from rap_evaluation.metrics.pdm_scene import StateIndex
+from rap_evaluation.metrics.pdm_scene import Agents, StateIndex
 from rap_raster.frames import FloatArray, wrap_angle
 from rap_raster.maps.lane_geometry import polyline_length
 from rap_raster.maps.vector_map import VectorMap
@@ -161,23 +161,29 @@ def contacts(
     overlaps = kernels.initial_overlaps(state, agents.states, agents.sizes_m)
     met = []
     for row in np.flatnonzero(overlaps):
-        agent = (agents.states[[row]], agents.kinds[[row]], agents.sizes_m[[row]])
-
-        def fault(areas: npt.NDArray[np.bool_], agent: tuple[object, ...] = agent) -> bool:
-            score, _ = kernels.collisions(state[None, None], areas[None, None], *agent)
-            return bool(score[0] < 1.0)
-
-        kind = _kind(state, agents.states[row, 0], head_on=fault(np.zeros_like(flags)))
+        head_on = _is_at_fault(state, np.zeros_like(flags), agents, row)
         met.append(
             Collision(
                 step=step,
                 track=int(boxes.ids[row]),
                 object_class=ObjectClass(int(boxes.classes[row])),
-                kind=kind,
-                at_fault=fault(flags),
+                kind=_kind(state, agents.states[row, 0], head_on=head_on),
+                at_fault=_is_at_fault(state, flags, agents, row),
             )
         )
     return met
+
+
+def _is_at_fault(state: FloatArray, flags: npt.NDArray[np.bool_], agents: Agents, row: int) -> bool:
+    """Asks the PDM score whether the ego is to blame for touching one agent."""
+    score, _ = kernels.collisions(
+        state[None, None],
+        flags[None, None],
+        agents.states[[row]],
+        agents.kinds[[row]],
+        agents.sizes_m[[row]],
+    )
+    return bool(score[0] < 1.0)
 
 
 def _kind(state: FloatArray, agent: FloatArray, *, head_on: bool) -> ContactKind:

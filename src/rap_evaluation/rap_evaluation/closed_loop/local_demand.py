@@ -26,6 +26,13 @@ MAX_VEHICLES = 45
 PEDESTRIANS = 25
 """Within reach."""
 
+STUCK_S = 20.0
+"""Who stands in a junction for longer is taken out: SUMO's vehicles and the ego can wait there for
+each other for ever, each in the other's way, as people would not."""
+
+EGO = "car.0"
+"""SUMO's id of the ego: to the bookkeeping of road users it is a car."""
+
 _SAMPLE_M = 5.0
 
 
@@ -58,6 +65,7 @@ class LocalDemand(Demand):
         """
         self._ego_m, self._nearest_m = ego_m, nearest_m
         self._remove_far()
+        self._remove_stuck()
         reach_km = 1e-3 * _SAMPLE_M * len(self._roads.within(ego_m, 0.0, APPEAR_M[1]))
         self.want(
             vehicles=min(round(VEHICLES_PER_KM * reach_km), MAX_VEHICLES),
@@ -90,6 +98,14 @@ class LocalDemand(Demand):
                 x, y = domain.getPosition(key)
                 if np.hypot(x - self._ego_m[0], y - self._ego_m[1]) > VANISH_M:
                     domain.remove(key)
+
+
+    def _remove_stuck(self) -> None:
+        vehicle = self.sumo.vehicle
+        for key in vehicle.getIDList():
+            in_junction = vehicle.getRoadID(key).startswith(":")
+            if key != EGO and in_junction and vehicle.getWaitingTime(key) > STUCK_S:
+                vehicle.remove(key)
 
 
 class _Samples:

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import numpy as np
 
-from rap_evaluation.closed_loop.local_demand import LocalDemand
+from rap_evaluation.closed_loop.local_demand import EGO, LocalDemand
 from rap_evaluation.closed_loop.place import Place
 from rap_evaluation.closed_loop.routes import Route
 from rap_evaluation.closed_loop.surroundings import Surroundings
@@ -35,11 +35,6 @@ CLEAR_M = 25.0
 SEEN_M = 150.0
 """Road users and lights this near to the ego are reported, along x and y separately."""
 
-REMOVE_JAMMED = ("--time-to-teleport", "25", "--time-to-teleport.remove")
-"""Options of SUMO: who has waited so long although its light is green is taken out. SUMO's
-vehicles and the ego can wait for each other in a junction, each in the other's way, for ever."""
-
-_EGO = "car.0"  # To SUMO and its drivers' bookkeeping the ego is a car.
 _MAY_LEAVE_NETWORK = 2  # Of moveToXY: the position holds exactly, on a lane or off it.
 _PER_SECOND = round(1.0 / DT_S)
 
@@ -89,7 +84,7 @@ class World:
         sumo.vehicletype.setWidth("ego", PACIFICA.width_m)
         self._edges = self._ego_edges()
         sumo.route.add("ego", self._edges)
-        sumo.vehicle.add(_EGO, "ego", "ego", departPos="0")
+        sumo.vehicle.add(EGO, "ego", "ego", departPos="0")
         self._move_ego()
         self._advance()
         self._track()
@@ -134,10 +129,10 @@ class World:
     def _move_ego(self) -> None:
         vehicle = self._sumo.vehicle
         x, y = self._front()
-        if _EGO in vehicle.getIDList():
+        if EGO in vehicle.getIDList():
             self._restore_route()
         degrees = (90.0 - np.degrees(self._ego.yaw_rad)) % 360.0  # Clockwise from north.
-        vehicle.moveToXY(_EGO, "", -1, x, y, degrees, _MAY_LEAVE_NETWORK)
+        vehicle.moveToXY(EGO, "", -1, x, y, degrees, _MAY_LEAVE_NETWORK)
 
     def _restore_route(self) -> None:
         """Gives the ego its route back if it has lost it and is on one of its edges again.
@@ -145,12 +140,12 @@ class World:
         SUMO takes no route in a junction.
         """
         vehicle = self._sumo.vehicle
-        edges = vehicle.getRoute(_EGO)
-        if edges[-1] == self._edges[-1] or vehicle.getRoadID(_EGO).startswith(":"):
+        edges = vehicle.getRoute(EGO)
+        if edges[-1] == self._edges[-1] or vehicle.getRoadID(EGO).startswith(":"):
             return
-        here = edges[max(vehicle.getRouteIndex(_EGO), 0)]
+        here = edges[max(vehicle.getRouteIndex(EGO), 0)]
         if here in self._edges:
-            vehicle.setRoute(_EGO, self._edges[self._edges.index(here) :])
+            vehicle.setRoute(EGO, self._edges[self._edges.index(here) :])
 
     def _track(self) -> None:
         """Updates the boxes of all road users but the ego."""
@@ -158,7 +153,7 @@ class World:
         offset = self._place.network.offset_m
         for domain in (self._sumo.vehicle, self._sumo.person):
             for key in domain.getIDList():
-                if key == _EGO:
+                if key == EGO:
                     continue
                 x, y = domain.getPosition(key)
                 front, speed = (x - offset[0], y - offset[1]), domain.getSpeed(key)
@@ -222,5 +217,5 @@ class World:
 @contextmanager
 def running_world(place: Place, route: Route, duration_s: float) -> Iterator[World]:
     """Starts a world and stops it at the end; there can be one at a time in a process."""
-    with simulation(place.network, route.seed, REMOVE_JAMMED) as sumo:
+    with simulation(place.network, route.seed) as sumo:
         yield World(sumo, place, route, duration_s)

@@ -6,7 +6,7 @@ import contextlib
 import io
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -29,9 +29,6 @@ LEAD_IN_S = 10.0
 
 LEAD_OUT_S = 2.0
 """And this long after its end: jumps are spread over 1.5 s to both sides."""
-
-MOVE_JAMMED = ("--time-to-teleport", "120")
-"""Options of SUMO: who has waited so long is moved on along its route."""
 
 Sample = tuple[int, float, float, float, float, float]
 """Step of the log, x, y, z (network coordinates), heading and speed of a road user."""
@@ -93,17 +90,10 @@ def simulate(
 
 
 @contextlib.contextmanager
-def simulation(
-    network: Network, seed: int, jams: Sequence[str] = MOVE_JAMMED
-) -> Iterator[ModuleType]:
+def simulation(network: Network, seed: int) -> Iterator[ModuleType]:
     """Starts libsumo on a network with the road users' types and the map's speed limits.
 
     libsumo has one simulation per process; it is closed at the end.
-
-    Args:
-        network: Where.
-        seed: Of SUMO's own random choices and of the types.
-        jams: Options of SUMO's command line that say what becomes of those who cannot move.
 
     Raises:
         TrafficError: If libsumo is not installed.
@@ -112,7 +102,7 @@ def simulation(
     with tempfile.TemporaryDirectory() as folder:
         types = Path(folder) / "types.add.xml"
         types.write_text(type_file(np.random.default_rng(seed)))
-        sumo.start([*_command(network, types, seed), *jams])
+        sumo.start(_command(network, types, seed))
         try:
             for edge, limit_mps in network.speed_limits_mps.items():
                 sumo.edge.setMaxSpeed(edge, limit_mps)
@@ -136,7 +126,7 @@ def _command(network: Network, types: Path, seed: int) -> list[str]:
     return [
         "sumo", "--net-file", str(network.path), "--additional-files", str(types),
         "--step-length", str(DT_S), "--step-method.ballistic", "--lanechange.duration", "3",
-        "--seed", str(seed), "--collision.action", "warn",
+        "--seed", str(seed), "--time-to-teleport", "120", "--collision.action", "warn",
         "--no-step-log", "--no-warnings", "--duration-log.disable", "--xml-validation", "never",
     ]  # fmt: skip
 
