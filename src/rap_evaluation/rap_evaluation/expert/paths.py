@@ -45,7 +45,6 @@ class Paths:
         bands_m: (P, M, 2) what the vehicle sweeps: offset of its middle to the left, half width.
         desired_mps: (F, M) for each share of the speed limit, the speed that also suits the bends.
         start_m: Station of the ego's rear axle.
-        length_m: Station at which the centreline ends.
     """
 
     center_m: FloatArray
@@ -54,7 +53,6 @@ class Paths:
     bands_m: FloatArray
     desired_mps: FloatArray
     start_m: float
-    length_m: float
 
     def poses_at(self, path: int, stations_m: FloatArray) -> FloatArray:
         """Returns the (n, 3) poses of the rear axle at stations of a path."""
@@ -77,7 +75,7 @@ def paths_from(
         limits_mps: (n,) speed limits at its points.
         shares: Of the limits.
     """
-    center, limits, length_m = _around(state, centerline_m, limits_mps)
+    center, limits, ends = _around(state, centerline_m, limits_mps)
     curvature = gaussian_filter1d(np.gradient(center[:, 2]), _SMOOTHING_M, mode="nearest")
     start_m, offset_m, turn = _place(center, state)
     # The rear axle runs inside of a bend by as much as its corner in front needs outside: with a
@@ -99,16 +97,15 @@ def paths_from(
             ],
             axis=-1,
         ),
-        desired_mps=np.stack([_desired(share * limits, curvature) for share in shares]),
+        desired_mps=np.stack([_desired(share * limits, curvature, ends) for share in shares]),
         start_m=start_m,
-        length_m=length_m,
     )
 
 
 def _around(
     state: FloatArray, centerline_m: FloatArray, limits_mps: FloatArray
-) -> tuple[FloatArray, FloatArray, float]:
-    """Returns the centreline near the ego at every metre, its limits, and where it ends."""
+) -> tuple[FloatArray, FloatArray, bool]:
+    """Returns the centreline near the ego at every metre, its limits, and if it ends there."""
     along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(centerline_m[:, :2], axis=0).T))])
     apart = np.hypot(*(centerline_m[:, :2] - state[:2]).T)
     against = np.abs(wrap_angle(centerline_m[:, 2] - state[StateIndex.HEADING])) > 0.5 * np.pi
@@ -117,7 +114,8 @@ def _around(
     grid = np.arange(first, max(min(here + _AHEAD_M, along[-1]), first + 1.0) + 1e-9)
     columns = (centerline_m[:, 0], centerline_m[:, 1], np.unwrap(centerline_m[:, 2]), limits_mps)
     x, y, heading, limits = (np.interp(grid, along, values) for values in columns)
-    return np.stack([x, y, heading], axis=-1), limits, along[-1] - first
+    ends = bool(along[-1] < here + _AHEAD_M)
+    return np.stack([x, y, heading], axis=-1), limits, ends
 
 
 def _place(center: FloatArray, state: FloatArray) -> tuple[float, float, float]:
@@ -156,8 +154,8 @@ def _beside(center: FloatArray, offsets_m: FloatArray) -> FloatArray:
     return np.stack([x, y, np.unwrap(heading, axis=1)], axis=-1)
 
 
-def _desired(limits_mps: FloatArray, curvature: FloatArray) -> FloatArray:
-    """Returns speeds within limits and a comfortable lateral acceleration, braking in time."""
+def _desired(limits_mps: FloatArray, curvature: FloatArray, ends: bool) -> FloatArray:
+    """Returns speeds that suit limits, bends and the end of the line, braking in time for each."""
     bend = np.sqrt(MAX_LATERAL_MPS2 / np.maximum(np.abs(curvature), 1e-4))
     profile = SpeedProfile(np.minimum(limits_mps, bend))
-    return braked(profile, float(profile.speeds_mps[-1])).speeds_mps
+    return braked(profile, 0.0 if ends else float(profile.speeds_mps[-1])).speeds_mps

@@ -27,7 +27,6 @@ from rap_evaluation.metrics.pdm_score import (
     COMFORT_WEIGHT,
     EGO_PROGRESS_WEIGHT,
     LANE_KEEPING_WEIGHT,
-    MULTIPLIERS,
     TTC_WEIGHT,
     ego_progress_v2,
 )
@@ -56,6 +55,8 @@ _BRAKES = len(_BRAKING_MPS2)
 _LINE_MARGIN_M = 1.0
 _LINE_STEP_M = 0.1
 _ROOM_M = 0.15
+_REACTION_S = 0.5  # The tracker looks a second ahead and brakes that much too gently.
+_BRAKES_MPS2 = 1.0
 _PAST_LINE_M = 1.0  # Who has stopped a little too far still waits.
 
 
@@ -94,7 +95,7 @@ class PdmClosed:
 
         Args:
             scene: Agents and red lights of frame 0 and the areas near the ego. The centreline is
-                the line to follow and ends where the ego is to stop.
+                the line to follow; where it ends, the rear axle stops.
             speed_limits_mps: (n,) at the points of the centreline.
 
         Returns:
@@ -139,10 +140,26 @@ def _grown(agents: Agents) -> Agents:
 
 
 def _best(measures: Measures, states: FloatArray) -> int:
-    """Returns the row of the drive to take: the best score; if all collide, the hardest braking."""
-    if not measures.no_at_fault_collisions.any():
-        return len(states) - 1
-    multiplier = _multiplier(measures)
+    """Returns the row of the drive to take: the best score, and braking only if there is none."""
+    score = _scores(measures, states)
+    drive, brake = int(np.argmax(score[:-_BRAKES])), int(np.argmax(score[-_BRAKES:]))
+    if score[drive] > 0.0:
+        return drive
+    hardest = _BRAKES - 1
+    return len(score) - _BRAKES + (brake if score[-_BRAKES:].any() else hardest)
+
+
+def _scores(measures: Measures, states: FloatArray) -> FloatArray:
+    """Returns the (C,) scores of drives among each other, by v2's rules but for comfort.
+
+    A rule that every drive breaks says nothing about which to take: it is left out. Braking would
+    keep it, but an ego that is stuck at the edge of the road has to go on.
+    """
+    multiplier = measures.no_at_fault_collisions
+    for name in ("drivable_area", "driving_direction", "traffic_light"):
+        values = getattr(measures, f"{name}_compliance")
+        if values[:-_BRAKES].any():
+            multiplier = multiplier * values
     progress = ego_progress_v2(measures, np.max(measures.progress_m * multiplier))
     quality = (
         EGO_PROGRESS_WEIGHT * progress
@@ -150,41 +167,33 @@ def _best(measures: Measures, states: FloatArray) -> int:
         + LANE_KEEPING_WEIGHT * measures.lane_keeping
         + COMFORT_WEIGHT * future_comfort_flags(states).all(axis=-1)
     )
-    return int(np.argmax(multiplier * quality * _PREFERENCES))
-
-
-def _multiplier(measures: Measures) -> FloatArray:
-    """Returns the (C,) product of the multiplying sub-scores.
-
-    A rule that every drive breaks says nothing about which to take: it is left out. Stopping would
-    keep it, but an ego that is stuck at the edge of the road has to go on.
-    """
-    product = np.ones(len(measures.progress_m))
-    for name in MULTIPLIERS:
-        values = getattr(measures, name)
-        if name == "no_at_fault_collisions" or values[:-_BRAKES].any():
-            product = product * values
-    return product
+    scores: FloatArray = multiplier * quality * _PREFERENCES
+    return scores
 
 
 def _lights_to_obey(scene: PdmScene, paths: Paths) -> tuple[float, RedLights]:
     """Returns the station to stop at, and the red lights that it makes sense to judge plans by.
 
-    Those are the lights that are red now and before which the ego can still stop. The end of the
-    centreline is a place to stop too.
+    Those are the lights that are red now and before which the ego can still stop.
     """
-    stop_m, kept = paths.length_m, []
+    stop_m, kept = np.inf, []
     front_m = paths.start_m + FRONT_M
-    speed = scene.initial_state[StateIndex.VX]
     for i, row in enumerate(scene.red_lights.areas):
         if scene.red_lights.red[i, 0] and scene.areas.on_route[row]:
             line_m = _entry(scene, int(row), paths)
-            gap_m = line_m - front_m
-            if gap_m > -_PAST_LINE_M and speed**2 <= 2.0 * HARD_MPS2 * max(gap_m, 0.1):
+            if _can_stop(scene.initial_state, line_m - front_m):
                 stop_m = min(stop_m, line_m)
                 kept.append(i)
     lights = RedLights(scene.red_lights.areas[kept], scene.red_lights.red[kept, :1])
     return stop_m, lights
+
+
+def _can_stop(state: FloatArray, gap_m: float) -> bool:
+    """True if the ego stops before a line, or little after it. Who brakes already goes on so."""
+    speed = float(state[StateIndex.VX])
+    reaction_s = 0.0 if state[StateIndex.AX] < -_BRAKES_MPS2 else _REACTION_S
+    needed_m = speed * reaction_s + 0.5 * speed**2 / HARD_MPS2
+    return gap_m > -_PAST_LINE_M and needed_m <= max(gap_m, 0.1)
 
 
 def _entry(scene: PdmScene, row: int, paths: Paths) -> float:
