@@ -58,7 +58,7 @@ def surface(place):
 
 @pytest.fixture(scope="module")
 def parked(place, surface):
-    route = draw_routes(place, 2, seed=0)[1]
+    (route,) = draw_routes(place, 1, seed=0)
     return drive(place, route, Parked(), surface=surface, replan_hz=2)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rap_evaluation.closed_loop.drive import Drive
+from rap_evaluation.closed_loop.ego_vehicle import FRONT_M
 from rap_evaluation.closed_loop.events import (
-    FRONT_M,
     STOP_LINE_M,
     Collision,
     ContactKind,

@@ -71,7 +71,7 @@ def test_on_a_circle_the_rear_axle_runs_inside_and_does_not_slip():
 def test_who_stands_does_not_turn_or_creep():
     fronts, speeds = np.tile([3.0, 1.0], (50, 1)), np.zeros(50)
     rows = towed(fronts, speeds, yaw=0.7)
-    assert np.ptp(rows, axis=0).max() == 0.0
+    assert np.ptp(rows, axis=0).max() < 1e-12
 
 
 def test_whoever_is_moved_far_starts_anew():

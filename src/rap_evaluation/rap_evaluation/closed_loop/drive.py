@@ -147,7 +147,7 @@ class _Run:
         self._history.add(ego.ego_state)
         self._world.step(ego.ego_state.pose)
         self._project()
-        boxes, signals = self._world.boxes(_CONTACT_M), self._world.signals()
+        boxes, signals = self._world.boxes(_CONTACT_M), self._world.signals(self._route.junctions)
         self.watch.step(ego.step, ego.state, self.along_m[-1], boxes, signals)
         self.states.append(ego.state)
         slow = abs(ego.state[StateIndex.VX]) < BLOCKED_MPS

@@ -12,6 +12,7 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
+from rap_evaluation.closed_loop.ego_vehicle import FRONT_M
 from rap_evaluation.closed_loop.place import Place
 from rap_evaluation.closed_loop.routes import Route
 from rap_evaluation.closed_loop.surroundings import as_agents
@@ -22,7 +23,6 @@ from rap_raster.frames import FloatArray, wrap_angle
 from rap_raster.maps.lane_geometry import polyline_length
 from rap_raster.maps.vector_map import VectorMap
 from rap_raster.scene import Boxes, LightState, ObjectClass
-from rap_raster.vehicle import PACIFICA
 
 STOPPED_MPS = 0.05
 """Slower is standing. Source: NAVSIM `pdm_scorer.py`."""
@@ -33,9 +33,6 @@ BEHIND_RAD = np.radians(150.0)
 STOP_LINE_M = 0.5
 """How far the front may stand over a stop line before it has run the light: projecting the front on
 the route's line is exact to some decimetres in bends."""
-
-FRONT_M = PACIFICA.rear_axle_to_center_m + 0.5 * PACIFICA.length_m
-"""Rear axle to front bumper."""
 
 
 class ContactKind(Enum):
@@ -160,7 +157,7 @@ def contacts(
     agents = as_agents(boxes)
     overlaps = kernels.initial_overlaps(state, agents.states, agents.sizes_m)
     met = []
-    for row in np.flatnonzero(overlaps):
+    for row in np.flatnonzero(overlaps).tolist():
         head_on = _is_at_fault(state, np.zeros_like(flags), agents, row)
         met.append(
             Collision(
@@ -204,7 +201,7 @@ def _stop_lines(place: Place, route: Route) -> list[tuple[float, str]]:
     lines, along_m = [], 0.0
     for key in route.lane_ids:
         lane = place.map.lanes[key]
-        if lane.in_junction and place.turns[key].traffic_light is not None:
+        if key in route.junctions and place.turns[key].traffic_light is not None:
             lines.append((along_m, key))
         along_m += polyline_length(lane.centerline_m)
     return lines

@@ -7,6 +7,7 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
+from rap_evaluation.closed_loop.ego_vehicle import EGO
 from rap_evaluation.closed_loop.place import Place
 from rap_evaluation.traffic.demand import Demand
 from rap_evaluation.traffic.network import densified
@@ -29,9 +30,6 @@ PEDESTRIANS = 25
 STUCK_S = 20.0
 """Who stands in a junction for longer is taken out: SUMO's vehicles and the ego can wait there for
 each other for ever, each in the other's way, as people would not."""
-
-EGO = "car.0"
-"""SUMO's id of the ego: to the bookkeeping of road users it is a car."""
 
 _SAMPLE_M = 5.0
 
@@ -56,7 +54,7 @@ class LocalDemand(Demand):
         self._ego_m = np.zeros(2)
         self._nearest_m = 0.0
 
-    def step_around(self, ego_m: FloatArray, nearest_m: float = APPEAR_M[0]) -> None:
+    def step_around(self, ego_m: FloatArray, nearest_m: float) -> None:
         """Adds who is missing around the ego, and removes who is far; call it once a second.
 
         Args:
@@ -64,8 +62,7 @@ class LocalDemand(Demand):
             nearest_m: Distance of the ego within which nobody appears.
         """
         self._ego_m, self._nearest_m = ego_m, nearest_m
-        self._remove_far()
-        self._remove_stuck()
+        self._remove_gone()
         reach_km = 1e-3 * _SAMPLE_M * len(self._roads.within(ego_m, 0.0, APPEAR_M[1]))
         self.want(
             vehicles=min(round(VEHICLES_PER_KM * reach_km), MAX_VEHICLES),
@@ -92,20 +89,35 @@ class LocalDemand(Demand):
     def _near_walks(self) -> npt.NDArray[np.intp]:
         return self._walks.within(self._ego_m, 0.0, APPEAR_M[1])
 
-    def _remove_far(self) -> None:
+    def remove_within(self, radius_m: float) -> None:
+        """Takes out whoever is near the ego; the simulation must be stepped before anything else.
+
+        SUMO still lists who has been taken out until its next step, and crashes when asked where
+        they are.
+        """
         for domain in (self.sumo.vehicle, self.sumo.person):
             for key in domain.getIDList():
-                x, y = domain.getPosition(key)
-                if np.hypot(x - self._ego_m[0], y - self._ego_m[1]) > VANISH_M:
+                if self._distance(domain, key) < radius_m:
                     domain.remove(key)
 
-
-    def _remove_stuck(self) -> None:
-        vehicle = self.sumo.vehicle
+    def _remove_gone(self) -> None:
+        """Takes out whoever is far from the ego or stuck in a junction."""
+        vehicle, person = self.sumo.vehicle, self.sumo.person
         for key in vehicle.getIDList():
+            if key == EGO:
+                continue
+            far = self._distance(vehicle, key) > VANISH_M
             in_junction = vehicle.getRoadID(key).startswith(":")
-            if key != EGO and in_junction and vehicle.getWaitingTime(key) > STUCK_S:
+            stuck = in_junction and vehicle.getWaitingTime(key) > STUCK_S
+            if far or stuck:
                 vehicle.remove(key)
+        for key in person.getIDList():
+            if self._distance(person, key) > VANISH_M:
+                person.remove(key)
+
+    def _distance(self, domain: ModuleType, key: str) -> float:
+        x, y = domain.getPosition(key)
+        return float(np.hypot(x - self._ego_m[0], y - self._ego_m[1]))
 
 
 class _Samples:
