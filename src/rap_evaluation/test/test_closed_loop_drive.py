@@ -11,7 +11,6 @@ import pytest
 
 from rap_evaluation.closed_loop.drive import drive
 from rap_evaluation.closed_loop.evaluation import ClosedLoopOptions, evaluate_closed_loop
-from rap_evaluation.closed_loop.events import Surface
 from rap_evaluation.closed_loop.place import open_place
 from rap_evaluation.closed_loop.planners import Plan
 from rap_evaluation.closed_loop.report import route_report
@@ -52,20 +51,15 @@ def place(cache):
 
 
 @pytest.fixture(scope="module")
-def surface(place):
-    return Surface(place.map)
-
-
-@pytest.fixture(scope="module")
-def parked(place, surface):
+def parked(place):
     (route,) = draw_routes(place, 1, seed=0)
-    return drive(place, route, Parked(), surface=surface, replan_hz=2)
+    return drive(place, route, Parked(), replan_hz=2)
 
 
 @pytest.fixture(scope="module")
-def blind(place, surface):
+def blind(place):
     route = draw_routes(place, 2, seed=0)[1]
-    return drive(place, route, Blind(), surface=surface, replan_hz=2)
+    return drive(place, route, Blind(), replan_hz=2)
 
 
 def options(cache, out, **changes):
@@ -162,7 +156,7 @@ def test_the_ego_follows_the_plan(blind):
         (np.zeros((0, 3)), "planner: the plan's poses are empty or not finite"),
     ],
 )
-def test_a_broken_planner_ends_its_drive_with_the_reason(place, surface, poses, reason):
+def test_a_broken_planner_ends_its_drive_with_the_reason(place, poses, reason):
     class Broken:
         def plan(self, observation):
             if poses is None:
@@ -170,7 +164,7 @@ def test_a_broken_planner_ends_its_drive_with_the_reason(place, surface, poses, 
             return Plan(poses, 0.5)
 
     (route,) = draw_routes(place, 1, seed=0)
-    result = drive(place, route, Broken(), surface=surface, replan_hz=2)
+    result = drive(place, route, Broken(), replan_hz=2)
     assert result.failure == reason
     assert route_report(result, None).row["status"] == f"Failed - {reason}"
 

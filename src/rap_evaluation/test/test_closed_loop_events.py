@@ -12,13 +12,13 @@ from rap_evaluation.closed_loop.events import (
     Collision,
     ContactKind,
     Events,
-    Surface,
     Watch,
     contacts,
 )
 from rap_evaluation.closed_loop.place import Place
 from rap_evaluation.closed_loop.routes import Route
 from rap_evaluation.closed_loop.scores import comfort_share, count_runs, score_drive
+from rap_evaluation.closed_loop.surface import Surface
 from rap_evaluation.metrics.bench2drive import parse_bench2drive, score_bench2drive
 from rap_evaluation.traffic.ground import Ground
 from rap_evaluation.traffic.light_tracks import LightHeads
@@ -69,6 +69,7 @@ def place():
         map=vector_map,
         network=Network(None, np.zeros(2), (), (), (turn,), frozenset(), {}, {}),
         ground=Ground(vector_map),
+        surface=Surface(vector_map),
         heads=LightHeads((), (), (), np.zeros((0, 3)), np.zeros(0)),
         turns={"turn": turn},
         bends={},
@@ -110,7 +111,7 @@ def test_what_does_not_touch_is_no_contact():
 
 
 def test_a_contact_counts_once_and_again_after_it_ended(place, route):
-    watch = Watch(place, route, Surface(place.map))
+    watch = Watch(place, route)
     touching, apart = (Boxes.from_rows([box(x, 0.0, velocity=(2.0, 0.0))]) for x in (16.2, 20.0))
     for step, boxes in enumerate((touching, touching, apart, touching)):
         watch.step(step, ego(x=10.0), 10.0, boxes, {"turn": LightState.GREEN})
@@ -122,12 +123,12 @@ def test_a_contact_counts_once_and_again_after_it_ended(place, route):
     [(0.0, False, False), (1.75, False, True), (3.5, False, False), (-0.7, True, False)],
 )
 def test_lanes_and_road_around_the_ego(place, y, off_road, between):
-    several_lanes, off = Surface(place.map).flags(ego(x=20.0, y=y))[:2]
+    several_lanes, off = place.surface.flags(ego(x=20.0, y=y)[None])[0, :2]
     assert (off, several_lanes) == (off_road, between)
 
 
 def test_off_road_steps_are_those_with_a_corner_off_the_road(place, route):
-    watch = Watch(place, route, Surface(place.map))
+    watch = Watch(place, route)
     for step, y in enumerate((0.0, -0.7, -0.7, 0.0, -0.7)):
         watch.step(step, ego(x=20.0, y=y), 20.0, Boxes.empty(), {"turn": LightState.GREEN})
     assert watch.events.off_road_steps == [1, 2, 4]
@@ -139,7 +140,7 @@ def test_off_road_steps_are_those_with_a_corner_off_the_road(place, route):
     [(LightState.RED, 1), (LightState.YELLOW, 0), (LightState.GREEN, 0)],
 )
 def test_red_is_run_once_by_crossing_the_line(place, route, state, reds):
-    watch = Watch(place, route, Surface(place.map))
+    watch = Watch(place, route)
     for step in range(100):
         x = 10.0 + 0.5 * step
         watch.step(step, ego(x=x), x, Boxes.empty(), {"turn": state})
@@ -150,7 +151,7 @@ def test_red_is_run_once_by_crossing_the_line(place, route, state, reds):
 
 
 def test_waiting_over_the_line_is_no_red_light(place, route):
-    watch = Watch(place, route, Surface(place.map))
+    watch = Watch(place, route)
     for step, signal in enumerate((LightState.GREEN, LightState.RED, LightState.RED)):
         x = 38.0 + step
         watch.step(step, ego(x=x), x, Boxes.empty(), {"turn": signal})

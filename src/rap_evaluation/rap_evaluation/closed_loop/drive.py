@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rap_evaluation.closed_loop.ego import Ego
-from rap_evaluation.closed_loop.events import Events, Surface, Watch
+from rap_evaluation.closed_loop.events import Events, Watch
 from rap_evaluation.closed_loop.place import Place
 from rap_evaluation.closed_loop.planners import Observation, Plan, Planner
 from rap_evaluation.closed_loop.routes import Route
@@ -82,21 +82,18 @@ class Drive:
         return DT_S * (len(self.states) - 1)
 
 
-def drive(
-    place: Place, route: Route, planner: Planner, *, surface: Surface, replan_hz: int
-) -> Drive:
+def drive(place: Place, route: Route, planner: Planner, *, replan_hz: int) -> Drive:
     """Drives a route to its goal or to the failure that ends it.
 
     Args:
         place: Where.
         route: Which way.
         planner: Who drives. What it raises ends this drive and no other.
-        surface: Of the place.
         replan_hz: Plans a second; divides 10.
     """
     timeout_s = max(MIN_TIMEOUT_S, TIMEOUT_S_PER_M * route.length_m)
     with running_world(place, route, timeout_s) as world:
-        run = _Run(place, route, planner, surface, world)
+        run = _Run(place, route, planner, world)
         failure = ""
         try:
             while not run.arrived:
@@ -117,9 +114,7 @@ def drive(
 class _Run:
     """A drive that is under way."""
 
-    def __init__(
-        self, place: Place, route: Route, planner: Planner, surface: Surface, world: World
-    ) -> None:
+    def __init__(self, place: Place, route: Route, planner: Planner, world: World) -> None:
         self._route = route
         self._planner = planner
         self._world = world
@@ -128,7 +123,7 @@ class _Run:
         self._history.add(self._ego.ego_state)
         self._slow_steps = 0
         self._deviation_m = 0.0
-        self.watch = Watch(place, route, surface)
+        self.watch = Watch(place, route)
         self.states = [self._ego.state]
         self.along_m = [route.start_m]
         self.glimpses: list[Glimpse] = []

@@ -9,7 +9,6 @@ from typing import Any
 
 from rap_bringup.console import Report, silent
 from rap_evaluation.closed_loop.drive import drive
-from rap_evaluation.closed_loop.events import Surface
 from rap_evaluation.closed_loop.expert_planner import ExpertPlanner
 from rap_evaluation.closed_loop.place import Place, open_place
 from rap_evaluation.closed_loop.planners import BundlePlanner, ConstantVelocity, Planner
@@ -77,11 +76,11 @@ def evaluate_closed_loop(options: ClosedLoopOptions, report: Report = silent) ->
     begin_s = time.perf_counter()
     place = open_place(options.map_path, options.cache)
     routes = draw_routes(place, options.routes, options.seed)
-    planner, surface = make_planner(options, place), Surface(place.map)
+    planner = make_planner(options, place)
     options.out.mkdir(parents=True, exist_ok=True)
     reports: list[RouteReport] = []
     for done, route in enumerate(routes, start=1):
-        reports.append(_evaluate_route(options, place, surface, planner, route))
+        reports.append(_evaluate_route(options, place, planner, route))
         report(done / len(routes), f" route {route.index}: {reports[-1].row['status']}")
     rows = [entry.row for entry in reports]
     wall_s = time.perf_counter() - begin_s
@@ -110,9 +109,9 @@ def make_planner(options: ClosedLoopOptions, place: Place) -> Planner:
 
 
 def _evaluate_route(
-    options: ClosedLoopOptions, place: Place, surface: Surface, planner: Planner, route: Route
+    options: ClosedLoopOptions, place: Place, planner: Planner, route: Route
 ) -> RouteReport:
-    driven = drive(place, route, planner, surface=surface, replan_hz=options.replan_hz)
+    driven = drive(place, route, planner, replan_hz=options.replan_hz)
     result = route_report(driven, None)
     if result.row["clean"] or not driven.glimpses:
         return result

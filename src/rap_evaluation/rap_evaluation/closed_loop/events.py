@@ -16,12 +16,10 @@ from rap_evaluation.closed_loop.ego_vehicle import FRONT_M
 from rap_evaluation.closed_loop.place import Place
 from rap_evaluation.closed_loop.routes import Route
 from rap_evaluation.closed_loop.surroundings import as_agents
-from rap_evaluation.expert.road_areas import RoadAreas
 from rap_evaluation.metrics import pdm_kernels as kernels
 from rap_evaluation.metrics.pdm_scene import Agents, StateIndex
 from rap_raster.frames import FloatArray, wrap_angle
 from rap_raster.maps.lane_geometry import polyline_length
-from rap_raster.maps.vector_map import VectorMap
 from rap_raster.scene import Boxes, LightState, ObjectClass
 
 STOPPED_MPS = 0.05
@@ -79,35 +77,18 @@ class Events:
     red_light_steps: list[int] = field(default_factory=list)
 
 
-class Surface:
-    """The areas of a map, for questions about the ego's box."""
-
-    def __init__(self, vector_map: VectorMap) -> None:
-        """Indexes all areas."""
-        areas = RoadAreas(vector_map).near(np.zeros(2), (), np.inf)
-        self._index = kernels.index_areas(
-            areas.kinds, areas.on_route, areas.offsets, areas.points_m
-        )
-
-    def flags(self, state: FloatArray) -> npt.NDArray[np.bool_]:
-        """Returns (5,) in which areas the ego is at a (11,) state; see `pdm_kernels.ego_areas`."""
-        flags: npt.NDArray[np.bool_] = kernels.ego_areas(self._index, state[None, None])[0, 0]
-        return flags
-
-
 class Watch:
     """Sees what goes wrong, step by step."""
 
-    def __init__(self, place: Place, route: Route, surface: Surface) -> None:
+    def __init__(self, place: Place, route: Route) -> None:
         """Prepares to watch one drive.
 
         Args:
             place: Where.
             route: Of the ego.
-            surface: Of the place.
         """
         self.events = Events()
-        self._surface = surface
+        self._surface = place.surface
         self._touching: frozenset[int] = frozenset()
         self._stop_lines = _stop_lines(place, route)
         self._front_m = np.inf
@@ -129,7 +110,7 @@ class Watch:
             boxes: Road users near the ego.
             signals: Lights of the mapped connectors, by lane id.
         """
-        flags = self._surface.flags(state)
+        flags = self._surface.flags(state[None])[0]
         if flags[kernels.NON_DRIVABLE]:
             self.events.off_road_steps.append(step)
         met = contacts(state, flags, boxes, step)
@@ -150,7 +131,7 @@ def contacts(
 
     Args:
         state: (11,) ego state of the rear axle.
-        flags: (5,) of `Surface.flags`.
+        flags: (5,) a row of `Surface.flags`.
         boxes: Road users.
         step: Number of the step.
     """

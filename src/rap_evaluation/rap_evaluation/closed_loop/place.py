@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rap_evaluation.closed_loop.surface import Surface
 from rap_evaluation.traffic.curve_speed import SpeedProfile, bend_profiles
 from rap_evaluation.traffic.ground import Ground
 from rap_evaluation.traffic.light_tracks import LightHeads, light_heads
@@ -25,6 +26,7 @@ class Place:
         map: Lanes and shapes; speed limits are those of the traffic.
         network: SUMO's view of the same roads.
         ground: Road heights.
+        surface: Road and lanes, seen from above.
         heads: Traffic lights.
         turns: SUMO's turn by the id of the mapped connector, for those that traffic can take.
         bends: How fast traffic takes which lane.
@@ -33,6 +35,7 @@ class Place:
     map: VectorMap
     network: Network
     ground: Ground
+    surface: Surface
     heads: LightHeads
     turns: dict[str, Connection]
     bends: dict[str, SpeedProfile]
@@ -60,6 +63,7 @@ def open_place(map_path: Path, cache: Path) -> Place:
         map=replace(vector_map, lanes=_with_limits(vector_map.lanes, network)),
         network=network,
         ground=ground,
+        surface=Surface(vector_map),
         heads=light_heads(network, vector_map, ground),
         turns=_turns(network, vector_map),
         bends=bends,

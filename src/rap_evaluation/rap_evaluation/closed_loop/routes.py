@@ -25,7 +25,10 @@ MIN_JUNCTIONS = 2
 """Junctions a route passes, where the map has such a way."""
 
 MIN_TURN_RAD = np.radians(30.0)
-"""At least one of them is a turn, where the map has such a way."""
+"""At least one of them is a turn, where the map has such a way.
+
+And the ego's box is on the road all along a route's line: some bends are too tight for it.
+"""
 
 _START_MARGIN_M = 8.0  # Road behind the start: the ego's rear is some metres behind its origin.
 _MIN_START_LANE_M = 30.0  # Room to see the first junction coming.
@@ -63,6 +66,14 @@ class Route:
     def length_m(self) -> float:
         """From start to goal."""
         return self.goal_m - self.start_m
+
+    @property
+    def poses_m(self) -> FloatArray:
+        """(n, 3) x, y and heading along the line, from start to goal."""
+        dx, dy = np.gradient(self.line_m[:, :2], axis=0).T
+        driven = (self.along_m >= self.start_m) & (self.along_m <= self.goal_m)
+        poses: FloatArray = np.column_stack([self.line_m[:, :2], np.arctan2(dy, dx)])[driven]
+        return poses
 
     def at(self, along_m: float) -> FloatArray:
         """Returns (4,) x, y, z and heading at a distance along the line."""
@@ -102,20 +113,25 @@ def _start_lanes(place: Place) -> list[Lane]:
 def _draw_route(place: Place, starts: list[Lane], index: int, seed: int) -> Route:
     rng = np.random.default_rng([seed, index])
     wanted_m = rng.uniform(MIN_LENGTH_M, MAX_LENGTH_M)
-    fallback: list[Lane] = []
+    fallback: Route | None = None
     for _ in range(_ATTEMPTS if starts else 0):
-        start_m = _START_MARGIN_M
-        lanes = _walk(place, starts[int(rng.integers(len(starts)))], start_m + wanted_m, rng)
+        start = starts[int(rng.integers(len(starts)))]
+        lanes = _walk(place, start, _START_MARGIN_M + wanted_m, rng)
         turns_rad = [_turn(lane) for lane in lanes if lane.in_junction]
-        if len(turns_rad) >= MIN_JUNCTIONS and max(turns_rad) >= MIN_TURN_RAD:
-            return _route(place, lanes, wanted_m, index, seed)
-        if turns_rad and not fallback:
-            fallback = lanes
-    if not fallback:
+        worthwhile = len(turns_rad) >= MIN_JUNCTIONS and max(turns_rad) >= MIN_TURN_RAD
+        if not turns_rad or (fallback and not worthwhile):
+            continue
+        route = _route(place, lanes, wanted_m, index, seed)
+        if not place.surface.fits(route.poses_m):
+            continue
+        if worthwhile:
+            return route
+        fallback = route
+    if fallback is None:
         raise TrafficError(
             f"{place.map.name}: has no route of {MIN_LENGTH_M:g} m through a junction"
         )
-    return _route(place, fallback, wanted_m, index, seed)
+    return fallback
 
 
 def _turn(lane: Lane) -> float:
