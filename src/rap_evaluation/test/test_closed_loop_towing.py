@@ -74,6 +74,16 @@ def test_who_stands_does_not_turn_or_creep():
     assert np.ptp(rows, axis=0).max() < 1e-12
 
 
+def test_a_sideways_slide_of_a_standing_vehicle_moves_nothing():
+    """SUMO finishes lane changes of vehicles that have stopped half-way."""
+    fronts, speeds = straight(20)
+    slide = fronts[-1] + np.stack([np.zeros(30), 0.1 * np.arange(1, 31)], axis=-1)
+    fronts, speeds = np.concatenate([fronts, slide]), np.concatenate([speeds, np.zeros(30)])
+    rows = towed(fronts, speeds)
+    assert np.ptp(rows[21:, :3], axis=0).max() < 1e-9
+    assert abs(rows[-1, 0] - (fronts[-1, 0] - 2.25)) < 0.5
+
+
 def test_whoever_is_moved_far_starts_anew():
     fronts, speeds = straight()
     fronts[50:] += [40.0, 7.0]

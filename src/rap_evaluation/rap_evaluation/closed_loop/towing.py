@@ -1,7 +1,8 @@
 """Smooth motion of road users while the simulation runs: the past is known, the future is not.
 
-`rap_evaluation.traffic.motion` does the same for recordings, where it may look ahead. Here a jump
-of SUMO's front bumper is taken back at once and given in slowly; the box centre follows where the
+`rap_evaluation.traffic.motion` does the same for recordings, where it may look ahead. SUMO's front
+bumpers jump where lanes do not meet, and slide sideways in a lane change even while they stand.
+Here the front pursues a point ahead of SUMO's at SUMO's speed; the box centre follows where the
 front has been, and the rear axle is towed behind the centre without side slip.
 """
 
@@ -12,10 +13,13 @@ from collections import deque
 
 from rap_raster.vehicle import REAR_AXLE_TO_CENTER_SHARE
 
-GIVE_IN_S = 1.0
-"""Time constant of giving in to a jump: a lane change takes some three seconds."""
+PURSUIT_S = 1.0
+"""How far ahead of SUMO's front the pursued point lies: a lane change takes some three of it."""
 
-_JUMP_M = 0.15  # Motion that differs more from the speed is a jump, and not a kink of a lane.
+_VEHICLE_PURSUIT_M, _PERSON_PURSUIT_M = 3.0, 0.5  # At least.
+_SOUND = 1.25  # Motion longer than this times the speed, and
+_SOUND_M = 0.01  # a centimetre, is a jump or a slide and tells no direction.
+_CATCH_UP = 1.5  # Fastest, relative to SUMO's speed.
 _TELEPORT_M = 6.0  # More than that is no motion: the road user is elsewhere now.
 _MIN_TOW_M = 0.3  # People and other short things turn on the spot.
 _SPACING_M = 0.05  # Between remembered points of the path.
@@ -38,6 +42,7 @@ class TowedBox:
         self.yaw_rad = yaw_rad
         self._half_m = 0.5 * length_m
         self._tow_m = max(length_m * REAR_AXLE_TO_CENTER_SHARE, _MIN_TOW_M)
+        self._pursuit_m = _VEHICLE_PURSUIT_M if length_m > 0.0 else _PERSON_PURSUIT_M
         self._start(front_m, speed_mps)
 
     def _start(self, front_m: tuple[float, float], speed_mps: float) -> None:
@@ -46,7 +51,8 @@ class TowedBox:
         self.velocity_mps = (speed_mps * cos, speed_mps * sin)
         self._seen_m = front_m
         self._speed_mps = speed_mps
-        self._offset_m = (0.0, 0.0)
+        self._front_m = front_m
+        self._direction = (cos, sin)
         self._along_m = 0.0
         behind_m = self._half_m + 1.0
         behind = (front_m[0] - behind_m * cos, front_m[1] - behind_m * sin)
@@ -60,28 +66,27 @@ class TowedBox:
         if moved_m > _TELEPORT_M:
             self._start(front_m, speed_mps)
             return
-        self._take_back(dx, dy, moved_m, expected_m, dt_s)
+        if 0.0 < moved_m <= _SOUND * expected_m + _SOUND_M:
+            self._direction = (dx / moved_m, dy / moved_m)
         self._seen_m, self._speed_mps = front_m, speed_mps
-        self._remember(front_m[0] + self._offset_m[0], front_m[1] + self._offset_m[1])
+        self._pursue(front_m, expected_m, speed_mps)
+        self._remember(*self._front_m)
         before = self.center_m
         self.center_m = self._at(self._along_m - self._half_m)
         step_m = (self.center_m[0] - before[0], self.center_m[1] - before[1])
         self._turn(*step_m)
         self.velocity_mps = (step_m[0] / dt_s, step_m[1] / dt_s)
 
-    def _take_back(
-        self, dx: float, dy: float, moved_m: float, expected_m: float, dt_s: float
-    ) -> None:
-        """Adds a jump to the offset from SUMO's position, and lets the offset fade."""
-        x, y = self._offset_m
-        if abs(moved_m - expected_m) > _JUMP_M:
-            _, before_x, before_y = self._path[-2]
-            _, last_x, last_y = self._path[-1]
-            heading = math.atan2(last_y - before_y, last_x - before_x)
-            x -= dx - expected_m * math.cos(heading)
-            y -= dy - expected_m * math.sin(heading)
-        keep = math.exp(-dt_s / GIVE_IN_S)
-        self._offset_m = (keep * x, keep * y)
+    def _pursue(self, front_m: tuple[float, float], expected_m: float, speed_mps: float) -> None:
+        """Moves the own front towards the point ahead of SUMO's, as far as the speed says."""
+        reach_m = max(self._pursuit_m, PURSUIT_S * speed_mps)
+        gap_x, gap_y = front_m[0] - self._front_m[0], front_m[1] - self._front_m[1]
+        cos, sin = self._direction
+        behind_m = gap_x * cos + gap_y * sin - expected_m
+        step_m = expected_m * min(max(1.0 + behind_m / reach_m, 0.0), _CATCH_UP)
+        ahead_x, ahead_y = gap_x + reach_m * cos, gap_y + reach_m * sin
+        share = step_m / max(math.hypot(ahead_x, ahead_y), 1e-6)
+        self._front_m = (self._front_m[0] + share * ahead_x, self._front_m[1] + share * ahead_y)
 
     def _remember(self, x_m: float, y_m: float) -> None:
         """Appends to the path of the front and drops what the centre has passed."""
