@@ -1,104 +1,205 @@
 """A camera simulator: scenes as a photo-like image, pixel by pixel on the rasterizer's geometry.
 
-Deferred shading: the rasterizer says what every pixel shows and how far away it is, and this module
-decides how that would look to a camera: textured asphalt, paint, grass, sky, car bodies with
-windows, wheels and lamps, sun and shadow, haze, exposure and sensor noise. It is a second domain
-with the same geometry, for tests and alignment; it does not claim to be photo-realistic.
+Deferred shading: the rasterizer says what every pixel shows and how far away it is; cabins, people
+and tree crowns, which are no boxes, are traced into its channels; and shading decides how that
+would look to a camera: textured asphalt and worn paint, pavements, buildings and trees, car bodies
+with windows, wheels and lamps, sky, sun and shadow, haze, lens, exposure and noise. It is a second
+domain with the same geometry, for tests and alignment; it does not claim to be photo-realistic.
 """
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from rap_evaluation.shading import shade
+from rap_evaluation.photo.daylight import Daylight
+from rap_evaluation.photo.objects import BOX, Objects, placed_objects
+from rap_evaluation.photo.paint import camera_style, painted_ground
+from rap_evaluation.photo.roadside import CELL_M, clearances, roadside
+from rap_evaluation.photo.samples import Samples, Sight, take_samples
+from rap_evaluation.photo.scenery import REACH_M, Scenery, scenery
+from rap_evaluation.photo.sensor import camera_jpeg, develop
+from rap_evaluation.photo.shading import Sky, shade
+from rap_evaluation.photo.shadows import CONTACT_M, PENUMBRA_M, openness, shadow_grid, sunlit
+from rap_evaluation.photo.tracing import trace
 from rap_raster.camera import CameraModel
-from rap_raster.rasterizer import build_geometry, render
-from rap_raster.scene import Scene
-from rap_raster.styles import load_style
+from rap_raster.frames import Pose
+from rap_raster.geometry import place
+from rap_raster.lens import lens_grid
+from rap_raster.maps.vector_map import ShapeIndex
+from rap_raster.rasterizer import render
+from rap_raster.scene import Boxes, Lights, Scene, Shapes
+
+__all__ = ["CameraSimulator", "camera_jpeg", "simulate_camera"]
+
+RANGE_M = 120.0
+"""Scenery farther from the ego is not drawn; the skyline hides that it is missing."""
+
+REGION_M = 128.0
+"""Scenery is made for the surroundings of squares of this size, one after the other."""
+
+_MARGIN_M = RANGE_M + REACH_M
+_NO_RAYS = np.empty((0, 0, 2), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
-class Daylight:
-    """Light and camera settings of one picture.
+class _Region:
+    """What lies around one square of the map.
 
     Attributes:
-        sun: (3,) unit vector towards the sun, map frame.
-        overcast: 0 (clear, hard shadows) to 1 (grey, none).
-        gain: Exposure relative to a well-exposed image.
-        warmth: Red over blue of the white balance, around 1.
-        noise: Standard deviation of the sensor noise, in grey levels.
+        low_m: Least x and y of the following.
+        clearance_m: See `Roadside`, as far as cameras in the square see.
+        beside: What stands there.
     """
 
-    sun: npt.NDArray[np.float64]
-    overcast: float
-    gain: float
-    warmth: float
-    noise: float
+    low_m: tuple[float, float]
+    clearance_m: npt.NDArray[np.float32]
+    beside: Scenery
 
-    @classmethod
-    def from_seed(cls, seed: int) -> Daylight:
-        """Draws the light of some day."""
-        rng = np.random.default_rng(seed)
-        azimuth, elevation = rng.uniform(0, 2 * np.pi), rng.uniform(0.4, 1.2)
-        horizontal = np.cos(elevation)
-        return cls(
-            sun=np.array(
-                [horizontal * np.cos(azimuth), horizontal * np.sin(azimuth), np.sin(elevation)]
-            ),
-            overcast=float(rng.uniform(0.0, 1.0)),
-            gain=float(rng.uniform(0.75, 1.25)),
-            warmth=float(rng.uniform(0.92, 1.08)),
-            noise=float(rng.uniform(1.0, 5.0)),
+
+class CameraSimulator:
+    """Takes pictures on one map."""
+
+    def __init__(self, lines: Shapes, areas: Shapes) -> None:
+        """Prepares the ground of a map; what stands beside its roads is found when it is seen.
+
+        Args:
+            lines: Polylines of the map, `LineKind` codes.
+            areas: Polygons of the map, `PolygonKind` codes.
+        """
+        self._style = camera_style()
+        self._ground = painted_ground(lines, areas, self._style)
+        self._lines, self._areas = ShapeIndex(lines), ShapeIndex(areas)
+        self._region = lru_cache(maxsize=16)(self._new_region)
+
+    def image(
+        self,
+        ego: Pose,
+        boxes: Boxes,
+        lights: Lights,
+        camera: CameraModel,
+        *,
+        seed: int,
+        frame: int = 0,
+    ) -> npt.NDArray[np.uint8]:
+        """Takes one picture.
+
+        Args:
+            ego: The cameras are mounted on it; it is not drawn itself.
+            boxes: Other road users and objects.
+            lights: Traffic lights.
+            camera: Its lens model, if it has one, is drawn: the result is the raw image.
+            seed: Decides light, exposure and noise, but not what stands beside the road.
+            frame: Number of the picture in a sequence: only noise and vibration differ.
+
+        Returns:
+            (H, W, 3) uint8 rgb; the same bytes for the same arguments.
+        """
+        region = self._region(int(ego.x_m // REGION_M), int(ego.y_m // REGION_M))
+        objects = placed_objects(boxes, lights, self._near(region.beside, ego))
+        samples = take_samples(self._sight(ego, objects, camera), float(ego.z_m))
+        day = Daylight.from_seed(seed)
+        light = np.empty((camera.height, camera.width, 3), np.float32)
+        _shade(ego, objects, samples, region, day, float(camera.fx), light.reshape(-1, 3))
+        rng = np.random.default_rng([seed, frame, zlib.crc32(camera.name.encode())])
+        return develop(light, day, rng)
+
+    def _new_region(self, column: int, row: int) -> _Region:
+        low_m = np.array([column, row]) * REGION_M
+        size_m = REGION_M + 2 * _MARGIN_M
+        middle_m = low_m + 0.5 * REGION_M
+        lines = self._lines.near(middle_m, 0.5 * size_m)
+        areas = self._areas.near(middle_m, 0.5 * size_m)
+        side = roadside(lines, areas, low_m - _MARGIN_M, size_m)
+        kept = slice(round(REACH_M / CELL_M), -round(REACH_M / CELL_M))
+        seen_m = low_m - RANGE_M
+        return _Region(
+            (float(seen_m[0]), float(seen_m[1])),
+            side.clearance_m[kept, kept].copy(),
+            scenery(side, seen_m, REGION_M + 2 * RANGE_M),
         )
+
+    @staticmethod
+    def _near(beside: Scenery, ego: Pose) -> Scenery:
+        offset = beside.centers_m[:, :2] - [ego.x_m, ego.y_m]
+        return beside.select((offset * offset).sum(axis=1) < RANGE_M**2)
+
+    def _sight(self, ego: Pose, objects: Objects, camera: CameraModel) -> Sight:
+        """Draws the channels, at twice the size."""
+        large = camera.resized(2 * camera.width, 2 * camera.height)
+        geometry = place(self._ground, ego, _boxes(objects), Lights.empty(), self._style)
+        drawn = render(geometry, large, ("class", "instance", "depth"))
+        sight = Sight(
+            (float(large.fx), float(large.fy), float(large.cx), float(large.cy)),
+            _NO_RAYS if large.distortion is None else lens_grid(large).rays,
+            ego.map_from_ego() @ camera.ego_from_camera,
+            drawn["class"],
+            drawn["instance"],
+            drawn["depth"],
+        )
+        trace(sight, objects)
+        return sight
 
 
 def simulate_camera(
     scene: Scene, camera: CameraModel, *, seed: int, frame: int = 0
 ) -> npt.NDArray[np.uint8]:
-    """Draws what a camera would see.
+    """Takes a picture of a scene whose map is known only around it.
+
+    Where many scenes share a map, make one `CameraSimulator` and use it for all.
 
     Args:
-        scene: Any scene; shapes without a colour of their own (centrelines, routes) show asphalt.
-        camera: A pinhole camera.
-        seed: Decides light, exposure and noise; the same seed gives the same bytes.
-        frame: Number of the picture in a sequence under one light: only the noise differs.
+        scene: Any scene; centrelines and routes cannot be seen.
+        camera: See `CameraSimulator.image`.
+        seed: See `CameraSimulator.image`.
+        frame: See `CameraSimulator.image`.
 
     Returns:
         (H, W, 3) uint8 rgb.
-
-    Raises:
-        ValueError: If the camera has a lens model.
     """
-    if camera.distortion is not None:
-        raise ValueError(f"camera {camera.name}: the simulator draws pinhole cameras only")
-    geometry = build_geometry(scene, load_style("semantic"))
-    channels = render(geometry, camera, ("class", "instance", "depth"))
-    day = Daylight.from_seed(seed)
-    out = np.empty((camera.height, camera.width, 3), np.uint8)
-    order = np.argsort(scene.boxes.ids)
-    ego = scene.ego
-    shade(
-        channels["class"],
-        channels["instance"],
-        channels["depth"],
-        np.array([camera.fx, camera.fy, camera.cx, camera.cy]),
-        scene.ego.map_from_ego() @ camera.ego_from_camera,
-        scene.boxes.ids[order],
-        np.concatenate(
-            [
-                scene.boxes.centers_m[order],
-                scene.boxes.sizes_m[order],
-                np.cos(scene.boxes.yaws_rad[order, None]),
-                np.sin(scene.boxes.yaws_rad[order, None]),
-            ],
-            axis=1,
-        ),
-        np.array([ego.x_m, ego.y_m, ego.z_m]),
-        np.array([*day.sun, day.overcast, day.gain, day.warmth, day.noise]),
-        np.uint32((seed + 7919 * frame) & 0xFFFFFFFF),
-        out,
+    simulator = CameraSimulator(scene.polylines, scene.polygons)
+    return simulator.image(scene.ego, scene.boxes, scene.lights, camera, seed=seed, frame=frame)
+
+
+def _boxes(objects: Objects) -> Boxes:
+    """Returns the parts that the rasterizer draws; their ids are index plus one."""
+    indices = np.flatnonzero(objects.shapes == BOX)
+    parts = objects.parts[indices]
+    return Boxes(
+        ids=(indices + 1).astype(np.int32),
+        classes=objects.codes[objects.owners[indices]],
+        centers_m=np.ascontiguousarray(parts[:, :3]),
+        sizes_m=2.0 * parts[:, 3:6],
+        yaws_rad=np.arctan2(parts[:, 7], parts[:, 6]),
+        velocities_mps=np.full((len(indices), 2), np.nan),
     )
-    return out
+
+
+def _shade(  # noqa: PLR0917 - one picture's worth of arguments, called once
+    ego: Pose,
+    objects: Objects,
+    samples: Samples,
+    region: _Region,
+    day: Daylight,
+    focal_px: float,
+    light: npt.NDArray[np.float32],
+) -> None:
+    """Writes the (H * W, 3) light that arrives at the pixels."""
+    sun = (float(day.sun[0]), float(day.sun[1]), float(day.sun[2]))
+    middle = (ego.x_m, ego.y_m, ego.z_m)
+    shadows = shadow_grid(objects.parts, sun, middle, margin_m=PENUMBRA_M)
+    contacts = shadow_grid(objects.boxes, (0.0, 0.0, 1.0), middle, margin_m=CONTACT_M)
+    shade(
+        samples,
+        objects,
+        sunlit(samples, objects, shadows, sun),
+        openness(samples, objects, contacts),
+        clearances(samples.points_m, region.low_m, region.clearance_m),
+        Sky(sun, day.overcast, day.clouds),
+        focal_px,
+        light,
+    )

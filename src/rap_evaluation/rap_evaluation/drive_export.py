@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from rap_bringup.console import Report, silent
@@ -21,9 +20,10 @@ from rap_bringup.drives.recorded_drive import (
     RecordedObjects,
     route_of_drive,
 )
-from rap_evaluation.camera_sim import simulate_camera
+from rap_evaluation.camera_sim import camera_jpeg
 from rap_evaluation.logs.drive_log import DriveLog, LogError
 from rap_evaluation.moments import Moment
+from rap_evaluation.photo.daylight import Daylight
 from rap_inference.bundle import Bundle
 from rap_raster.camera import CameraModel
 from rap_raster.features import nominal_rig
@@ -35,9 +35,6 @@ MAP_MARGIN_M = 150.0
 
 IMAGE_SIZE = (320, 160)
 """Width and height of simulated images: a little more than the default bundle reads."""
-
-JPEG_QUALITY = 75
-"""Of simulated images: no artefact shows at the resolutions networks read."""
 
 LICENSE = "Simulated SUMO traffic on a CARLA town (CARLA map assets: CC BY 4.0)"
 
@@ -60,7 +57,7 @@ def recorded_drive(
         first_step: Step of the log the drive starts with.
         seconds: Its length; the seat must exist as long.
         rig: Cameras to simulate; none for a drive without cameras.
-        seed: Of the light and the noise.
+        seed: Of the light and the noise of the cameras.
         report: Called with the share that is done.
 
     Raises:
@@ -75,6 +72,7 @@ def recorded_drive(
     offset_ns = START_NS - int(log.stamps_ns[first_step])
     ego, objects = [], []
     images: list[list[CameraImage]] = [[] for _ in rig]
+    quality = Daylight.from_seed(seed).jpeg_quality
     for number, step in enumerate(steps):
         moment = Moment(log, seat, step)
         stamp_ns = int(log.stamps_ns[step]) + offset_ns
@@ -83,8 +81,10 @@ def recorded_drive(
         ego.append(replace(state, stamp_ns=stamp_ns))
         objects.append(RecordedObjects(stamp_ns, scene.boxes, scene.lights))
         for camera, taken in zip(rig, images, strict=True):
-            picture = simulate_camera(scene, camera, seed=seed, frame=number)
-            taken.append(CameraImage(stamp_ns, _jpeg(picture)))
+            picture = log.camera_simulator.image(
+                scene.ego, scene.boxes, scene.lights, camera, seed=seed, frame=number
+            )
+            taken.append(CameraImage(stamp_ns, camera_jpeg(picture, quality)))
         report((number + 1) / len(steps))
     path = np.array([state.planar for state in ego])
     route_m, route_source = route_of_drive(log.map, log.ego_poses(seat))
@@ -138,12 +138,3 @@ def _cropped(vector_map: VectorMap, path_m: np.ndarray) -> VectorMap:
         shapes_near(vector_map.polylines, center, radius_m),
         shapes_near(vector_map.polygons, center, radius_m),
     )
-
-
-def _jpeg(picture: np.ndarray) -> bytes:
-    done, encoded = cv2.imencode(
-        ".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )
-    if not done:
-        raise ValueError(f"OpenCV cannot encode a picture of shape {picture.shape} as JPEG")
-    return encoded.tobytes()

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from rap_evaluation.camera_sim import CameraSimulator
 from rap_evaluation.logs import log_schema as schema
 from rap_evaluation.logs.ego_motion import EgoStates, at_rear_axle
 from rap_evaluation.logs.recording import SEAT_CLASSES, LightTracks, Tracks
@@ -168,6 +169,11 @@ class DriveLog:
             self._lights(step, center, RADIUS_M),
             style,
         )
+
+    @cached_property
+    def camera_simulator(self) -> CameraSimulator:
+        """Takes pictures on the log's map."""
+        return CameraSimulator(self.map.polylines, self.map.polygons)
 
     def _existing_ego(self, step: int, seat: int) -> EgoState:
         ego = self.ego_state(step, seat)

@@ -449,3 +449,16 @@ def along_line(line: Array, points: Array) -> tuple[Array, Array]:
         along[k] = starts[nearest] + best_share * math.sqrt(squares[nearest])
         distance[k] = math.sqrt(best)
     return along, distance
+
+
+@njit(cache=True, nogil=True)
+def longest_runs(flags: Array, counted: Array) -> Array:
+    """Returns the (C,) longest runs of True in (C, T) flags, over the steps that are counted."""
+    longest = np.zeros(len(flags), np.int64)
+    for c in range(len(flags)):
+        run = 0
+        for t in range(flags.shape[1]):
+            if counted[c, t]:
+                run = run + 1 if flags[c, t] else 0
+                longest[c] = max(longest[c], run)
+    return longest

@@ -154,15 +154,8 @@ def lane_keeping(centers_m: FloatArray, areas: BoolArray, centerline_m: FloatArr
     """
     _, distance_m = kernels.along_line(centerline_m, centers_m.reshape(-1, 2))
     off = distance_m.reshape(centers_m.shape[:2]) > _LANE_KEEPING_M
-    result = np.ones(len(centers_m))
-    for row, (is_off, in_junction) in enumerate(
-        zip(off, areas[..., kernels.CENTER_IN_JUNCTION], strict=True)
-    ):
-        counted = np.concatenate([[False], is_off[~in_junction], [False]])
-        edges = np.flatnonzero(np.diff(counted))
-        if len(edges) and np.max(edges[1::2] - edges[::2]) >= _LANE_KEEPING_STEPS:
-            result[row] = 0.0
-    return result
+    longest = kernels.longest_runs(off, ~areas[..., kernels.CENTER_IN_JUNCTION])
+    return np.where(longest >= _LANE_KEEPING_STEPS, 0.0, 1.0)
 
 
 def progress_m(centers_m: FloatArray, centerline_m: FloatArray) -> FloatArray:
