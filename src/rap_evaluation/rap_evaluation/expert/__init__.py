@@ -1,1 +1,1 @@
-"""The rule-based expert: drives by rules on what the simulation knows, and is scored like anyone."""
+"""The rule-based expert: it knows what the simulation knows, and the PDM score judges it."""

@@ -4,8 +4,6 @@ Boxes are seen from the centreline: stations along it, offsets across. There a p
 that a vehicle sweeps is a band, and a box a polygon that the band's edges cut.
 """
 
-# ruff: noqa: PLR0917 - kernels take flat arrays, and numba wants them by position.
-
 from __future__ import annotations
 
 import math
@@ -21,13 +19,11 @@ _FAR_M = 30.0  # Boxes whose centres are farther from the centreline cover no pa
 _CORNERS = np.array(
     [[1, 1], [0, 1], [-1, 1], [-1, 0], [-1, -1], [0, -1], [1, -1], [1, 0]], dtype=np.float64
 )
-"""Half lengths and widths. Middles of sides too, since a long side is bent when seen from a bend."""
+"""Half lengths and widths; middles of sides too, since seen from a bend a long side is bent."""
 
 
 @njit(cache=True, nogil=True)
-def covered(
-    center: Array, bands: Array, states: Array, sizes: Array
-) -> tuple[Array, Array]:
+def covered(center: Array, bands: Array, states: Array, sizes: Array) -> tuple[Array, Array]:
     """Finds what road users cover of paths.
 
     Args:
@@ -55,7 +51,10 @@ def covered(
             along[n, t] = vx * math.cos(direction) + vy * math.sin(direction)
             cos, sin = math.cos(heading), math.sin(heading)
             for i in range(len(_CORNERS)):
-                forward, left = 0.5 * sizes[n, 0] * _CORNERS[i, 0], 0.5 * sizes[n, 1] * _CORNERS[i, 1]
+                forward, left = (
+                    0.5 * sizes[n, 0] * _CORNERS[i, 0],
+                    0.5 * sizes[n, 1] * _CORNERS[i, 1],
+                )
                 px, py = x + cos * forward - sin * left, y + sin * forward + cos * left
                 box[i, 0], box[i, 1] = _station(center, index, px, py)
             for p in range(len(bands)):

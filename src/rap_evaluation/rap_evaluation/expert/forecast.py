@@ -1,10 +1,12 @@
 """Where road users will be, from what they do now: vehicles keep their speed along their lanes."""
 
+# ruff: noqa: PLR0917 - kernels take flat arrays, and numba wants them by position.
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +16,6 @@ from scipy.spatial import cKDTree
 from rap_evaluation.metrics.pdm_scene import DT_S, AgentKind, Agents
 from rap_evaluation.traffic.network import densified
 from rap_raster.frames import FloatArray, wrap_angle
-from rap_raster.maps.vector_map import Lane
 from rap_raster.vehicle import REAR_AXLE_TO_CENTER_SHARE
 
 Array = npt.NDArray[Any]
@@ -29,6 +30,18 @@ _HEADING_SIGMA_RAD = 0.25
 _NEIGHBORS = 12  # Where connectors fan out, as many points lie at nearly the same place.
 _CONVERGING_S = 3.0  # An offset from the centreline halves in about two seconds.
 _MIN_ROD_M = 1.0  # Bicycles; at 3 s per 1 m of rod the steps of 0.1 s stay far from overshooting.
+
+
+class FollowedLane(Protocol):
+    """What forecasts need of a lane: `rap_raster.maps.vector_map.Lane`, `case_route.BlockLane`."""
+
+    @property
+    def centerline_m(self) -> FloatArray:
+        """(n, 2 or more) x, y, ... in driving direction, map frame, n >= 2."""
+
+    @property
+    def successors(self) -> tuple[str, ...]:
+        """Ids of the lanes that follow."""
 
 
 def straight_on(agents: Agents) -> Agents:
@@ -59,7 +72,7 @@ class LaneForecaster:
     is the first point of the straightest lane on.
     """
 
-    def __init__(self, lanes: Mapping[str, Lane]) -> None:
+    def __init__(self, lanes: Mapping[str, FollowedLane]) -> None:
         """Indexes the centrelines."""
         lines = [densified(lane.centerline_m[:, :2], 1.0) for lane in lanes.values()]
         counts = np.array([len(line) for line in lines])
@@ -81,9 +94,7 @@ class LaneForecaster:
         if len(rows):
             places = self._places(states[rows, 0])
             rods_m = np.maximum(REAR_AXLE_TO_CENTER_SHARE * forecast.sizes_m[rows, 0], _MIN_ROD_M)
-            _along_lanes(
-                self._points_m, self._next, self._headings, rows, places, rods_m, states
-            )
+            _along_lanes(self._points_m, self._next, self._headings, rows, places, rods_m, states)
         return replace(forecast, states=states)
 
     def _places(self, states: FloatArray) -> npt.NDArray[np.int64]:
@@ -103,7 +114,9 @@ class LaneForecaster:
         return np.where(np.isfinite(np.take_along_axis(cost, best, axis=1)[:, 0]), found, -1)
 
 
-def _straightest(lanes: Mapping[str, Lane], lane: Lane, first: Mapping[str, int]) -> int:
+def _straightest(
+    lanes: Mapping[str, FollowedLane], lane: FollowedLane, first: Mapping[str, int]
+) -> int:
     """Returns the first point of the straightest lane that follows, or -1."""
     onward: Sequence[str] = [key for key in lane.successors if key in lanes]
     if not onward:
@@ -111,7 +124,7 @@ def _straightest(lanes: Mapping[str, Lane], lane: Lane, first: Mapping[str, int]
     return int(first[min(onward, key=lambda key: (_bend(lanes[key]), key))])
 
 
-def _bend(lane: Lane) -> float:
+def _bend(lane: FollowedLane) -> float:
     """Returns by how much a lane turns in all, radians."""
     steps = np.diff(lane.centerline_m[[0, 1, -2, -1], :2], axis=0)
     first, last = np.arctan2(steps[[0, 2], 1], steps[[0, 2], 0])

@@ -50,9 +50,7 @@ def idm_acceleration(
     wanted_m = MIN_GAP_M + max(0.0, dynamic)
     free = (speed_mps / max(desired_mps, _NO_SPEED_MPS)) ** EXPONENT
     share = 1.0 - free - (wanted_m / max(gap_m, MIN_GAP_M)) ** 2
-    return min(
-        max(MAX_ACCELERATION_MPS2 * share, -MAX_DECELERATION_MPS2), MAX_ACCELERATION_MPS2
-    )
+    return min(max(MAX_ACCELERATION_MPS2 * share, -MAX_DECELERATION_MPS2), MAX_ACCELERATION_MPS2)
 
 
 @njit(cache=True, nogil=True)

@@ -91,9 +91,7 @@ def paths_from(
         bands_m=np.stack(
             [
                 base + drift - inset,
-                np.broadcast_to(
-                    0.5 * PACIFICA.width_m + SIDE_MARGIN_M + np.abs(inset), base.shape
-                ),
+                np.broadcast_to(0.5 * PACIFICA.width_m + SIDE_MARGIN_M + np.abs(inset), base.shape),
             ],
             axis=-1,
         ),
@@ -130,9 +128,7 @@ def _place(center: FloatArray, state: FloatArray) -> tuple[float, float, float]:
     return station, float(cos * dy - sin * dx), float(turn)
 
 
-def _decaying(
-    start_m: float, gap_m: FloatArray, turn_rad: float, speed_mps: float
-) -> FloatArray:
+def _decaying(start_m: float, gap_m: FloatArray, turn_rad: float, speed_mps: float) -> FloatArray:
     """Returns (P, M) offsets from the lines aimed at: the ego's at first, then none.
 
     A cubic Hermite curve from the ego's offset and heading to the line.

@@ -17,22 +17,22 @@ import numpy as np
 import shapely
 
 from rap_evaluation.expert.corridor import covered
-from rap_evaluation.expert.forecast import LaneForecaster, straight_on
+from rap_evaluation.expert.forecast import FollowedLane, LaneForecaster, straight_on
 from rap_evaluation.expert.idm import roll_out
 from rap_evaluation.expert.paths import FRONT_M, OFFSETS_M, Paths, paths_from
 from rap_evaluation.metrics.comfort import future_comfort_flags
-from rap_evaluation.metrics.pdm_measures import Measures, measure
-from rap_evaluation.metrics.pdm_scene import DT_S, Agents, PdmScene, RedLights, StateIndex
-from rap_evaluation.metrics.pdm_score import (
+from rap_evaluation.metrics.frame_score import (
     COMFORT_WEIGHT,
     EGO_PROGRESS_WEIGHT,
     LANE_KEEPING_WEIGHT,
+    MULTIPLIERS,
     TTC_WEIGHT,
-    ego_progress_v2,
 )
+from rap_evaluation.metrics.pdm_measures import Measures, measure, without_initial_overlaps
+from rap_evaluation.metrics.pdm_scene import DT_S, Agents, PdmScene, RedLights, StateIndex
+from rap_evaluation.metrics.pdm_score import ego_progress_v2
 from rap_evaluation.metrics.pdm_simulator import simulate
 from rap_raster.frames import FloatArray, wrap_angle
-from rap_raster.maps.vector_map import Lane
 
 SPEED_SHARES = (1.0, 0.8, 0.6, 0.4, 0.2)
 """Of the speed limit. Source: PDM-Closed, section 4."""
@@ -47,34 +47,25 @@ HARD_MPS2 = 4.0
 """As hard as the score still finds comfortable (-4.05 m/s^2)."""
 
 _MARGINS_M = np.array([1.0, 3.0, 1.0, 1.0])
-"""Kept clear before agents by `AgentKind`, since the tracker stops later than planned. People do not
-go on where a bumper reaches into their crossing."""
+"""Kept clear before agents by `AgentKind`, since the tracker stops later than planned. People do
+not walk on where a bumper reaches into their crossing."""
 
-_BRAKING_MPS2 = (HARD_MPS2, EMERGENCY_MPS2)
-_BRAKES = len(_BRAKING_MPS2)
-_LINE_MARGIN_M = 1.0
+_LINE_MARGIN_M = 1.0  # The same before a stop line.
+_ROOM_M = 0.15  # Around agents, since forecasts are not exact.
 _LINE_STEP_M = 0.1
-_ROOM_M = 0.15
 _REACTION_S = 0.5  # The tracker looks a second ahead and brakes that much too gently.
 _BRAKES_MPS2 = 1.0
 _PAST_LINE_M = 1.0  # Who has stopped a little too far still waits.
 
 
-def _policies() -> FloatArray:
-    """Returns the (C, 4) policies of `roll_out`; of equally good ones the first is taken."""
-    follow = [(path, row, 0, 0.0) for path, row in _choices()]
-    give_way = [
-        (path, 0, round(GIVE_WAY_S / DT_S), 0.0) for path in range(len(OFFSETS_M))
-    ]
-    brake = [(0, 0, 0, deceleration) for deceleration in _BRAKING_MPS2]
-    return np.array([*follow, *give_way, *brake])
+_LINES = range(len(OFFSETS_M))
+_FOLLOW = [(line, row, 0, 0.0) for line, row in product(_LINES, range(len(SPEED_SHARES)))]
+_GIVE_WAY = [(line, 0, round(GIVE_WAY_S / DT_S), 0.0) for line in _LINES]
+_BRAKE = [(0, 0, 0, HARD_MPS2), (0, 0, 0, EMERGENCY_MPS2)]
+_POLICIES = np.array([*_FOLLOW, *_GIVE_WAY, *_BRAKE])
+"""(C, 4) as `roll_out` wants them; of equally good ones the first is taken."""
 
-
-def _choices() -> list[tuple[int, int]]:
-    return list(product(range(len(OFFSETS_M)), range(len(SPEED_SHARES))))
-
-
-_POLICIES = _policies()
+_DRIVES = len(_FOLLOW) + len(_GIVE_WAY)
 _PREFERENCES = np.where(_POLICIES[:, 0] == 0.0, 1.0, 0.9)
 """Of the lines: the inside of a bend is shorter, and that is no progress."""
 
@@ -82,7 +73,7 @@ _PREFERENCES = np.where(_POLICIES[:, 0] == 0.0, 1.0, 0.9)
 class PdmClosed:
     """The planner; it keeps no state from plan to plan."""
 
-    def __init__(self, lanes: Mapping[str, Lane] | None = None) -> None:
+    def __init__(self, lanes: Mapping[str, FollowedLane] | None = None) -> None:
         """Prepares forecasts.
 
         Args:
@@ -117,15 +108,15 @@ class PdmClosed:
         poses[:, 0] = state[: StateIndex.HEADING + 1]
         poses[..., 2] = wrap_angle(poses[..., 2])
         states = simulate(state, poses)
-        chosen: FloatArray = poses[_best(measure(foreseen, states, "v1"), states)]
+        # No drive can avoid who touches the ego already: that says nothing about which to take.
+        judged = replace(foreseen, agents=without_initial_overlaps(foreseen))
+        chosen: FloatArray = poses[_best(measure(judged, states, "v1"), states)]
         return chosen
 
     def _stations(self, scene: PdmScene, paths: Paths, stop_m: float) -> FloatArray:
         """Returns the (C, 41) stations of all drives."""
         agents = scene.agents
-        extents_m, along_mps = covered(
-            paths.center_m, paths.bands_m, agents.states, agents.sizes_m
-        )
+        extents_m, along_mps = covered(paths.center_m, paths.bands_m, agents.states, agents.sizes_m)
         speed_mps = max(0.0, float(scene.initial_state[StateIndex.VX]))
         stations: FloatArray = roll_out(
             paths.start_m, speed_mps, FRONT_M, _POLICIES, paths.desired_mps, paths.stretch,
@@ -135,18 +126,17 @@ class PdmClosed:
 
 
 def _grown(agents: Agents) -> Agents:
-    """Returns agents with room around them: forecasts are not exact."""
+    """Returns agents with room around them."""
     return replace(agents, sizes_m=agents.sizes_m + 2.0 * _ROOM_M)
 
 
 def _best(measures: Measures, states: FloatArray) -> int:
-    """Returns the row of the drive to take: the best score, and braking only if there is none."""
-    score = _scores(measures, states)
-    drive, brake = int(np.argmax(score[:-_BRAKES])), int(np.argmax(score[-_BRAKES:]))
-    if score[drive] > 0.0:
-        return drive
-    hardest = _BRAKES - 1
-    return len(score) - _BRAKES + (brake if score[-_BRAKES:].any() else hardest)
+    """Returns the policy to take: the drive with the best score, or braking where all fail."""
+    scores = _scores(measures, states)
+    for rows in (slice(0, _DRIVES), slice(_DRIVES, None)):
+        if scores[rows].any():
+            return int(np.arange(len(scores))[rows][np.argmax(scores[rows])])
+    return len(scores) - 1
 
 
 def _scores(measures: Measures, states: FloatArray) -> FloatArray:
@@ -155,14 +145,14 @@ def _scores(measures: Measures, states: FloatArray) -> FloatArray:
     A rule that every drive breaks says nothing about which to take: it is left out. Braking would
     keep it, but an ego that is stuck at the edge of the road has to go on.
     """
-    multiplier = measures.no_at_fault_collisions
-    for name in ("drivable_area", "driving_direction", "traffic_light"):
-        values = getattr(measures, f"{name}_compliance")
-        if values[:-_BRAKES].any():
+    multiplier = np.ones(len(states))
+    for name in MULTIPLIERS:
+        values = getattr(measures, name)
+        if name == "no_at_fault_collisions" or values[:_DRIVES].any():
             multiplier = multiplier * values
-    progress = ego_progress_v2(measures, np.max(measures.progress_m * multiplier))
+    best_m = np.max(measures.progress_m * multiplier, keepdims=True)
     quality = (
-        EGO_PROGRESS_WEIGHT * progress
+        EGO_PROGRESS_WEIGHT * ego_progress_v2(measures, best_m)
         + TTC_WEIGHT * measures.time_to_collision_within_bound
         + LANE_KEEPING_WEIGHT * measures.lane_keeping
         + COMFORT_WEIGHT * future_comfort_flags(states).all(axis=-1)

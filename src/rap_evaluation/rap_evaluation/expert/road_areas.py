@@ -21,6 +21,7 @@ FALLBACK_SPEED_MPS = 15.0
 
 _STEP_M = 1.0
 _SMOOTHING_M = 1.0  # As of recorded traffic: cuts a bend of 7 m by 0.07 m.
+_PADDING = 4  # Four times the width of the smoothing.
 _LANE_CHANGE_M = 40.0  # Some 4 s in town.
 _HALF_LANE_M = 1.75  # Where a map knows no edges.
 
@@ -106,9 +107,8 @@ def route_centerline(
     """
     runs = _runs(lanes, lane_ids)
     pieces = [_run_line(lanes[run[0]], lanes[run[-1]]) for run in runs]
-    limits = _known_limits([lanes[run[-1]].speed_limit_mps for run in runs])
-    line = _even(np.concatenate(pieces))
-    line = gaussian_filter1d(line, _SMOOTHING_M / _STEP_M, axis=0, mode="nearest")
+    limits = known_limits([lanes[run[-1]].speed_limit_mps for run in runs])
+    line = _smoothed(_even(np.concatenate(pieces)))
     slope = np.gradient(line, axis=0)
     owner = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
     _, nearest = cKDTree(np.concatenate(pieces)).query(line)
@@ -144,7 +144,9 @@ def _ring(lane: Lane) -> FloatArray:
         return np.concatenate([lane.left_m[:, :2], lane.right_m[::-1, :2]])
     slope = np.gradient(lane.centerline_m[:, :2], axis=0)
     normal = np.stack([-slope[:, 1], slope[:, 0]], axis=-1) / np.hypot(*slope.T)[:, None]
-    left, right = (lane.centerline_m[:, :2] + side * normal for side in (_HALF_LANE_M, -_HALF_LANE_M))
+    left, right = (
+        lane.centerline_m[:, :2] + side * normal for side in (_HALF_LANE_M, -_HALF_LANE_M)
+    )
     return np.concatenate([left, right[::-1]])
 
 
@@ -180,7 +182,15 @@ def _even(line_m: FloatArray, count: int | None = None) -> FloatArray:
     return np.stack([np.interp(grid, along, line_m[:, axis]) for axis in (0, 1)], axis=-1)
 
 
-def _known_limits(limits_mps: Sequence[float | None]) -> npt.NDArray[np.float64]:
+def _smoothed(line_m: FloatArray) -> FloatArray:
+    """Smooths (n, 2) points a step apart; the ends stay, as if the line went on straight."""
+    pad = min(_PADDING, len(line_m) - 1)
+    longer = np.pad(line_m, ((pad, pad), (0, 0)), mode="reflect", reflect_type="odd")
+    smooth: FloatArray = gaussian_filter1d(longer, _SMOOTHING_M / _STEP_M, axis=0)
+    return smooth[pad:-pad]
+
+
+def known_limits(limits_mps: Sequence[float | None]) -> npt.NDArray[np.float64]:
     """Fills in limits that are not known from those before."""
     known, filled = FALLBACK_SPEED_MPS, []
     for limit in limits_mps:
