@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rap_evaluation.bundle_driver import BundleDriver
-from rap_evaluation.camera_sim import simulate_camera
+from rap_evaluation.camera_sim import CameraSimulator
 from rap_evaluation.closed_loop.place import Place
 from rap_evaluation.closed_loop.routes import Route
 from rap_evaluation.closed_loop.surroundings import Surroundings
@@ -21,8 +21,6 @@ from rap_raster.features import FeatureSource
 from rap_raster.frames import FloatArray, to_parent
 from rap_raster.geometry import place as placed
 from rap_raster.ground import build_ground
-from rap_raster.maps.vector_map import ShapeIndex
-from rap_raster.scene import Scene
 
 HORIZON_S = 5.0
 """Of constant velocity: as long as the default bundle plans."""
@@ -31,8 +29,7 @@ _STEP_S = 0.5
 _AHEAD_M, _BEHIND_M = 60.0, 20.0
 """Stretch of the route around the ego that the command looks at, as in training."""
 
-_SCENE_M = 130.0
-"""Cameras see 120 m."""
+_FRAME_NS = 100_000_000  # Pictures are numbered by steps of 0.1 s.
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,21 +133,22 @@ class BundlePlanner:
         return see
 
     def _camera_view(self, place: Place) -> Callable[[Observation], npt.NDArray[np.uint8]]:
-        polylines, polygons = ShapeIndex(place.map.polylines), ShapeIndex(place.map.polygons)
+        simulator = CameraSimulator(place.map.polylines, place.map.polygons)
 
         def see(observation: Observation) -> npt.NDArray[np.uint8]:
-            around, pose = observation.surroundings, observation.ego.pose
-            center = np.array([pose.x_m, pose.y_m])
-            scene = Scene(
-                ego=pose,
-                boxes=around.boxes,
-                polylines=polylines.near(center, _SCENE_M),
-                polygons=polygons.near(center, _SCENE_M),
-                lights=around.lights,
-            )
-            seed, frame = observation.route.seed, observation.ego.stamp_ns // 100_000_000
+            around, ego = observation.surroundings, observation.ego
             return np.stack(
-                [simulate_camera(scene, c, seed=seed, frame=frame) for c in self._driver.rig]
+                [
+                    simulator.image(
+                        ego.pose,
+                        around.boxes,
+                        around.lights,
+                        camera,
+                        seed=observation.route.seed,
+                        frame=ego.stamp_ns // _FRAME_NS,
+                    )
+                    for camera in self._driver.rig
+                ]
             )
 
         return see
