@@ -16,8 +16,9 @@ from rap_evaluation.closed_loop.planners import Plan
 from rap_evaluation.closed_loop.report import route_report
 from rap_evaluation.closed_loop.routes import MIN_JUNCTIONS, MIN_LENGTH_M, draw_routes
 from rap_evaluation.closed_loop.scores import score_drive
+from rap_evaluation.closed_loop.world import running_world
 from rap_evaluation.traffic.towns import TrafficError, town_path
-from rap_raster.frames import to_local
+from rap_raster.frames import Pose, to_local
 from rap_raster.scene import LightState, ObjectClass
 
 pytestmark = pytest.mark.skipif(
@@ -146,6 +147,19 @@ def test_the_ego_follows_the_plan(blind):
     gaps = np.array([np.hypot(*(line - state[:2]).T).min() for state in blind.states])
     assert np.median(gaps) < 0.3
     assert abs(blind.states[50:, 3].mean() - 8.0) < 0.3
+
+
+def test_traffic_survives_an_ego_that_drives_anywhere(place):
+    """SUMO crashes, and with it the process, on vehicles that it finds nowhere on its network."""
+    (route,) = draw_routes(place, 1, seed=1)
+    rng = np.random.default_rng(0)
+    x, y, z, yaw = route.at(route.start_m)
+    with running_world(place, route, 60.0) as world:
+        for _ in range(300):
+            yaw += rng.normal(0.02, 0.05)
+            x, y = x + 0.8 * np.cos(yaw), y + 0.8 * np.sin(yaw)
+            world.step(Pose(x, y, z, yaw))
+        assert len(world.boxes(1000.0))
 
 
 @pytest.mark.parametrize(

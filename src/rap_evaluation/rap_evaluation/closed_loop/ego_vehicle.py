@@ -22,7 +22,9 @@ FRONT_M = PACIFICA.rear_axle_to_center_m + 0.5 * PACIFICA.length_m
 """Rear axle to front bumper, where SUMO has the position of a vehicle."""
 
 _TYPE, _ROUTE = "ego", "ego"
-_MAY_LEAVE_NETWORK = 2  # Of moveToXY: the position holds exactly, on a lane or off it.
+_NEAREST_LANE = 0
+"""Of moveToXY: the ego is put on the nearest lane. To the others only the place along it matters, and
+SUMO 1.28 crashes on vehicles that leave the network in a junction."""
 
 
 class EgoVehicle:
@@ -64,7 +66,7 @@ class EgoVehicle:
             vehicle.add(EGO, _ROUTE, _TYPE)
         x, y = front(pose) + self._place.network.offset_m
         degrees = (90.0 - np.degrees(pose.yaw_rad)) % 360.0  # Clockwise from north.
-        vehicle.moveToXY(EGO, "", -1, x, y, degrees, _MAY_LEAVE_NETWORK)
+        vehicle.moveToXY(EGO, "", -1, x, y, degrees, _NEAREST_LANE)
 
     def _restore_route(self) -> None:
         vehicle = self._sumo.vehicle
