@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from rap_evaluation.logs.drive_log import DriveLog
 from rap_planner.route import Command
+from rap_raster.camera import CameraModel
 from rap_raster.ego_history import EgoState, history_rows
 from rap_raster.frames import FloatArray, to_local
 from rap_raster.geometry import Geometry
@@ -44,6 +45,13 @@ class Moment:
     def geometry(self, style: Style) -> Geometry:
         """Returns what `style` draws of `scene`."""
         return self.log.geometry(self.step, self.seat, style)
+
+    def camera_image(self, camera: CameraModel, seed: int) -> npt.NDArray[np.uint8]:
+        """Returns the (H, W, 3) rgb a camera would see, in the light and noise of a seed."""
+        scene = self.scene()
+        return self.log.camera_simulator.image(
+            scene.ego, scene.boxes, scene.lights, camera, seed=seed
+        )
 
     def ego(self, offset_steps: int = 0) -> EgoState | None:
         """Returns the ego state `offset_steps` later, or None where the track does not exist."""

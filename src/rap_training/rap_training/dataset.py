@@ -14,7 +14,6 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from rap_evaluation.camera_sim import simulate_camera
 from rap_evaluation.moments import Moment, is_standing
 from rap_planner.route import Command
 from rap_raster.camera import CameraModel, optical_rotation
@@ -83,8 +82,8 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         has_images = rng.random() < self._config.data.camera_share
         images = np.zeros_like(rasters)
         if has_images:
-            seed, scene = int(rng.integers(2**31)), moment.scene()
-            images = np.stack([simulate_camera(scene, camera, seed=seed) for camera in rig])
+            seed = int(rng.integers(2**31))
+            images = np.stack([moment.camera_image(camera, seed) for camera in rig])
         return Sample(
             rasters=rasters,
             images=images,

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from rap_evaluation.camera_sim import CameraSimulator
 from rap_planner.route import Command
+from rap_raster.camera import CameraModel
 from rap_raster.frames import Pose
 from rap_raster.geometry import Geometry, build_geometry
 from rap_raster.scene import Boxes, Lights, LineKind, Scene, Shapes
@@ -23,6 +25,8 @@ from rap_training.dataset import DriveDataset
 from rap_training.fit import LOG_NAME, CheckpointError, fit, load_model
 
 SPEED_MPS = 8.0
+LINES = Shapes.from_list([(LineKind.ROAD_BOUNDARY, [[x, 4.0, 0.0] for x in range(0, 60, 10)])])
+SIMULATOR = CameraSimulator(LINES, Shapes.from_list([]))
 
 
 class ToyMoment:
@@ -33,17 +37,20 @@ class ToyMoment:
 
     def scene(self) -> Scene:
         side = 6.0 if self.left else -6.0
-        line = [[x, 4.0, 0.0] for x in range(0, 60, 10)]
         return Scene(
             ego=Pose(0.0, 0.0, 0.0, 0.0),
             boxes=Boxes.from_rows([[1, 2, 15.0, side, 1.5, 8.0, 3.0, 3.0, 0.0, 0.0, 0.0]]),
-            polylines=Shapes.from_list([(LineKind.ROAD_BOUNDARY, line)]),
+            polylines=LINES,
             polygons=Shapes.from_list([]),
             lights=Lights.empty(),
         )
 
     def geometry(self, style: Style) -> Geometry:
         return build_geometry(self.scene(), style)
+
+    def camera_image(self, camera: CameraModel, seed: int) -> np.ndarray:
+        scene = self.scene()
+        return SIMULATOR.image(scene.ego, scene.boxes, scene.lights, camera, seed=seed)
 
     def history(self, steps: int, dt_s: float) -> np.ndarray:
         rows = np.zeros((steps, 7), dtype=np.float32)

@@ -25,7 +25,6 @@ from rap_evaluation.metrics.frame_score import (
     COMFORT_WEIGHT,
     EGO_PROGRESS_WEIGHT,
     LANE_KEEPING_WEIGHT,
-    MULTIPLIERS,
     TTC_WEIGHT,
 )
 from rap_evaluation.metrics.pdm_measures import Measures, measure, without_initial_overlaps
@@ -46,12 +45,17 @@ EMERGENCY_MPS2 = 8.0
 HARD_MPS2 = 4.0
 """As hard as the score still finds comfortable (-4.05 m/s^2)."""
 
-_MARGINS_M = np.array([1.0, 3.0, 1.0, 1.0])
+GENTLE_MPS2 = 2.0
+"""A stop that passengers hardly notice."""
+
+_MARGINS_M = np.array([2.0, 3.0, 2.0, 1.0])
 """Kept clear before agents by `AgentKind`, since the tracker stops later than planned. People do
 not walk on where a bumper reaches into their crossing."""
 
 _LINE_MARGIN_M = 1.0  # The same before a stop line.
-_ROOM_M = 0.15  # Around agents, since forecasts are not exact.
+_ROOM_M = np.array([0.15, 0.5, 0.3, 0.15])
+"""Kept free around agents by `AgentKind`, since forecasts are not exact, of people least of all."""
+
 _LINE_STEP_M = 0.1
 _REACTION_S = 0.5  # The tracker looks a second ahead and brakes that much too gently.
 _BRAKES_MPS2 = 1.0
@@ -61,7 +65,7 @@ _PAST_LINE_M = 1.0  # Who has stopped a little too far still waits.
 _LINES = range(len(OFFSETS_M))
 _FOLLOW = [(line, row, 0, 0.0) for line, row in product(_LINES, range(len(SPEED_SHARES)))]
 _GIVE_WAY = [(line, 0, round(GIVE_WAY_S / DT_S), 0.0) for line in _LINES]
-_BRAKE = [(0, 0, 0, HARD_MPS2), (0, 0, 0, EMERGENCY_MPS2)]
+_BRAKE = [(0, 0, 0, rate) for rate in (GENTLE_MPS2, HARD_MPS2, EMERGENCY_MPS2)]
 _POLICIES = np.array([*_FOLLOW, *_GIVE_WAY, *_BRAKE])
 """(C, 4) as `roll_out` wants them; of equally good ones the first is taken."""
 
@@ -127,28 +131,31 @@ class PdmClosed:
 
 def _grown(agents: Agents) -> Agents:
     """Returns agents with room around them."""
-    return replace(agents, sizes_m=agents.sizes_m + 2.0 * _ROOM_M)
+    return replace(agents, sizes_m=agents.sizes_m + 2.0 * _ROOM_M[agents.kinds, None])
 
 
 def _best(measures: Measures, states: FloatArray) -> int:
-    """Returns the policy to take: the drive with the best score, or braking where all fail."""
+    """Returns the policy to take: the best drive or gentle stop, or hard braking where all fail."""
     scores = _scores(measures, states)
-    for rows in (slice(0, _DRIVES), slice(_DRIVES, None)):
-        if scores[rows].any():
-            return int(np.arange(len(scores))[rows][np.argmax(scores[rows])])
-    return len(scores) - 1
+    at_ease = scores[: _DRIVES + 1]
+    if at_ease.any():
+        return int(np.argmax(at_ease))
+    return int(np.argmax(scores)) if scores.any() else len(scores) - 1
 
 
 def _scores(measures: Measures, states: FloatArray) -> FloatArray:
     """Returns the (C,) scores of drives among each other, by v2's rules but for comfort.
 
-    A rule that every drive breaks says nothing about which to take: it is left out. Braking would
-    keep it, but an ego that is stuck at the edge of the road has to go on.
+    A rule of the road that every drive breaks says nothing about which to take: it is left out.
+    Braking would keep it, but an ego that is stuck at the edge of the road has to go on.
     """
-    multiplier = np.ones(len(states))
-    for name in MULTIPLIERS:
-        values = getattr(measures, name)
-        if name == "no_at_fault_collisions" or values[:_DRIVES].any():
+    multiplier = measures.no_at_fault_collisions
+    for values, known_to in (
+        (measures.drivable_area_compliance, _DRIVES),
+        (measures.driving_direction_compliance, _DRIVES),
+        (measures.traffic_light_compliance, len(states)),
+    ):
+        if values[:known_to].any():
             multiplier = multiplier * values
     best_m = np.max(measures.progress_m * multiplier, keepdims=True)
     quality = (
@@ -183,7 +190,7 @@ def _can_stop(state: FloatArray, gap_m: float) -> bool:
     speed = float(state[StateIndex.VX])
     reaction_s = 0.0 if state[StateIndex.AX] < -_BRAKES_MPS2 else _REACTION_S
     needed_m = speed * reaction_s + 0.5 * speed**2 / HARD_MPS2
-    return gap_m > -_PAST_LINE_M and needed_m <= max(gap_m, 0.1)
+    return gap_m > -_PAST_LINE_M and needed_m <= gap_m + _PAST_LINE_M
 
 
 def _entry(scene: PdmScene, row: int, paths: Paths) -> float:
