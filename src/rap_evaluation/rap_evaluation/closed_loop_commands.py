@@ -29,7 +29,9 @@ def closed_loop_command(
     seed: Annotated[int, typer.Option(min=0, help="Of the routes and the traffic.")] = 0,
     replan_hz: Annotated[int, typer.Option(help="Plans a second: 1, 2, 5 or 10.")] = 2,
 ) -> None:
-    """Drives routes through reactive traffic; writes a report and videos of failed routes.
+    """Drives routes through reactive traffic; writes report.json, report.html and videos.
+
+    Every route that is not clean gets a video.
 
     Example: rap-evaluate closed-loop --planner pdm-closed --map Town02 --routes 4 --out out/closed
     """

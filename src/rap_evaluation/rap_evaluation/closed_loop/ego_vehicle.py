@@ -23,8 +23,8 @@ FRONT_M = PACIFICA.rear_axle_to_center_m + 0.5 * PACIFICA.length_m
 
 _TYPE, _ROUTE = "ego", "ego"
 _NEAREST_LANE = 0
-"""Of moveToXY: the ego is put on the nearest lane. To the others only the place along it matters, and
-SUMO 1.28 crashes on vehicles that leave the network in a junction."""
+"""Of moveToXY: the ego is put on the nearest lane. To the others only the place along it matters,
+and SUMO 1.28 crashes on vehicles that leave the network in a junction."""
 
 
 class EgoVehicle:
