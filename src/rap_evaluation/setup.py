@@ -11,13 +11,14 @@ setup(
     maintainer_email="maintainers@example.org",
     python_requires=">=3.10",
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
-    package_data={PACKAGE: ["py.typed"]},
+    package_data={PACKAGE: ["py.typed", "closed_loop/report.html"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
     ],
     # OpenCV is missing on purpose: any of opencv-python, -headless or the distribution's will do.
     install_requires=[
+        "jinja2",
         "numba",
         "numpy>=1.26",
         "pyarrow",

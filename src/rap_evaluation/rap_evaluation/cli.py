@@ -12,6 +12,7 @@ import typer
 
 from rap_bringup.bags import write_bag
 from rap_bringup.console import progress_bar
+from rap_evaluation.closed_loop_commands import closed_loop_command
 from rap_evaluation.drive_export import camera_rig, eventful_drive, recorded_drive
 from rap_evaluation.logs.drive_log import DriveLog, open_logs
 from rap_evaluation.logs.log_writer import write_log
@@ -21,7 +22,7 @@ from rap_evaluation.open_loop import open_loop_report
 from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.recorder import record
 from rap_evaluation.traffic.simulation import RecordOptions
-from rap_evaluation.traffic.towns import town_path
+from rap_evaluation.traffic.towns import map_path
 from rap_inference.bundle import load_bundle
 from rap_raster.scene import ObjectClass
 
@@ -50,8 +51,7 @@ def record_command(
 
     Example: rap-evaluate record --map Town01 --seconds 100 --seed 1 --out out/logs/town01
     """
-    path = Path(map_name)
-    path = path if path.suffix in (".xodr", ".gz") else town_path(map_name)
+    path = map_path(map_name)
     options = RecordOptions(seconds, seed, vehicles, pedestrians)
     with progress_bar(f"recording {path.name}") as report:
         recording = record(path, options, default_cache(), report)
@@ -106,6 +106,9 @@ def bag_command(
         drive = recorded_drive(opened, seat, first, seconds, rig=rig, seed=seed, report=report)
     counts = write_bag(drive, out)
     sys.stdout.write(f"{out}: {drive.name}, {sum(counts.values())} messages\n")
+
+
+app.command("closed-loop")(closed_loop_command)
 
 
 def _summary(recording: Recording) -> str:

@@ -12,15 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rap_bringup.console import Report, silent
+from rap_evaluation.bundle_driver import BundleDriver
 from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.moments import Moment, is_standing, moments
 from rap_inference.bundle import Bundle
-from rap_inference.network import OnnxRuntimeNetwork
-from rap_planner.planner import Planner
-from rap_raster.features import AlignedFeatures, FeatureEncoder, FeatureSource, nominal_rig
+from rap_raster.features import FeatureSource
 from rap_raster.frames import FloatArray, to_local
-from rap_raster.rasterizer import render_batch
-from rap_raster.styles import load_style
 
 ADE_HORIZON_S = 3.0
 
@@ -53,15 +50,12 @@ class OpenLoopReport:
 
 
 class RasterDriver:
-    """Runs a bundle on rasters of scenes, in its nominal rig."""
+    """Runs a bundle on rasters of logged scenes, in its nominal rig."""
 
     def __init__(self, bundle: Bundle) -> None:
         """Loads both networks of the bundle."""
         self.manifest = bundle.manifest
-        self._encoder = FeatureEncoder(bundle, OnnxRuntimeNetwork(bundle.encoder_path))
-        self._planner = Planner(bundle, OnnxRuntimeNetwork(bundle.planner_path))
-        self._style = load_style(bundle.manifest.style)
-        self._rig = nominal_rig(bundle)
+        self._driver = BundleDriver(bundle)
 
     def plan(self, moment: Moment) -> tuple[FloatArray, npt.NDArray[np.float32]]:
         """Returns (K, T, 3) proposals in the ego frame and their (K,) scores."""
@@ -69,26 +63,14 @@ class RasterDriver:
         ego = moment.ego()
         if ego is None:
             raise ValueError(f"track {moment.seat} does not exist at step {moment.step}")
-        candidates = self._planner.plan(
-            self._features(moment, ego.stamp_ns),
+        candidates = self._driver.candidates(
+            self._driver.rasters(moment.geometry(self._driver.style)),
+            FeatureSource.RASTER,
             ego,
             moment.history(history.steps, history.dt_s),
             moment.command(),
-            "route",
         )
         return to_local(ego.planar, candidates.poses_m), candidates.scores
-
-    def _features(self, moment: Moment, stamp_ns: int) -> AlignedFeatures:
-        images = render_batch([moment.geometry(self._style)], [self._rig])["rgb"][0]
-        count = len(self._rig)
-        return AlignedFeatures(
-            stamp_ns=stamp_ns,
-            sources=np.full(count, FeatureSource.RASTER, dtype=np.uint8),
-            maps=self._encoder.encode(images),
-            intrinsics=np.array([[c.fx, c.fy, c.cx, c.cy] for c in self._rig]),
-            ego_from_camera=np.stack([c.ego_from_camera for c in self._rig]),
-            alignment_distance=np.full(count, np.nan, dtype=np.float32),
-        )
 
 
 def evaluate_open_loop(

@@ -6,6 +6,7 @@ keep the lateral acceleration comfortable and brake before the bend.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -32,7 +33,12 @@ class SpeedProfile:
 
     def at(self, along_m: float) -> float:
         """Returns the limit at a distance from the lane's start."""
-        return float(np.interp(along_m / _STEP_M, np.arange(len(self.speeds_mps)), self.speeds_mps))
+        last = len(self.speeds_mps) - 1
+        place = min(max(along_m / _STEP_M, 0.0), last)
+        before = min(int(place), last - 1) if last else 0
+        share = place - before
+        start, end = self.speeds_mps[before], self.speeds_mps[min(before + 1, last)]
+        return float(start + share * (end - start))
 
 
 def speed_profile(shape_m: FloatArray) -> SpeedProfile:
@@ -62,15 +68,15 @@ def braked(profile: SpeedProfile, end_mps: float) -> SpeedProfile:
 class CurveDrivers:
     """Makes all vehicles of a running simulation respect the profiles of their lanes."""
 
-    def __init__(self, sumo: ModuleType) -> None:
-        """Makes profiles of all lanes that bend."""
+    def __init__(self, sumo: ModuleType, profiles: Mapping[str, SpeedProfile]) -> None:
+        """Prepares a running simulation.
+
+        Args:
+            sumo: libsumo, started.
+            profiles: From `bend_profiles`.
+        """
         self._sumo = sumo
-        # Drivers may want up to 1.35 times the limit, see demand.
-        self._profiles = {
-            lane: profile
-            for lane, profile in _network_profiles(sumo).items()
-            if profile.speeds_mps.min() < 1.35 * sumo.lane.getMaxSpeed(lane)
-        }
+        self._profiles = profiles
         self._slowed: set[str] = set()
 
     def step(self) -> None:
@@ -86,6 +92,16 @@ class CurveDrivers:
             elif vehicle in self._slowed:
                 self._sumo.vehicle.setMaxSpeed(vehicle, kind_of(vehicle).max_speed_mps)
         self._slowed = slowed
+
+
+def bend_profiles(sumo: ModuleType) -> dict[str, SpeedProfile]:
+    """Returns the profiles of all lanes of a running simulation that bend."""
+    # Drivers may want up to 1.35 times the limit, see demand.
+    return {
+        lane: profile
+        for lane, profile in _network_profiles(sumo).items()
+        if profile.speeds_mps.min() < 1.35 * sumo.lane.getMaxSpeed(lane)
+    }
 
 
 def _network_profiles(sumo: ModuleType) -> dict[str, SpeedProfile]:

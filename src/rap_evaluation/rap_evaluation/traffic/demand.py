@@ -119,21 +119,25 @@ class Demand:
             duration_s: Length of the whole simulation.
             seed: Of all random choices.
         """
-        self._sumo = sumo
-        self._network = network
+        self.sumo = sumo
+        self.network = network
         self._duration_s = duration_s
-        self._rng = np.random.default_rng(seed)
-        self._wanted = {kind.name: _count(kind, vehicles) for kind in VEHICLE_KINDS}
-        self._wanted["car"] += vehicles - sum(self._wanted.values())
-        self._wanted["person"] = pedestrians
+        self.rng = np.random.default_rng(seed)
         self._added = 0
+        self.want(vehicles, pedestrians)
         self._usable = frozenset(network.driving_edges)
         lengths = np.array([network.edge_lengths_m[e] for e in network.driving_edges])
         self._edge_weights = lengths / lengths.sum()
 
+    def want(self, vehicles: int, pedestrians: int) -> None:
+        """Changes how many vehicles are kept on the road and people walking."""
+        self._wanted = {kind.name: _count(kind, vehicles) for kind in VEHICLE_KINDS}
+        self._wanted["car"] += vehicles - sum(self._wanted.values())
+        self._wanted["person"] = pedestrians
+
     def step(self) -> None:
         """Adds who is missing; call it once a second."""
-        names = (*self._sumo.vehicle.getIDList(), *self._sumo.person.getIDList())
+        names = (*self.sumo.vehicle.getIDList(), *self.sumo.person.getIDList())
         present = [name.split(".")[0] for name in names]
         for name, wanted in self._wanted.items():
             # A few a second: more would not find room, and all at once would bunch.
@@ -145,64 +149,73 @@ class Demand:
 
     def _next_id(self, name: str) -> tuple[str, str]:
         self._added += 1
-        return f"{name}.{self._added}", f"{name}{int(self._rng.integers(_VARIANTS))}"
+        return f"{name}.{self._added}", f"{name}{int(self.rng.integers(_VARIANTS))}"
 
     def _add_vehicle(self, name: str) -> None:
         vehicle, vehicle_type = self._next_id(name)
-        start = self._random_edge()
+        start, position = self.vehicle_start()
         edges = self._long_route(start, vehicle_type)
         if not edges:
             return
-        self._sumo.route.add(f"route.{vehicle}", edges)
-        self._sumo.vehicle.add(
+        self.sumo.route.add(f"route.{vehicle}", edges)
+        self.sumo.vehicle.add(
             vehicle, f"route.{vehicle}", vehicle_type,
-            departLane="best", departPos="random_free", departSpeed="avg",
+            departLane="best", departPos=position, departSpeed="avg",
         )  # fmt: skip
+
+    def vehicle_start(self) -> tuple[str, str]:
+        """Returns the edge where the next vehicle starts and SUMO's word for the position on it."""
+        return self._random_edge(), "random_free"
+
+    def walk(self) -> tuple[str, str]:
+        """Returns the edges where the next person starts and wants to go."""
+        edges = self.network.walking_edges
+        start, end = (edges[int(self.rng.integers(len(edges)))] for _ in range(2))
+        return start, end
 
     def _long_route(self, start: str, vehicle_type: str) -> list[str]:
         """Returns edges through random destinations, enough for the rest of the simulation."""
-        remaining_s = self._duration_s - self._sumo.simulation.getTime()
+        remaining_s = self._duration_s - self.sumo.simulation.getTime()
         edges = self._random_route(start, vehicle_type)
-        length_m = sum(self._network.edge_lengths_m[edge] for edge in edges)
+        length_m = sum(self.network.edge_lengths_m[edge] for edge in edges)
         while edges and length_m < _ROUTE_SPEED_MPS * remaining_s:
             onward = self._random_route(edges[-1], vehicle_type)
             if not onward:
                 break
             edges += onward[1:]
-            length_m += sum(self._network.edge_lengths_m[edge] for edge in onward[1:])
+            length_m += sum(self.network.edge_lengths_m[edge] for edge in onward[1:])
         return edges
 
     def _random_edge(self) -> str:
-        chosen = self._rng.choice(len(self._network.driving_edges), p=self._edge_weights)
-        return self._network.driving_edges[int(chosen)]
+        chosen = self.rng.choice(len(self.network.driving_edges), p=self._edge_weights)
+        return self.network.driving_edges[int(chosen)]
 
     def _random_route(self, start: str, vehicle_type: str) -> list[str]:
         """Returns edges from `start` to somewhere on mapped lanes only; empty if none is found."""
         for _ in range(_ROUTE_ATTEMPTS):
-            stage = self._sumo.simulation.findRoute(start, self._random_edge(), vehicle_type)
+            stage = self.sumo.simulation.findRoute(start, self._random_edge(), vehicle_type)
             edges = list(stage.edges)
             turns = set(pairwise(edges))
             if (
                 len(edges) > 1
                 and self._usable.issuperset(edges)
-                and not turns & self._network.closed_turns
+                and not turns & self.network.closed_turns
             ):
                 return edges
         return []
 
     def _add_person(self) -> None:
-        edges = self._network.walking_edges
-        start, end = (edges[int(self._rng.integers(len(edges)))] for _ in range(2))
+        start, end = self.walk()
         person, person_type = self._next_id("person")
-        stages = self._sumo.simulation.findIntermodalRoute(start, end, "", pType=person_type)
-        if not stages or any(stage.type != self._sumo.constants.STAGE_WALKING for stage in stages):
+        stages = self.sumo.simulation.findIntermodalRoute(start, end, "", pType=person_type)
+        if not stages or any(stage.type != self.sumo.constants.STAGE_WALKING for stage in stages):
             return
-        length = self._sumo.lane.getLength(f"{start}_0")
-        self._sumo.person.add(
-            person, start, float(self._rng.uniform(0.0, length)), typeID=person_type
+        length = self.sumo.lane.getLength(f"{start}_0")
+        self.sumo.person.add(
+            person, start, float(self.rng.uniform(0.0, length)), typeID=person_type
         )
         for stage in stages:
-            self._sumo.person.appendWalkingStage(person, stage.edges, stage.arrivalPos)
+            self.sumo.person.appendWalkingStage(person, stage.edges, stage.arrivalPos)
 
 
 def _count(kind: RoadUserKind, vehicles: int) -> int:

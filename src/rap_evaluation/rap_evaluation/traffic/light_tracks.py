@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 
 from rap_evaluation.logs.recording import LightTracks
 from rap_evaluation.traffic.ground import Ground
 from rap_evaluation.traffic.network import Connection, Network
+from rap_evaluation.traffic.turn_lanes import turn_lanes
 from rap_raster.frames import FloatArray, wrap_angle
 from rap_raster.maps.vector_map import VectorMap
 from rap_raster.scene import LightState
@@ -25,28 +30,74 @@ _STATES = {"g": LightState.GREEN, "y": LightState.YELLOW, "u": LightState.RED,
            "r": LightState.RED, "s": LightState.RED}  # fmt: skip
 
 
-def light_tracks(
-    network: Network, vector_map: VectorMap, ground: Ground, text: dict[str, list[str]]
-) -> LightTracks:
-    """Returns one light per lane that enters a signalled junction and direction it can go."""
-    unique: dict[tuple[str, int, str], Connection] = {}
-    for connection in network.connections:
-        if connection.traffic_light in text:
+@dataclass(frozen=True, slots=True)
+class LightHeads:
+    """L traffic lights: one per lane that enters a signalled junction and direction it can go.
+
+    Attributes:
+        signals: L ids of SUMO's lights.
+        links: L places in the states of those lights.
+        lane_ids: L ids of the map lanes they govern, empty where unknown.
+        centers_m: (L, 3) map frame.
+        yaws_rad: (L,) direction they shine towards.
+    """
+
+    signals: tuple[str, ...]
+    links: tuple[int, ...]
+    lane_ids: tuple[str, ...]
+    centers_m: FloatArray
+    yaws_rad: FloatArray
+
+    @property
+    def sizes_m(self) -> FloatArray:
+        """(L, 3) length, width and height."""
+        return np.tile(LIGHT_SIZE_M, (len(self.signals), 1))
+
+    def states(self, text: Mapping[str, str]) -> npt.NDArray[np.uint8]:
+        """Returns (L,) `LightState` codes from SUMO's state text per light."""
+        states = [
+            light_state(text[signal][link])
+            for signal, link in zip(self.signals, self.links, strict=True)
+        ]
+        return np.array(states, dtype=np.uint8)
+
+
+def light_state(letter: str) -> LightState:
+    """Returns what a letter of SUMO's state text means to a driver."""
+    return _STATES.get(letter.lower(), LightState.UNKNOWN)
+
+
+def light_heads(network: Network, vector_map: VectorMap, ground: Ground) -> LightHeads:
+    """Places the lights of a network on its map."""
+    unique: dict[tuple[str, int, str], int] = {}
+    for index, connection in enumerate(network.connections):
+        if connection.traffic_light is not None:
             key = (connection.from_edge, connection.from_lane, connection.direction)
-            unique.setdefault(key, connection)
-    connections = list(unique.values())
+            unique.setdefault(key, index)
+    lanes = turn_lanes(network, vector_map)
+    connections = [network.connections[index] for index in unique.values()]
     placed = [_light_place(connection, network, ground) for connection in connections]
+    return LightHeads(
+        signals=tuple(c.traffic_light or "" for c in connections),
+        links=tuple(c.link for c in connections),
+        lane_ids=tuple(lanes[index] for index in unique.values()),
+        centers_m=np.array([center for center, _ in placed]).reshape(-1, 3),
+        yaws_rad=np.array([yaw for _, yaw in placed]),
+    )
+
+
+def light_tracks(heads: LightHeads, text: Mapping[str, Sequence[str]], steps: int) -> LightTracks:
+    """Returns lights over a number of steps from SUMO's state texts per light."""
     states = [
-        [_STATES.get(state[c.link].lower(), LightState.UNKNOWN) for state in text[light]]
-        for c in connections
-        if (light := c.traffic_light) is not None
+        heads.states({signal: texts[step] for signal, texts in text.items()})
+        for step in range(steps)
     ]
     return LightTracks(
-        lane_ids=tuple(_connector_lane(c, network, vector_map) for c in connections),
-        centers_m=np.array([center for center, _ in placed]).reshape(-1, 3),
-        sizes_m=np.tile(LIGHT_SIZE_M, (len(placed), 1)),
-        yaws_rad=np.array([yaw for _, yaw in placed]),
-        states=np.array(states, dtype=np.uint8).reshape(len(connections), -1).T,
+        lane_ids=heads.lane_ids,
+        centers_m=heads.centers_m,
+        sizes_m=heads.sizes_m,
+        yaws_rad=heads.yaws_rad,
+        states=np.array(states, dtype=np.uint8).reshape(steps, len(heads.signals)),
     )
 
 
@@ -62,16 +113,3 @@ def _light_place(
     entry = shape[np.searchsorted(along, min(1.0, along[-1]))] - shape[0]
     yaw = float(wrap_angle(np.arctan2(entry[1], entry[0]) + np.pi))
     return np.array([place[0], place[1], z + LIGHT_HEIGHT_M]), yaw
-
-
-def _connector_lane(connection: Connection, network: Network, vector_map: VectorMap) -> str:
-    """Returns the mapped lane of a turn: the connector with the nearest ends; empty if none."""
-    shape = network.to_map(connection.shape_m[:, :2])
-    best, best_m = "", 2.0  # Half a lane at each end.
-    for lane in vector_map.lanes.values():
-        if lane.in_junction:
-            ends: FloatArray = lane.centerline_m[[0, -1], :2] - shape[[0, -1]]
-            distance = float(np.hypot(*ends.T).sum())
-            if distance < best_m:
-                best, best_m = lane.id, distance
-    return best

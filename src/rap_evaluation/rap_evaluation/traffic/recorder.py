@@ -10,7 +10,7 @@ import numpy as np
 from rap_evaluation.logs.recording import Recording, Tracks
 from rap_evaluation.traffic.demand import PEDESTRIAN_KIND, kind_of
 from rap_evaluation.traffic.ground import Ground
-from rap_evaluation.traffic.light_tracks import light_tracks
+from rap_evaluation.traffic.light_tracks import light_heads, light_tracks
 from rap_evaluation.traffic.motion import follow
 from rap_evaluation.traffic.network import Network, build_network
 from rap_evaluation.traffic.simulation import DT_S, RecordOptions, Trace, simulate
@@ -46,12 +46,13 @@ def record(
         raise TrafficError(f"{map_path}: SUMO finds no road on the mapped lanes")
     trace = simulate(network, options, progress)
     ground = Ground(vector_map)
+    heads = light_heads(network, vector_map, ground)
     return Recording(
         name=f"{vector_map.name}-seed{options.seed}",
         map=vector_map,
         stamps_ns=np.arange(options.steps, dtype=np.int64) * round(DT_S * 1e9),
         tracks=_tracks(trace, network, ground, options.steps),
-        lights=light_tracks(network, vector_map, ground, trace.light_states),
+        lights=light_tracks(heads, trace.light_states, options.steps),
         provenance={
             "source": "SUMO",
             "seed": str(options.seed),

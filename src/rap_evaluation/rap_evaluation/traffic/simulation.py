@@ -6,14 +6,14 @@ import contextlib
 import io
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
-from rap_evaluation.traffic.curve_speed import CurveDrivers
+from rap_evaluation.traffic.curve_speed import CurveDrivers, bend_profiles
 from rap_evaluation.traffic.demand import Demand, type_file
 from rap_evaluation.traffic.network import Network
 from rap_evaluation.traffic.towns import TrafficError
@@ -77,8 +77,6 @@ def simulate(
 ) -> Trace:
     """Runs a simulation from its warm-up to the end of the log.
 
-    libsumo has one simulation per process; it is closed before this returns.
-
     Args:
         network: Where.
         options: What to record.
@@ -87,13 +85,28 @@ def simulate(
     Raises:
         TrafficError: If libsumo is not installed.
     """
+    with simulation(network, options.seed) as sumo:
+        return _run(sumo, network, options, progress)
+
+
+@contextlib.contextmanager
+def simulation(network: Network, seed: int) -> Iterator[ModuleType]:
+    """Starts libsumo on a network with the road users' types and the map's speed limits.
+
+    libsumo has one simulation per process; it is closed at the end.
+
+    Raises:
+        TrafficError: If libsumo is not installed.
+    """
     sumo = _libsumo()
     with tempfile.TemporaryDirectory() as folder:
         types = Path(folder) / "types.add.xml"
-        types.write_text(type_file(np.random.default_rng(options.seed)))
-        sumo.start(_command(network, types, options.seed))
+        types.write_text(type_file(np.random.default_rng(seed)))
+        sumo.start(_command(network, types, seed))
         try:
-            return _run(sumo, network, options, progress)
+            for edge, limit_mps in network.speed_limits_mps.items():
+                sumo.edge.setMaxSpeed(edge, limit_mps)
+            yield sumo
         finally:
             sumo.close()
 
@@ -133,9 +146,7 @@ def _run(
         duration_s=duration_s,
         seed=options.seed,
     )
-    for edge, limit_mps in network.speed_limits_mps.items():
-        sumo.edge.setMaxSpeed(edge, limit_mps)
-    curves = CurveDrivers(sumo)
+    curves = CurveDrivers(sumo, bend_profiles(sumo))
     trace = Trace()
     warm_up, steps, per_second = round(WARM_UP_S / DT_S), round(duration_s / DT_S), round(1 / DT_S)
     for i in range(steps):

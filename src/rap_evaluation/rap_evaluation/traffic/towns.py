@@ -10,6 +10,16 @@ class TrafficError(ValueError):
     """The traffic world cannot be set up; the message says what to do."""
 
 
+def map_path(name: str) -> Path:
+    """Returns the OpenDRIVE file that a town's name or a path means.
+
+    Raises:
+        TrafficError: If it is neither a .xodr or .xodr.gz path nor a town that is installed.
+    """
+    path = Path(name)
+    return path if path.suffix in (".xodr", ".gz") else town_path(name)
+
+
 def town_path(name: str) -> Path:
     """Returns the OpenDRIVE file of a town such as "Town01".
 

@@ -1,0 +1,186 @@
+"""One route driven by one planner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rap_evaluation.closed_loop.ego import Ego
+from rap_evaluation.closed_loop.events import Events, Watch
+from rap_evaluation.closed_loop.place import Place
+from rap_evaluation.closed_loop.planners import Observation, Plan, Planner
+from rap_evaluation.closed_loop.routes import Route
+from rap_evaluation.closed_loop.surroundings import Surroundings
+from rap_evaluation.closed_loop.world import World, running_world
+from rap_evaluation.metrics.pdm_scene import DT_S, StateIndex
+from rap_raster.ego_history import EgoHistory, EgoState
+from rap_raster.frames import FloatArray
+
+START_SPEED_MPS = 5.0
+"""The ego enters a flow of traffic; a standing start would be hit from behind."""
+
+GOAL_M = 3.0
+"""A route ends this far before its goal: 1 % of the shortest. Source: Bench2Drive, which asks for
+99 %."""
+
+MAX_DEVIATION_M = 30.0
+"""Farther from the route, the drive has failed. Source: Bench2Drive."""
+
+BLOCKED_S, BLOCKED_MPS = 60.0, 0.1
+"""So long so slow, it is blocked. Source: Bench2Drive."""
+
+MIN_TIMEOUT_S, TIMEOUT_S_PER_M = 300.0, 0.8
+"""Time for a route. Source: CARLA leaderboard, `route_scenario.py`."""
+
+_SEARCH_M = 10.0  # Progress on the route within one step: more than any vehicle drives in it.
+_CONTACT_M = 20.0  # Centres of whatever touches the ego are nearer.
+
+
+class DriveError(ValueError):
+    """A drive has failed; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """What was planned, on what grounds.
+
+    Attributes:
+        ego: State.
+        surroundings: Of the ego.
+        plan: Made then.
+    """
+
+    ego: EgoState
+    surroundings: Surroundings
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """What happened on a route.
+
+    Attributes:
+        route: The route.
+        failure: Why the ego did not arrive; empty if it did.
+        states: (n, 11) ego states every 0.1 s, `StateIndex` columns, the start included.
+        along_m: (n,) where on the route's line the ego was.
+        events: What went wrong.
+        glimpses: One per plan.
+    """
+
+    route: Route
+    failure: str
+    states: FloatArray
+    along_m: FloatArray
+    events: Events
+    glimpses: tuple[Glimpse, ...]
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return DT_S * (len(self.states) - 1)
+
+
+def drive(place: Place, route: Route, planner: Planner, *, replan_hz: int) -> Drive:
+    """Drives a route to its goal or to the failure that ends it.
+
+    Args:
+        place: Where.
+        route: Which way.
+        planner: Who drives. What it raises ends this drive and no other.
+        replan_hz: Plans a second; divides 10.
+    """
+    timeout_s = max(MIN_TIMEOUT_S, TIMEOUT_S_PER_M * route.length_m)
+    with running_world(place, route, timeout_s) as world:
+        run = _Run(place, route, planner, world)
+        failure = ""
+        try:
+            while not run.arrived:
+                run.step(round(1.0 / DT_S / replan_hz))
+                run.check(timeout_s)
+        except DriveError as error:
+            failure = str(error)
+    return Drive(
+        route=route,
+        failure=failure,
+        states=np.array(run.states),
+        along_m=np.array(run.along_m),
+        events=run.watch.events,
+        glimpses=tuple(run.glimpses),
+    )
+
+
+class _Run:
+    """A drive that is under way."""
+
+    def __init__(self, place: Place, route: Route, planner: Planner, world: World) -> None:
+        self._route = route
+        self._planner = planner
+        self._world = world
+        self._ego = Ego(route.at(route.start_m), START_SPEED_MPS, place.ground)
+        self._history = EgoHistory()
+        self._history.add(self._ego.ego_state)
+        self._slow_steps = 0
+        self._deviation_m = 0.0
+        self.watch = Watch(place, route)
+        self.states = [self._ego.state]
+        self.along_m = [route.start_m]
+        self.glimpses: list[Glimpse] = []
+
+    @property
+    def arrived(self) -> bool:
+        """True at the goal."""
+        return self.along_m[-1] >= self._route.goal_m - GOAL_M
+
+    def step(self, plan_every: int) -> None:
+        """Drives one step, planning first where a plan is due."""
+        ego = self._ego
+        if ego.step % plan_every == 0:
+            self._plan()
+        ego.advance()
+        self._history.add(ego.ego_state)
+        self._world.step(ego.ego_state.pose)
+        self._project()
+        boxes, signals = self._world.boxes(_CONTACT_M), self._world.signals(self._route.junctions)
+        self.watch.step(ego.step, ego.state, self.along_m[-1], boxes, signals)
+        self.states.append(ego.state)
+        slow = abs(ego.state[StateIndex.VX]) < BLOCKED_MPS
+        self._slow_steps = self._slow_steps + 1 if slow else 0
+
+    def check(self, timeout_s: float) -> None:
+        """Ends the drive where it leads nowhere."""
+        if self._slow_steps * DT_S >= BLOCKED_S:
+            raise DriveError(f"blocked for {BLOCKED_S:g} s")
+        if self._deviation_m > MAX_DEVIATION_M:
+            raise DriveError(f"more than {MAX_DEVIATION_M:g} m from the route")
+        if self._ego.step * DT_S >= timeout_s:
+            raise DriveError(f"not there after {timeout_s:.0f} s")
+
+    def _plan(self) -> None:
+        ego = self._ego
+        observation = Observation(
+            ego=ego.ego_state,
+            state=ego.state,
+            history=self._history,
+            surroundings=self._world.surroundings(),
+            route=self._route,
+            along_m=self.along_m[-1],
+        )
+        try:
+            plan = self._planner.plan(observation)
+        except Exception as error:  # Whatever a planner does wrong ends its drive, nothing else.
+            raise DriveError(f"planner: {type(error).__name__}: {error}") from error
+        if plan.poses_m.ndim != 2 or not len(plan.poses_m) or not np.isfinite(plan.poses_m).all():
+            raise DriveError("planner: the plan's poses are empty or not finite")
+        ego.follow(plan.poses_m, plan.dt_s)
+        self.glimpses.append(Glimpse(observation.ego, observation.surroundings, plan))
+
+    def _project(self) -> None:
+        """Finds the ego on the route, near where it was."""
+        route = self._route
+        near = np.flatnonzero(np.abs(route.along_m - self.along_m[-1]) <= _SEARCH_M)
+        gaps_m = np.hypot(*(route.line_m[near, :2] - self._ego.state[:2]).T)
+        nearest = int(gaps_m.argmin())
+        self._deviation_m = float(gaps_m[nearest])
+        self.along_m.append(float(route.along_m[near[nearest]]))

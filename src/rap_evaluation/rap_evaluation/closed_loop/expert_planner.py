@@ -1,0 +1,101 @@
+"""PDM-Closed in the closed loop: the present moment as the scene that it plans on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rap_evaluation.closed_loop.place import Place
+from rap_evaluation.closed_loop.planners import Observation, Plan
+from rap_evaluation.closed_loop.routes import Route
+from rap_evaluation.closed_loop.surroundings import as_agents
+from rap_evaluation.expert.pdm_closed import PdmClosed
+from rap_evaluation.expert.road_areas import RoadAreas, route_centerline
+from rap_evaluation.metrics.pdm_scene import DT_S, AreaMap, PdmScene, RedLights
+from rap_raster.frames import FloatArray
+from rap_raster.scene import LightState
+
+AREAS_M = 100.0
+"""Half the side of the square of map that is looked at. Source: NAVSIM."""
+
+_AHEAD_M, _BEHIND_M = 150.0, 10.0  # Of the centreline: the planner stops at its end.
+_SEARCH_M = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Line of a route with speed limits at its points."""
+
+    route: Route
+    points: FloatArray
+    limits_mps: FloatArray
+    along_m: FloatArray
+
+
+class ExpertPlanner:
+    """Drives with PDM-Closed, which sees everything the world knows."""
+
+    def __init__(self, place: Place) -> None:
+        """Prepares the map."""
+        self._place = place
+        self._expert = PdmClosed(place.map.lanes)
+        self._areas = RoadAreas(place.map)
+        self._line: _Line | None = None
+
+    def plan(self, observation: Observation) -> Plan:
+        """Plans from the true state of the world."""
+        line = self._line_of(observation.route)
+        near = _stretch(line, observation)
+        scene = pdm_scene(
+            observation,
+            self._areas.near(observation.state[:2], observation.route.lane_ids, AREAS_M),
+            line.points[near],
+        )
+        poses_m = self._expert.plan(scene, line.limits_mps[near])
+        return Plan(poses_m[1:], DT_S)
+
+    def _line_of(self, route: Route) -> _Line:
+        if self._line is None or self._line.route is not route:
+            points, limits_mps = route_centerline(self._place.map.lanes, route.lane_ids)
+            steps = np.hypot(*np.diff(points[:, :2], axis=0).T)
+            along_m = np.concatenate([[0.0], np.cumsum(steps)])
+            self._line = _Line(route, points, limits_mps, along_m)
+        return self._line
+
+
+def pdm_scene(observation: Observation, areas: AreaMap, centerline_m: FloatArray) -> PdmScene:
+    """Returns the present moment as the PDM score sees it.
+
+    A yellow light counts as red: planners that obey the red light only would be over the line when
+    it changes.
+
+    Args:
+        observation: Of the ego.
+        areas: Near it.
+        centerline_m: (n, 3) x, y, heading of the line to follow.
+    """
+    signals = observation.surroundings.signals
+    closed = [
+        row
+        for row, lane in enumerate(areas.ids)
+        if signals.get(lane) in (LightState.RED, LightState.YELLOW)
+    ]
+    return PdmScene(
+        initial_state=observation.state,
+        areas=areas,
+        centerline_m=centerline_m,
+        agents=as_agents(observation.surroundings.boxes),
+        red_lights=RedLights(
+            np.array(closed, dtype=np.int64), np.ones((len(closed), 1), dtype=np.bool_)
+        ),
+    )
+
+
+def _stretch(line: _Line, observation: Observation) -> slice:
+    """Returns the part of a line around the ego."""
+    around = np.flatnonzero(np.abs(line.along_m - observation.along_m) <= _SEARCH_M)
+    gaps_m = np.hypot(*(line.points[around, :2] - observation.state[:2]).T)
+    here_m = line.along_m[around[int(gaps_m.argmin())]]
+    first, last = np.searchsorted(line.along_m, [here_m - _BEHIND_M, here_m + _AHEAD_M])
+    return slice(int(first), int(last))

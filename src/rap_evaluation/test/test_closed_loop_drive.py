@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from rap_evaluation.closed_loop.drive import drive
+from rap_evaluation.closed_loop.evaluation import ClosedLoopOptions, evaluate_closed_loop
+from rap_evaluation.closed_loop.place import open_place
+from rap_evaluation.closed_loop.planners import Plan
+from rap_evaluation.closed_loop.report import route_report
+from rap_evaluation.closed_loop.routes import MIN_JUNCTIONS, MIN_LENGTH_M, draw_routes
+from rap_evaluation.closed_loop.scores import score_drive
+from rap_evaluation.closed_loop.world import running_world
+from rap_evaluation.traffic.towns import TrafficError, town_path
+from rap_raster.frames import Pose, to_local
+from rap_raster.scene import LightState, ObjectClass
+
+pytestmark = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("libsumo", "sumo", "py123d")),
+    reason="SUMO or the towns are not installed: run make setup",
+)
+TOWN = town_path("Town02") if importlib.util.find_spec("py123d") else None
+
+
+class Parked:
+    def plan(self, observation):
+        return Plan(np.repeat(observation.ego.planar[None], 10, axis=0), 0.5)
+
+
+class Blind:
+    """Follows the route at a steady speed, whatever is in the way."""
+
+    def plan(self, observation):
+        along = observation.along_m + 8.0 * 0.1 * np.arange(1, 51)
+        return Plan(np.array([observation.route.at(m) for m in along])[:, [0, 1, 3]], 0.1)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("sumo")
+
+
+@pytest.fixture(scope="module")
+def place(cache):
+    return open_place(TOWN, cache)
+
+
+@pytest.fixture(scope="module")
+def parked(place):
+    (route,) = draw_routes(place, 1, seed=0)
+    return drive(place, route, Parked(), replan_hz=2)
+
+
+@pytest.fixture(scope="module")
+def blind(place):
+    route = draw_routes(place, 2, seed=0)[1]
+    return drive(place, route, Blind(), replan_hz=2)
+
+
+def options(cache, out, **changes):
+    values = {"planner": "constant-velocity", "sensor": "raster", "map_path": TOWN, "routes": 2,
+              "seed": 3, "replan_hz": 2}  # fmt: skip
+    return ClosedLoopOptions(**{**values, **changes}, cache=cache, out=out)
+
+
+def test_routes_are_long_and_turn_in_junctions_that_traffic_knows(place):
+    lanes = place.map.lanes
+    for route in draw_routes(place, 20, seed=5):
+        assert route.length_m >= MIN_LENGTH_M
+        assert len(route.junctions) >= 1
+        assert sum(lanes[key].in_junction for key in route.lane_ids) >= MIN_JUNCTIONS
+        steps = np.hypot(*np.diff(route.line_m[:, :2], axis=0).T)
+        assert steps.max() < 1.0
+        for key, following in zip(route.lane_ids, route.lane_ids[1:], strict=False):
+            assert following in lanes[key].successors
+        assert all(key in place.turns for key in route.junctions)
+
+
+def test_a_route_depends_on_its_number_and_the_seed_alone(place):
+    few, many = draw_routes(place, 2, seed=5), draw_routes(place, 6, seed=5)
+    assert [r.lane_ids for r in few] == [r.lane_ids for r in many[:2]]
+    assert len({route.seed for route in many}) == 6
+    assert [r.lane_ids for r in draw_routes(place, 2, seed=6)] != [r.lane_ids for r in few]
+
+
+def test_a_map_without_junctions_has_no_routes(place):
+    lanes = {
+        key: replace(lane, successors=())
+        for key, lane in place.map.lanes.items()
+        if not lane.in_junction
+    }
+    with pytest.raises(TrafficError, match="Town02: has no route of 300 m through a junction"):
+        draw_routes(replace(place, map=replace(place.map, lanes=lanes)), 1, seed=0)
+
+
+def test_a_parked_ego_is_blocked_and_hit_by_nobody(parked):
+    assert parked.failure == "blocked for 60 s"
+    assert parked.events.collisions == []
+    assert score_drive(parked).completion < 0.05
+
+
+def test_traffic_stops_behind_a_standing_ego(parked):
+    last = parked.glimpses[-1]
+    boxes = last.surroundings.boxes
+    poses = np.column_stack([boxes.centers_m[:, :2], boxes.yaws_rad])
+    local = to_local(last.ego.planar, poses)
+    behind = (np.abs(local[:, 1]) < 1.0) & (local[:, 0] < 0.0) & (local[:, 0] > -12.0)
+    assert behind.any()
+    assert np.abs(boxes.velocities_mps[behind]).max() < 0.01
+
+
+def test_road_users_move_as_their_velocity_says(parked):
+    """Between plans 0.5 s apart; towed boxes must not slide sideways either."""
+    moved = 0
+    for before, after in zip(parked.glimpses, parked.glimpses[1:], strict=False):
+        old, new = before.surroundings.boxes, after.surroundings.boxes
+        vehicle = new.classes != ObjectClass.PEDESTRIAN
+        for row in np.flatnonzero(np.isin(new.ids, old.ids) & vehicle):
+            source = int(np.flatnonzero(old.ids == new.ids[row])[0])
+            step = new.centers_m[row, :2] - old.centers_m[source, :2]
+            mean = 0.5 * (new.velocities_mps[row] + old.velocities_mps[source])
+            assert np.hypot(*(step - 0.5 * mean)) < 0.8
+            moved += np.hypot(*step) > 1.0
+    assert moved > 100
+
+
+def test_a_blind_driver_runs_red_lights_and_into_others(place, blind):
+    assert blind.failure == ""
+    events = blind.events
+    assert any(collision.at_fault for collision in events.collisions)
+    assert events.red_light_steps
+    for step in events.red_light_steps:
+        signals = blind.glimpses[step // 5].surroundings.signals
+        ahead = [key for key in blind.route.junctions if key in signals]
+        assert LightState.RED in [signals[key] for key in ahead]
+
+
+def test_the_ego_follows_the_plan(blind):
+    """At 8 m/s the tracker keeps within half a metre of the line, bends of 8 m radius apart."""
+    line = blind.route.line_m[:, :2]
+    gaps = np.array([np.hypot(*(line - state[:2]).T).min() for state in blind.states])
+    assert np.median(gaps) < 0.3
+    assert abs(blind.states[50:, 3].mean() - 8.0) < 0.3
+
+
+def test_traffic_survives_an_ego_that_drives_anywhere(place):
+    """SUMO crashes, and with it the process, on vehicles that it finds nowhere on its network."""
+    (route,) = draw_routes(place, 1, seed=1)
+    rng = np.random.default_rng(0)
+    x, y, z, yaw = route.at(route.start_m)
+    with running_world(place, route, 60.0) as world:
+        for _ in range(300):
+            yaw += rng.normal(0.02, 0.05)
+            x, y = x + 0.8 * np.cos(yaw), y + 0.8 * np.sin(yaw)
+            world.step(Pose(x, y, z, yaw))
+        assert len(world.boxes(1000.0))
+
+
+@pytest.mark.parametrize(
+    ("poses", "reason"),
+    [
+        (None, "planner: KeyError: 'no such key'"),
+        (np.full((10, 3), np.nan), "planner: the plan's poses are empty or not finite"),
+        (np.zeros((0, 3)), "planner: the plan's poses are empty or not finite"),
+    ],
+)
+def test_a_broken_planner_ends_its_drive_with_the_reason(place, poses, reason):
+    class Broken:
+        def plan(self, observation):
+            if poses is None:
+                raise KeyError("no such key")
+            return Plan(poses, 0.5)
+
+    (route,) = draw_routes(place, 1, seed=0)
+    result = drive(place, route, Broken(), replan_hz=2)
+    assert result.failure == reason
+    assert route_report(result, None).row["status"] == f"Failed - {reason}"
+
+
+def test_a_drive_that_fails_does_not_stop_the_others(cache, tmp_path, monkeypatch):
+    calls = []
+
+    class FailsOnce:
+        def plan(self, observation):
+            calls.append(observation.route.index)
+            if observation.route.index == 0:
+                raise RuntimeError("out of memory")
+            return Parked().plan(observation)
+
+    monkeypatch.setattr(
+        "rap_evaluation.closed_loop.evaluation.make_planner", lambda *_: FailsOnce()
+    )
+    report = evaluate_closed_loop(options(cache, tmp_path))
+    assert [row["status"] for row in report["per_route"]] == [
+        "Failed - planner: RuntimeError: out of memory",
+        "Failed - blocked for 60 s",
+    ]
+    assert calls.count(0) == 1
+
+
+def test_reports_of_one_seed_are_equal_and_complete(cache, tmp_path):
+    texts = []
+    for name in ("one", "two"):
+        returned = evaluate_closed_loop(options(cache, tmp_path / name))
+        content = json.loads((tmp_path / name / "report.json").read_text())
+        assert content == returned
+        assert content.pop("real_time_factor") > 0.0
+        assert content.pop("timing")["wall_s"] > 0.0
+        texts.append(json.dumps(content))
+    assert texts[0] == texts[1]
+    assert {
+        "routes", "completed", "collisions_at_fault", "off_road", "red_lights", "clean_routes",
+        "driving_score", "per_route",
+    } <= set(content)  # fmt: skip
+    assert content["routes"] == len(content["per_route"]) == 2
+    assert content["completed"] == content["clean_routes"] == 0
+    page = (tmp_path / "one" / "report.html").read_text()
+    for drawing in page.split("<svg")[1:]:
+        ET.fromstring("<svg" + drawing.split("</svg>")[0] + "</svg>")
+    for row in content["per_route"]:
+        assert f'href="{row["video"]}"' in page
+        video = cv2.VideoCapture(str(tmp_path / "one" / row["video"]))
+        plans = np.ceil(row["seconds"] * 2)
+        assert abs(video.get(cv2.CAP_PROP_FRAME_COUNT) - plans) <= 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"routes": 0}, "routes: expected at least 1, got 0"),
+        ({"replan_hz": 3}, "replan-hz: expected 1, 2, 5 or 10, got 3"),
+        ({"sensor": "lidar"}, "sensor: expected one of raster, camera, got 'lidar'"),
+        ({"planner": "teleport"}, "planner: expected constant-velocity, pdm-closed or a bundle"),
+    ],
+)
+def test_wrong_options_are_named(cache, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate_closed_loop(options(cache, tmp_path / "out", **changes))
+    assert not (tmp_path / "out").exists()
