@@ -19,6 +19,7 @@ from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.logs.recording import Recording
 from rap_evaluation.metric_commands import COMMANDS
 from rap_evaluation.open_loop import open_loop_report
+from rap_evaluation.pseudo_sim_commands import log_command, pseudo_sim_command
 from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.recorder import record
 from rap_evaluation.traffic.simulation import RecordOptions
@@ -109,6 +110,8 @@ def bag_command(
 
 
 app.command("closed-loop")(closed_loop_command)
+app.command("log")(log_command)
+app.command("pseudo-sim")(pseudo_sim_command)
 
 
 def _summary(recording: Recording) -> str:

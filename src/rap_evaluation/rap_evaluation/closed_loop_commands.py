@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rap_bringup.console import progress_bar
 from rap_evaluation.closed_loop.evaluation import ClosedLoopOptions, evaluate_closed_loop
+from rap_evaluation.command_options import PlannerOption, RayOption, ReportFolder, SensorOption
 from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.towns import map_path
 
 
 def closed_loop_command(
     *,
-    planner: Annotated[
-        str, typer.Option(help="A bundle folder, pdm-closed or constant-velocity.")
-    ] = "models/default",
-    sensor: Annotated[
-        str, typer.Option(help="What a bundle sees with: raster or camera.")
-    ] = "raster",
+    planner: PlannerOption = "models/default",
+    sensor: SensorOption = "raster",
     map_name: Annotated[str, typer.Option("--map", help="Town01, or a .xodr or .xodr.gz file.")],
-    out: Annotated[Path, typer.Option(help="Folder of the report; made if missing.")],
+    out: ReportFolder,
     routes: Annotated[int, typer.Option(help="How many, each of at least 300 m.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Of the routes and the traffic.")] = 0,
     replan_hz: Annotated[int, typer.Option(help="Plans a second: 1, 2, 5 or 10.")] = 2,
+    ray_address: RayOption = None,
 ) -> None:
     """Drives routes through reactive traffic; writes report.json, report.html and videos.
 
@@ -44,6 +41,7 @@ def closed_loop_command(
         routes=routes,
         seed=seed,
         replan_hz=replan_hz,
+        ray_address=ray_address,
     )
     with progress_bar("driving") as report:
         content = evaluate_closed_loop(options, report)

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rap_bringup.console import Report, silent
-from rap_evaluation.bundle_driver import BundleDriver
 from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.moments import Moment, is_standing, moments
+from rap_evaluation.planners.bundle_driver import BundleDriver
 from rap_inference.bundle import Bundle
 from rap_raster.features import FeatureSource
 from rap_raster.frames import FloatArray, to_local

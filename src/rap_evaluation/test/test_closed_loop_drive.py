@@ -12,11 +12,11 @@ import pytest
 from rap_evaluation.closed_loop.drive import drive
 from rap_evaluation.closed_loop.evaluation import ClosedLoopOptions, evaluate_closed_loop
 from rap_evaluation.closed_loop.place import open_place
-from rap_evaluation.closed_loop.planners import Plan
 from rap_evaluation.closed_loop.report import route_report
 from rap_evaluation.closed_loop.routes import MIN_JUNCTIONS, MIN_LENGTH_M, draw_routes
 from rap_evaluation.closed_loop.scores import score_drive
 from rap_evaluation.closed_loop.world import running_world
+from rap_evaluation.planners.observation import Plan
 from rap_evaluation.traffic.towns import TrafficError, town_path
 from rap_raster.frames import Pose, to_local
 from rap_raster.scene import LightState, ObjectClass
@@ -38,7 +38,7 @@ class Blind:
 
     def plan(self, observation):
         along = observation.along_m + 8.0 * 0.1 * np.arange(1, 51)
-        return Plan(np.array([observation.route.at(m) for m in along])[:, [0, 1, 3]], 0.1)
+        return Plan(np.array([observation.road.at(m) for m in along])[:, [0, 1, 3]], 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -188,13 +188,13 @@ def test_a_drive_that_fails_does_not_stop_the_others(cache, tmp_path, monkeypatc
 
     class FailsOnce:
         def plan(self, observation):
-            calls.append(observation.route.index)
-            if observation.route.index == 0:
+            calls.append(observation.road.index)
+            if observation.road.index == 0:
                 raise RuntimeError("out of memory")
             return Parked().plan(observation)
 
     monkeypatch.setattr(
-        "rap_evaluation.closed_loop.evaluation.make_planner", lambda *_: FailsOnce()
+        "rap_evaluation.closed_loop.evaluation.planner_maker", lambda *_: lambda _: FailsOnce()
     )
     report = evaluate_closed_loop(options(cache, tmp_path))
     assert [row["status"] for row in report["per_route"]] == [

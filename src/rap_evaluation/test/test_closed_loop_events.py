@@ -80,7 +80,17 @@ def place():
 def route():
     along = np.arange(0.0, 200.5, 0.5)
     line = np.stack([along, np.zeros_like(along), np.zeros_like(along)], axis=-1)
-    return Route(0, 1, ("before", "turn", "after"), ("turn",), ("a", "b"), line, along, 8.0, 108.0)
+    return Route(
+        lane_ids=("before", "turn", "after"),
+        line_m=line,
+        along_m=along,
+        seed=1,
+        index=0,
+        junctions=("turn",),
+        edges=("a", "b"),
+        start_m=8.0,
+        goal_m=108.0,
+    )
 
 
 # The ego's box reaches from 1.127 m behind its rear axle to 4.049 m ahead, 1.1485 m to each side.

@@ -147,7 +147,8 @@ def test_map_without_surfaces_and_edges_drives_on_its_lanes():
         Area.LANE,
         Area.LANE_CONNECTOR,
     ]
-    assert [ring.area for ring in _rings(near)] == pytest.approx([50.0 * 3.5] * 4)
+    widths_m = [ring.area / 50.0 for ring in _rings(near)]
+    assert widths_m == pytest.approx([6.0, 6.0, 3.5, 3.5])  # Roads reach into the next lane.
 
 
 def _rings(areas):

@@ -9,11 +9,10 @@ import numpy as np
 from rap_evaluation.closed_loop.ego import Ego
 from rap_evaluation.closed_loop.events import Events, Watch
 from rap_evaluation.closed_loop.place import Place
-from rap_evaluation.closed_loop.planners import Observation, Plan, Planner
 from rap_evaluation.closed_loop.routes import Route
-from rap_evaluation.closed_loop.surroundings import Surroundings
 from rap_evaluation.closed_loop.world import World, running_world
 from rap_evaluation.metrics.pdm_scene import DT_S, StateIndex
+from rap_evaluation.planners.observation import Observation, Plan, Planner, Surroundings
 from rap_raster.ego_history import EgoHistory, EgoState
 from rap_raster.frames import FloatArray
 
@@ -164,7 +163,7 @@ class _Run:
             state=ego.state,
             history=self._history,
             surroundings=self._world.surroundings(),
-            route=self._route,
+            road=self._route,
             along_m=self.along_m[-1],
         )
         try:

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rap_bringup.console import Report, silent
 from rap_evaluation.closed_loop.drive import drive
-from rap_evaluation.closed_loop.expert_planner import ExpertPlanner
-from rap_evaluation.closed_loop.place import Place, open_place
-from rap_evaluation.closed_loop.planners import BundlePlanner, ConstantVelocity, Planner
+from rap_evaluation.closed_loop.place import open_place
 from rap_evaluation.closed_loop.report import RouteReport, route_report, summary, write_report
 from rap_evaluation.closed_loop.routes import Route, draw_routes
 from rap_evaluation.closed_loop.video import write_video
-from rap_inference.bundle import load_bundle
-from rap_raster.features import FeatureSource
-
-SENSORS = {"raster": FeatureSource.RASTER, "camera": FeatureSource.CAMERA}
-"""What bundles can see with."""
-
-CONSTANT_VELOCITY, PDM_CLOSED = "constant-velocity", "pdm-closed"
-"""Planners with a name; all others are bundle folders."""
+from rap_evaluation.planners.choice import planner_maker
+from rap_evaluation.sharding import process
 
 _STEPS_PER_SECOND = 10
 
@@ -36,14 +29,15 @@ class ClosedLoopOptions:
     """What to evaluate.
 
     Attributes:
-        planner: `CONSTANT_VELOCITY`, `PDM_CLOSED` or a bundle folder.
-        sensor: What a bundle sees with: a key of `SENSORS`.
+        planner: See `planners.choice.planner_maker`.
+        sensor: What a bundle sees with.
         map_path: OpenDRIVE file.
         cache: Folder for SUMO networks.
         out: Folder of the report; made if missing.
         routes: How many.
         seed: Of routes and traffic.
         replan_hz: Plans a second.
+        ray_address: See `sharding.process`.
     """
 
     planner: str
@@ -54,6 +48,7 @@ class ClosedLoopOptions:
     routes: int
     seed: int
     replan_hz: int
+    ray_address: str | None = None
 
 
 def evaluate_closed_loop(options: ClosedLoopOptions, report: Report = silent) -> dict[str, Any]:
@@ -68,6 +63,7 @@ def evaluate_closed_loop(options: ClosedLoopOptions, report: Report = silent) ->
 
     Raises:
         ClosedLoopError: If an option is wrong.
+        PlannerChoiceError: If there is no such planner or sensor.
         BundleError: If the bundle cannot be used.
         TrafficError: If the map has no routes, or SUMO is missing.
         MapError: If the map cannot be read.
@@ -76,12 +72,10 @@ def evaluate_closed_loop(options: ClosedLoopOptions, report: Report = silent) ->
     begin_s = time.perf_counter()
     place = open_place(options.map_path, options.cache)
     routes = draw_routes(place, options.routes, options.seed)
-    planner = make_planner(options, place)
     options.out.mkdir(parents=True, exist_ok=True)
-    reports: list[RouteReport] = []
-    for done, route in enumerate(routes, start=1):
-        reports.append(_evaluate_route(options, place, planner, route))
-        report(done / len(routes), f" route {route.index}: {reports[-1].row['status']}")
+    reports = process(
+        routes, partial(_Driver, options), ray_address=options.ray_address, report=report
+    )
     rows = [entry.row for entry in reports]
     wall_s = time.perf_counter() - begin_s
     content = {
@@ -99,38 +93,28 @@ def evaluate_closed_loop(options: ClosedLoopOptions, report: Report = silent) ->
     return content
 
 
-def make_planner(options: ClosedLoopOptions, place: Place) -> Planner:
-    """Returns the planner that the options name."""
-    if options.planner == CONSTANT_VELOCITY:
-        return ConstantVelocity()
-    if options.planner == PDM_CLOSED:
-        return ExpertPlanner(place)
-    return BundlePlanner(load_bundle(Path(options.planner)), place, SENSORS[options.sensor])
+class _Driver:
+    """Drives routes of one map, one after the other."""
 
+    def __init__(self, options: ClosedLoopOptions) -> None:
+        self._options = options
+        self._place = open_place(options.map_path, options.cache)
+        self._planner = planner_maker(options.planner, options.sensor)(self._place.map)
 
-def _evaluate_route(
-    options: ClosedLoopOptions, place: Place, planner: Planner, route: Route
-) -> RouteReport:
-    driven = drive(place, route, planner, replan_hz=options.replan_hz)
-    result = route_report(driven, None)
-    if result.row["clean"] or not driven.glimpses:
-        return result
-    video = f"route{route.index}.mp4"
-    write_video(options.out / video, place.map, driven)
-    return route_report(driven, video)
+    def __call__(self, route: Route) -> RouteReport:
+        options = self._options
+        driven = drive(self._place, route, self._planner, replan_hz=options.replan_hz)
+        result = route_report(driven, None)
+        if result.row["clean"] or not driven.glimpses:
+            return result
+        video = f"route{route.index}.mp4"
+        write_video(options.out / video, self._place.map, driven)
+        return route_report(driven, video)
 
 
 def _check(options: ClosedLoopOptions) -> None:
+    planner_maker(options.planner, options.sensor)  # Wrong names should fail before the work.
     if options.routes < 1:
         raise ClosedLoopError(f"routes: expected at least 1, got {options.routes}")
     if options.replan_hz < 1 or _STEPS_PER_SECOND % options.replan_hz:
         raise ClosedLoopError(f"replan-hz: expected 1, 2, 5 or 10, got {options.replan_hz}")
-    if options.sensor not in SENSORS:
-        known = ", ".join(SENSORS)
-        raise ClosedLoopError(f"sensor: expected one of {known}, got '{options.sensor}'")
-    named = options.planner in (CONSTANT_VELOCITY, PDM_CLOSED)
-    if not named and not Path(options.planner).is_dir():
-        raise ClosedLoopError(
-            f"planner: expected {CONSTANT_VELOCITY}, {PDM_CLOSED} or a bundle folder, "
-            f"got '{options.planner}'"
-        )

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from rap_evaluation.closed_loop.ego_vehicle import FRONT_M
 from rap_evaluation.closed_loop.place import Place
 from rap_evaluation.closed_loop.routes import Route
-from rap_evaluation.closed_loop.surroundings import as_agents
 from rap_evaluation.metrics import pdm_kernels as kernels
 from rap_evaluation.metrics.pdm_scene import Agents, StateIndex
+from rap_evaluation.planners.observation import as_agents
 from rap_raster.frames import FloatArray, wrap_angle
 from rap_raster.maps.lane_geometry import polyline_length
 from rap_raster.scene import Boxes, LightState, ObjectClass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from rap_evaluation.closed_loop.surface import Surface
@@ -41,8 +42,9 @@ class Place:
     bends: dict[str, SpeedProfile]
 
 
+@lru_cache(maxsize=1)
 def open_place(map_path: Path, cache: Path) -> Place:
-    """Loads an OpenDRIVE map and makes its traffic network.
+    """Loads an OpenDRIVE map and makes its traffic network; the last one is kept.
 
     Args:
         map_path: .xodr or .xodr.gz file.

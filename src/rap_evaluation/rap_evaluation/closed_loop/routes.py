@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rap_evaluation.closed_loop.place import Place
+from rap_evaluation.planners.observation import Road
 from rap_evaluation.traffic.network import densified
 from rap_evaluation.traffic.towns import TrafficError
 from rap_raster.frames import FloatArray, wrap_angle
@@ -37,28 +38,20 @@ _ATTEMPTS = 3000
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """A way through a map.
+class Route(Road):
+    """A way through a map: its road goes on past the goal.
 
     Attributes:
         index: Its number.
-        seed: Of the traffic on it.
-        lane_ids: Lanes in driving order; those after the goal go straight on.
         junctions: Those of the lanes that are in junctions before the goal.
         edges: SUMO's edges of the same way.
-        line_m: (n, 3) x, y, z of the centreline, from the start of the first lane, past the goal.
-        along_m: (n,) distance along it.
         start_m: Where on it the ego starts.
         goal_m: Where it is to get.
     """
 
     index: int
-    seed: int
-    lane_ids: tuple[str, ...]
     junctions: tuple[str, ...]
     edges: tuple[str, ...]
-    line_m: FloatArray
-    along_m: FloatArray
     start_m: float
     goal_m: float
 

@@ -13,7 +13,7 @@ from rap_evaluation.closed_loop.local_demand import APPEAR_M, LocalDemand
 from rap_evaluation.closed_loop.place import Place
 from rap_evaluation.closed_loop.road_users import RoadUsers
 from rap_evaluation.closed_loop.routes import Route
-from rap_evaluation.closed_loop.surroundings import Surroundings
+from rap_evaluation.planners.observation import Surroundings
 from rap_evaluation.traffic.curve_speed import CurveDrivers
 from rap_evaluation.traffic.light_tracks import light_state
 from rap_evaluation.traffic.simulation import DT_S, simulation

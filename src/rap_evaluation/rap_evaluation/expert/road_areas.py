@@ -24,6 +24,7 @@ _SMOOTHING_M = 1.0  # As of recorded traffic: cuts a bend of 7 m by 0.07 m.
 _PADDING = 4  # Four times the width of the smoothing.
 _LANE_CHANGE_M = 40.0  # Some 4 s in town.
 _HALF_LANE_M = 1.75  # Where a map knows no edges.
+_HALF_ROAD_M = 3.0  # And how far from such a lane one can drive: into half of the next.
 
 _DRIVABLE = {PolygonKind.DRIVABLE: Area.ROADBLOCK, PolygonKind.INTERSECTION: Area.INTERSECTION}
 
@@ -116,19 +117,26 @@ def route_centerline(
 
 
 def _drivable_rings(vector_map: VectorMap) -> list[tuple[str, Area, FloatArray]]:
-    """Returns what is drivable: the map's surfaces, or its lanes where it has none."""
+    """Returns what is drivable: the map's surfaces, or its lanes where it has none.
+
+    Lanes without edges are drivable as wide as roads usually are: maps that have such lanes often
+    have no surfaces in junctions.
+    """
     polygons = vector_map.polygons
     named = [
         (f"area.{i}", _DRIVABLE[PolygonKind(kind)], polygons[i][:, :2])
         for i, kind in enumerate(polygons.kinds)
         if kind in _DRIVABLE
     ]
-    if named:
-        return named
-    return [
-        (f"area.{key}", Area.INTERSECTION if lane.in_junction else Area.ROADBLOCK, _ring(lane))
+    return named + [
+        (f"area.{key}", _area_of(lane), _ring(lane, _HALF_ROAD_M))
         for key, lane in vector_map.lanes.items()
+        if lane.left_m is None or lane.right_m is None or not named
     ]
+
+
+def _area_of(lane: Lane) -> Area:
+    return Area.INTERSECTION if lane.in_junction else Area.ROADBLOCK
 
 
 def _lane_rings(lanes: Mapping[str, Lane]) -> list[tuple[str, Area, FloatArray]]:
@@ -138,14 +146,14 @@ def _lane_rings(lanes: Mapping[str, Lane]) -> list[tuple[str, Area, FloatArray]]
     ]
 
 
-def _ring(lane: Lane) -> FloatArray:
-    """Returns the (n, 2) outline of a lane."""
+def _ring(lane: Lane, half_width_m: float = _HALF_LANE_M) -> FloatArray:
+    """Returns the (n, 2) outline of a lane; the width is used where its edges are not known."""
     if lane.left_m is not None and lane.right_m is not None:
         return np.concatenate([lane.left_m[:, :2], lane.right_m[::-1, :2]])
     slope = np.gradient(lane.centerline_m[:, :2], axis=0)
     normal = np.stack([-slope[:, 1], slope[:, 0]], axis=-1) / np.hypot(*slope.T)[:, None]
     left, right = (
-        lane.centerline_m[:, :2] + side * normal for side in (_HALF_LANE_M, -_HALF_LANE_M)
+        lane.centerline_m[:, :2] + side * normal for side in (half_width_m, -half_width_m)
     )
     return np.concatenate([left, right[::-1]])
 

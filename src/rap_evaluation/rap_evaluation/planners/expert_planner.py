@@ -1,4 +1,4 @@
-"""PDM-Closed in the closed loop: the present moment as the scene that it plans on."""
+"""PDM-Closed as a planner: the present moment as the scene that it plans on."""
 
 from __future__ import annotations
 
@@ -6,28 +6,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rap_evaluation.closed_loop.place import Place
-from rap_evaluation.closed_loop.planners import Observation, Plan
-from rap_evaluation.closed_loop.routes import Route
-from rap_evaluation.closed_loop.surroundings import as_agents
 from rap_evaluation.expert.pdm_closed import PdmClosed
 from rap_evaluation.expert.road_areas import RoadAreas, route_centerline
 from rap_evaluation.metrics.pdm_scene import DT_S, AreaMap, PdmScene, RedLights
+from rap_evaluation.planners.observation import Observation, Plan, Road, as_agents
 from rap_raster.frames import FloatArray
+from rap_raster.maps.vector_map import VectorMap
 from rap_raster.scene import LightState
 
 AREAS_M = 100.0
 """Half the side of the square of map that is looked at. Source: NAVSIM."""
 
-_AHEAD_M, _BEHIND_M = 150.0, 10.0  # Of the centreline: the planner stops at its end.
+_AHEAD_M, _BEHIND_M = 300.0, 10.0  # Of the centreline: the planner brakes for its end.
 _SEARCH_M = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """Line of a route with speed limits at its points."""
+    """Line of a road with speed limits at its points."""
 
-    route: Route
+    road: Road
     points: FloatArray
     limits_mps: FloatArray
     along_m: FloatArray
@@ -36,31 +34,31 @@ class _Line:
 class ExpertPlanner:
     """Drives with PDM-Closed, which sees everything the world knows."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, vector_map: VectorMap) -> None:
         """Prepares the map."""
-        self._place = place
-        self._expert = PdmClosed(place.map.lanes)
-        self._areas = RoadAreas(place.map)
+        self._lanes = vector_map.lanes
+        self._expert = PdmClosed(vector_map.lanes)
+        self._areas = RoadAreas(vector_map)
         self._line: _Line | None = None
 
     def plan(self, observation: Observation) -> Plan:
         """Plans from the true state of the world."""
-        line = self._line_of(observation.route)
+        line = self._line_of(observation.road)
         near = _stretch(line, observation)
         scene = pdm_scene(
             observation,
-            self._areas.near(observation.state[:2], observation.route.lane_ids, AREAS_M),
+            self._areas.near(observation.state[:2], observation.road.lane_ids, AREAS_M),
             line.points[near],
         )
         poses_m = self._expert.plan(scene, line.limits_mps[near])
         return Plan(poses_m[1:], DT_S)
 
-    def _line_of(self, route: Route) -> _Line:
-        if self._line is None or self._line.route is not route:
-            points, limits_mps = route_centerline(self._place.map.lanes, route.lane_ids)
+    def _line_of(self, road: Road) -> _Line:
+        if self._line is None or self._line.road is not road:
+            points, limits_mps = route_centerline(self._lanes, road.lane_ids)
             steps = np.hypot(*np.diff(points[:, :2], axis=0).T)
             along_m = np.concatenate([[0.0], np.cumsum(steps)])
-            self._line = _Line(route, points, limits_mps, along_m)
+            self._line = _Line(road, points, limits_mps, along_m)
         return self._line
 
 

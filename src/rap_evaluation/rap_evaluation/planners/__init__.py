@@ -1,0 +1,1 @@
+"""Whoever can drive, and what they may look at."""

@@ -1,0 +1,91 @@
+"""A model bundle that drives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from rap_evaluation.camera_sim import CameraSimulator
+from rap_evaluation.planners.bundle_driver import BundleDriver
+from rap_evaluation.planners.observation import Observation, Plan
+from rap_inference.bundle import Bundle
+from rap_planner.route import command_from_route
+from rap_raster.features import FeatureSource
+from rap_raster.geometry import place
+from rap_raster.ground import build_ground
+from rap_raster.maps.vector_map import VectorMap
+
+_AHEAD_M, _BEHIND_M = 60.0, 20.0
+"""Stretch of the route around the ego that the command looks at, as in training."""
+
+_FRAME_NS = 100_000_000  # Pictures are numbered by steps of 0.1 s.
+
+
+class BundlePlanner:
+    """A model bundle that sees the world through rasters or simulated cameras."""
+
+    def __init__(self, bundle: Bundle, vector_map: VectorMap, sensor: FeatureSource) -> None:
+        """Loads the bundle and prepares the map for its sensors.
+
+        Args:
+            bundle: The model.
+            vector_map: Where it is to drive.
+            sensor: `RASTER` or `CAMERA`.
+        """
+        self._driver = BundleDriver(bundle)
+        self._sensor = sensor
+        see = {FeatureSource.RASTER: self._raster_view, FeatureSource.CAMERA: self._camera_view}
+        self._images = see[sensor](vector_map)
+        axes = [camera.ego_from_camera[:2, 2] for camera in self._driver.rig]
+        self._left_to_right = np.argsort([-np.arctan2(y, x) for x, y in axes])
+
+    def plan(self, observation: Observation) -> Plan:
+        """Plans from what the sensors see."""
+        images = self._images(observation)
+        history = self._driver.manifest.history
+        ego = observation.ego
+        road, along_m = observation.road, observation.along_m
+        near = (road.along_m >= along_m - _BEHIND_M) & (road.along_m <= along_m + _AHEAD_M)
+        candidates = self._driver.candidates(
+            images,
+            self._sensor,
+            ego,
+            observation.history.network_input(ego.stamp_ns, history.steps, history.dt_s),
+            command_from_route(road.line_m[near], ego.pose),
+        )
+        seen = {self._driver.rig[slot].name: images[slot] for slot in self._left_to_right}
+        return Plan(candidates.poses_m[candidates.best], candidates.dt_s, seen)
+
+    def _raster_view(self, vector_map: VectorMap) -> Callable[[Observation], npt.NDArray[np.uint8]]:
+        style = self._driver.style
+        ground = build_ground(vector_map.polylines, vector_map.polygons, style)
+
+        def see(observation: Observation) -> npt.NDArray[np.uint8]:
+            around = observation.surroundings
+            pose = observation.ego.pose
+            return self._driver.rasters(place(ground, pose, around.boxes, around.lights, style))
+
+        return see
+
+    def _camera_view(self, vector_map: VectorMap) -> Callable[[Observation], npt.NDArray[np.uint8]]:
+        simulator = CameraSimulator(vector_map.polylines, vector_map.polygons)
+
+        def see(observation: Observation) -> npt.NDArray[np.uint8]:
+            around, ego = observation.surroundings, observation.ego
+            return np.stack(
+                [
+                    simulator.image(
+                        ego.pose,
+                        around.boxes,
+                        around.lights,
+                        camera,
+                        seed=observation.road.seed,
+                        frame=ego.stamp_ns // _FRAME_NS,
+                    )
+                    for camera in self._driver.rig
+                ]
+            )
+
+        return see

@@ -1,0 +1,115 @@
+"""What planners may look at, and what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rap_evaluation.metrics.pdm_scene import AgentKind, Agents
+from rap_raster.ego_history import EgoHistory, EgoState
+from rap_raster.frames import FloatArray
+from rap_raster.scene import Boxes, Lights, LightState, ObjectClass
+
+_KINDS = {
+    ObjectClass.PEDESTRIAN: AgentKind.PEDESTRIAN,
+    ObjectClass.BICYCLE: AgentKind.BICYCLE,
+    ObjectClass.CONE: AgentKind.STATIC,
+    ObjectClass.BARRIER: AgentKind.STATIC,
+    ObjectClass.GENERIC: AgentKind.STATIC,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """The way to go.
+
+    Attributes:
+        lane_ids: Lanes in driving order.
+        line_m: (n, 3) x, y, z of their centreline.
+        along_m: (n,) distance along it.
+        seed: Of what is simulated on the way.
+    """
+
+    lane_ids: tuple[str, ...]
+    line_m: FloatArray
+    along_m: FloatArray
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """One instant of the world, the ego left out.
+
+    Attributes:
+        boxes: Road users; an id stays with its road user.
+        lights: Traffic lights.
+        signals: State of the light of every mapped connector that has one, by lane id.
+    """
+
+    boxes: Boxes
+    lights: Lights
+    signals: Mapping[str, LightState]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """All a planner may look at.
+
+    Attributes:
+        ego: Present state.
+        state: (11,) the same with acceleration and steering, `StateIndex` columns.
+        history: Past states, the present one included.
+        surroundings: Road users and lights.
+        road: Where to go.
+        along_m: Where on the road's line the ego is.
+    """
+
+    ego: EgoState
+    state: FloatArray
+    history: EgoHistory
+    surroundings: Surroundings
+    road: Road
+    along_m: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A planned trajectory.
+
+    Attributes:
+        poses_m: (T, 3) x, y, heading of the rear axle at dt_s, 2 dt_s, ..., map frame.
+        dt_s: Time between poses.
+        images: What the sensors saw, (H, W, 3) rgb by camera, left to right; empty without sensors.
+    """
+
+    poses_m: FloatArray
+    dt_s: float
+    images: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+
+
+class Planner(Protocol):
+    """Anything that can drive."""
+
+    def plan(self, observation: Observation) -> Plan:
+        """Plans from the present instant on."""
+
+
+def agent_kinds(classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Returns the `AgentKind` codes of `ObjectClass` codes."""
+    kinds = [_KINDS.get(ObjectClass(int(code)), AgentKind.VEHICLE) for code in classes]
+    return np.array(kinds, dtype=np.uint8)
+
+
+def as_agents(boxes: Boxes) -> Agents:
+    """Returns road users as the PDM score wants them, in one frame."""
+    states = np.column_stack([boxes.centers_m[:, :2], boxes.yaws_rad, boxes.velocities_mps])
+    return Agents(
+        tokens=tuple(str(number) for number in boxes.ids),
+        kinds=agent_kinds(boxes.classes),
+        sizes_m=np.ascontiguousarray(boxes.sizes_m[:, :2]),
+        states=np.ascontiguousarray(states[:, None]),
+    )

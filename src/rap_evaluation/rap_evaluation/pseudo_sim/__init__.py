@@ -1,0 +1,1 @@
+"""Pseudo-simulation: plans are scored in logged scenes and again in rendered ones that follow."""

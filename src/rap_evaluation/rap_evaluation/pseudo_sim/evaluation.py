@@ -1,0 +1,144 @@
+"""The pseudo-simulation of a planner on logs, and its report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rap_bringup.console import Report, silent
+from rap_evaluation.logs.drive_log import open_logs
+from rap_evaluation.metrics.two_stage import COLUMNS, two_stage_score
+from rap_evaluation.planners.choice import planner_maker
+from rap_evaluation.pseudo_sim.frames import PlanError
+from rap_evaluation.pseudo_sim.protocol import (
+    Moment,
+    PlannedScene,
+    Stage,
+    as_frames,
+    draw_moments,
+)
+from rap_evaluation.sharding import process
+from rap_raster.frames import FloatArray
+
+REPORT = "report.json"
+
+
+class PseudoSimError(ValueError):
+    """A pseudo-simulation that cannot be run as asked for; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PseudoSimOptions:
+    """What to evaluate.
+
+    Attributes:
+        planner: See `planner_choice.planner_maker`.
+        sensor: What a bundle sees with.
+        logs: Folder of logs.
+        out: Folder of the report; made if missing.
+        scenes: How many scenes to draw; all there are if fewer.
+        seed: Of the draw.
+        ray_address: See `sharding.process`.
+    """
+
+    planner: str
+    sensor: str
+    logs: Path
+    out: Path
+    scenes: int
+    seed: int
+    ray_address: str | None = None
+
+
+def evaluate_pseudo_sim(options: PseudoSimOptions, report: Report = silent) -> dict[str, Any]:
+    """Plays all scenes and writes the report.
+
+    Args:
+        options: What to evaluate.
+        report: Called with the share that is done.
+
+    Returns:
+        What `report.json` holds.
+
+    Raises:
+        PlannerChoiceError: If there is no such planner or sensor.
+        BundleError: If the bundle cannot be used.
+        LogError: If there are no logs.
+        PseudoSimError: If no scene can be drawn or scored.
+    """
+    begin_s = time.perf_counter()
+    planner_maker(options.planner, options.sensor)  # Wrong names should fail before the work.
+    logs = open_logs(options.logs)
+    moments = draw_moments(logs, options.scenes, options.seed)
+    if not moments:
+        raise PseudoSimError(f"{options.logs}: no vehicle drives a route for 10 s on the map")
+    played = process(
+        moments, partial(_Player, options), ray_address=options.ray_address, report=report
+    )
+    scenes = [scene for scene in played if isinstance(scene, PlannedScene)]
+    failures = {
+        f"{logs[moment.log].name}/{moment.seat}/{moment.step}": reason
+        for moment, reason in zip(moments, played, strict=True)
+        if isinstance(reason, str)
+    }
+    if not scenes:
+        raise PseudoSimError(f"no scene could be scored: {next(iter(failures.values()))}")
+    content = {
+        "planner": options.planner,
+        "sensor": options.sensor,
+        "seed": options.seed,
+        **summary(scenes),
+        "failed": failures,
+        "timing": {"wall_s": round(time.perf_counter() - begin_s, 2)},
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / REPORT).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    return content
+
+
+class _Player:
+    """Plays scenes of some logs; a scene that fails is its reason."""
+
+    def __init__(self, options: PseudoSimOptions) -> None:
+        self._make = planner_maker(options.planner, options.sensor)
+        self._logs = open_logs(options.logs)
+        self._stages: dict[int, Stage] = {}
+
+    def __call__(self, moment: Moment) -> PlannedScene | str:
+        if moment.log not in self._stages:
+            log = self._logs[moment.log]
+            self._stages[moment.log] = Stage(log, self._make(log.map))
+        try:
+            return self._stages[moment.log].play(moment.seat, moment.step)
+        except PlanError as error:
+            return str(error)
+
+
+def summary(scenes: Sequence[PlannedScene]) -> dict[str, Any]:
+    """Returns the scores of all scenes and of each."""
+    score = two_stage_score(*as_frames(scenes))
+    return {
+        "epdms": float(score.combined[-1]),
+        "stage_one": _columns(score.stage_one),
+        "stage_two": _columns(score.stage_two),
+        "scenes": len(scenes),
+        "effective_samples": score.effective_samples,
+        "uniform_groups": score.uniform_groups,
+        "groups": 2 * len(scenes),
+        "nearest": score.nearest.tolist(),
+        "per_scene": [
+            {"name": scene.name, "epdms": float(two_stage_score(*as_frames([scene])).combined[-1])}
+            for scene in scenes
+        ],
+    }
+
+
+def _columns(values: FloatArray) -> dict[str, float]:
+    return dict(zip(COLUMNS, np.asarray(values).tolist(), strict=True))

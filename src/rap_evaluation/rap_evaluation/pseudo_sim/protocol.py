@@ -1,0 +1,162 @@
+"""The two stages of the pseudo-simulation, after NAVSIM v2.
+
+A scene is a moment of a log. In the first stage a planner plans there, and half a second before;
+in the second stage it plans 4 s later from many starts around where the vehicle was, drawn by our
+own rasterizer or camera simulator. What counts most is the start nearest to where the first plan
+ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+
+from rap_evaluation.expert.pdm_closed import PdmClosed
+from rap_evaluation.expert.road_areas import RoadAreas
+from rap_evaluation.logs.drive_log import DriveLog
+from rap_evaluation.metrics.pdm_scene import HORIZON_STEPS
+from rap_evaluation.metrics.two_stage import ScoredFrames, StagedScene
+from rap_evaluation.planners.observation import Planner
+from rap_evaluation.pseudo_sim.frames import HISTORY_STEPS, Frame, score_frame
+from rap_evaluation.pseudo_sim.seat_drive import SeatDrive, Start
+
+PAIR_STEPS = 5
+"""Between the two plans of a pair: 0.5 s. Source: NAVSIM v2."""
+
+AHEAD_M = (-12.0, -8.0, -5.0, -3.0, -1.5, 0.0, 1.5, 3.0)
+"""Along the driven path; planners tend to be slower than drivers."""
+
+LEFT_M = (-0.6, 0.0, 0.6)
+"""Across it: as far as still near the lane's middle, twice the weight's standard deviation."""
+
+MIN_TRAVEL_M = 5.0
+"""Scenes in which the driver hardly moves tell little."""
+
+_STRIDE = 5  # Steps between moments to draw from.
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Which scene: a seat of a log at a step."""
+
+    log: int
+    seat: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedScene:
+    """All plans of one scene.
+
+    Attributes:
+        name: Of the scene.
+        log: Name of its log.
+        pairs: The recorded frame and the one before it, then each follow-up and the one before.
+    """
+
+    name: str
+    log: str
+    pairs: tuple[tuple[Frame, Frame], ...]
+
+
+class Stage:
+    """The logs of one evaluation with what all scenes of a log share."""
+
+    def __init__(self, log: DriveLog, planner: Planner) -> None:
+        """Prepares the map of a log for a planner."""
+        self._log, self._planner = log, planner
+        self._areas = RoadAreas(log.map)
+        self._expert = PdmClosed(log.map.lanes)
+
+    def play(self, seat: int, step: int) -> PlannedScene:
+        """Plans both stages of a scene.
+
+        Raises:
+            PlanError: If a plan cannot be scored.
+        """
+        drive = SeatDrive(self._log, seat, self._areas)
+        later = step + HORIZON_STEPS
+        starts = [Start(step)]
+        starts += [Start(later, *offset, follow_up=True) for offset in product(AHEAD_M, LEFT_M)]
+        return PlannedScene(
+            name=f"{self._log.name}/{seat}/{step}",
+            log=self._log.name,
+            pairs=tuple(self._pair(drive, start) for start in starts),
+        )
+
+    def _pair(self, drive: SeatDrive, start: Start) -> tuple[Frame, Frame]:
+        before = replace(start, step=start.step - PAIR_STEPS)
+        current, previous = (
+            score_frame(drive, at, self._planner, self._expert) for at in (start, before)
+        )
+        return current, previous
+
+
+def draw_moments(logs: Sequence[DriveLog], count: int, seed: int) -> list[Moment]:
+    """Draws scenes, the same number from every log as far as they go.
+
+    Scenes in which the driver leaves the mapped road say more about the map than about a planner,
+    so they are left out.
+
+    Args:
+        logs: Where from.
+        count: How many; all there are if fewer.
+        seed: Of the draw.
+    """
+    waiting = [_drawn(number, log, seed) for number, log in enumerate(logs)]
+    drawn: list[Moment] = []
+    while waiting and len(drawn) < count:
+        found = [(moments, next(moments, None)) for moments in waiting]
+        drawn += [moment for _, moment in found if moment is not None]
+        waiting = [moments for moments, moment in found if moment is not None]
+    return drawn[:count]
+
+
+def _drawn(number: int, log: DriveLog, seed: int) -> Iterator[Moment]:
+    """Yields the usable moments of a log in drawn order."""
+    found = list(_moments(number, log))
+    areas = RoadAreas(log.map)
+    for k in np.random.default_rng([seed, number]).permutation(len(found)):
+        moment = found[k]
+        if SeatDrive(log, moment.seat, areas).stays_on_road(moment.step, 2 * HORIZON_STEPS):
+            yield moment
+
+
+def _moments(number: int, log: DriveLog) -> Iterator[Moment]:
+    """Yields the moments with enough past and future in which the vehicle gets somewhere."""
+    before = PAIR_STEPS - int(HISTORY_STEPS[0])
+    for seat in log.seats(min_steps=before + 2 * HORIZON_STEPS + 1):
+        if log.route_lanes(seat) is None:
+            continue
+        path = log.ego_poses(seat)[:, :2]
+        first = log.first_step(seat)
+        for row in range(before, len(path) - 2 * HORIZON_STEPS, _STRIDE):
+            if np.hypot(*(path[row + HORIZON_STEPS] - path[row])) >= MIN_TRAVEL_M:
+                yield Moment(number, seat, first + row)
+
+
+def as_frames(scenes: Sequence[PlannedScene]) -> tuple[ScoredFrames, list[StagedScene]]:
+    """Returns the plans of all scenes as the aggregation wants them."""
+    frames: dict[str, tuple[str, Frame]] = {}
+    staged = []
+    for scene in scenes:
+        tokens = []
+        for row, pair in enumerate(scene.pairs):
+            names = tuple(f"{scene.name}/{row}/{part}" for part in ("current", "previous"))
+            frames |= {name: (scene.log, frame) for name, frame in zip(names, pair, strict=True)}
+            tokens.append((names[0], names[1]))
+        staged.append(StagedScene(*tokens[0], tuple(tokens[1:])))
+    plans = [frame for _, frame in frames.values()]
+    return ScoredFrames(
+        rows={token: row for row, token in enumerate(frames)},
+        logs=tuple(log for log, _ in frames.values()),
+        recorded=np.array([not frame.start.follow_up for frame in plans]),
+        times_s=np.array([frame.time_s for frame in plans]),
+        endpoints_m=np.array([frame.endpoint_m for frame in plans]),
+        starts_m=np.array([frame.start_m for frame in plans]),
+        sub_scores=np.array([frame.sub_scores for frame in plans]),
+        states=np.array([frame.states for frame in plans]),
+    ), staged

@@ -1,0 +1,191 @@
+"""Pseudo-simulation: starts beside a logged drive, the two stages, and the report."""
+
+import importlib.util
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from rap_evaluation.cli import app
+from rap_evaluation.expert.pdm_closed import PdmClosed
+from rap_evaluation.expert.road_areas import RoadAreas
+from rap_evaluation.logs.drive_log import DriveLog
+from rap_evaluation.logs.log_writer import write_log
+from rap_evaluation.metrics.frame_score import SUB_SCORES
+from rap_evaluation.metrics.pdm_scene import STATES, StateIndex
+from rap_evaluation.planners.constant_velocity import ConstantVelocity
+from rap_evaluation.planners.observation import Plan
+from rap_evaluation.pseudo_sim import evaluation
+from rap_evaluation.pseudo_sim.evaluation import PseudoSimOptions, evaluate_pseudo_sim
+from rap_evaluation.pseudo_sim.frames import score_frame
+from rap_evaluation.pseudo_sim.protocol import Stage, as_frames, draw_moments
+from rap_evaluation.pseudo_sim.seat_drive import SeatDrive, Start
+from rap_evaluation.traffic.network import default_cache
+from rap_evaluation.traffic.recorder import record
+from rap_evaluation.traffic.simulation import RecordOptions
+from rap_evaluation.traffic.towns import town_path
+from rap_raster.frames import to_local
+
+pytestmark = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("libsumo", "sumo", "py123d")),
+    reason="SUMO or the towns are not installed: run make setup",
+)
+OPTIONS = RecordOptions(seconds=20.0, seed=5, vehicles=40, pedestrians=5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("logs")
+    write_log(path / "town", record(town_path("Town02"), OPTIONS, default_cache()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def log(folder):
+    return DriveLog.open(folder / "town")
+
+
+@pytest.fixture(scope="module")
+def moment(log):
+    return draw_moments([log], 1, seed=0)[0]
+
+
+@pytest.fixture(scope="module")
+def drive(log, moment):
+    return SeatDrive(log, moment.seat, RoadAreas(log.map))
+
+
+def options(folder, tmp_path, **changes):
+    given = PseudoSimOptions("constant-velocity", "raster", folder, tmp_path, scenes=2, seed=0)
+    return replace(given, **changes)
+
+
+def test_a_recorded_start_is_where_the_log_says(log, moment, drive):
+    ego = log.ego_state(moment.step, moment.seat)
+    observation = drive.observation(Start(moment.step))
+    assert observation.ego == ego
+    assert observation.state[:3] == pytest.approx(ego.planar)
+    past = observation.history.at(int(log.stamps_ns[moment.step - 10]))
+    assert past == log.ego_state(moment.step - 10, moment.seat)
+
+
+def test_a_moved_start_lies_beside_the_path_and_keeps_its_past(moment, drive):
+    start = Start(moment.step, ahead_m=3.0, left_m=0.6)
+    recorded, moved = drive.state(Start(moment.step)), drive.state(start)
+    # Places 3 m along the driven path are at most 3 m away, and 0.6 m across it.
+    ahead = drive.state(Start(moment.step, ahead_m=3.0))
+    assert np.hypot(*(ahead - recorded)[:2]) == pytest.approx(3.0, abs=0.05)
+    assert to_local(ahead[:3], moved[:3])[:2] == pytest.approx([0.0, 0.6])
+    assert moved[StateIndex.VX] == pytest.approx(recorded[StateIndex.VX] + 3.0 / 4.0)
+    for step in (moment.step - 15, moment.step - 5):
+        before = to_local(recorded[:3], drive.state(Start(moment.step), step)[:3])
+        assert to_local(moved[:3], drive.state(start, step)[:3]) == pytest.approx(before)
+
+
+def test_a_scene_holds_everybody_else_where_they_were(log, moment, drive):
+    scene, _ = drive.scene(Start(moment.step))
+    agents = scene.agents
+    assert str(moment.seat) not in agents.tokens
+    assert len(agents) > 3
+    for token, states in zip(agents.tokens, agents.states, strict=True):
+        track = int(token)
+        first, last = log.first_step(track), log.last_step(track)
+        for frame in (0, 20, STATES - 1):
+            step = moment.step + frame
+            if first <= step <= last:
+                assert states[frame, :2] == pytest.approx(log.states(track)[step - first, :2])
+            else:
+                assert np.isnan(states[frame]).all()
+
+
+def test_red_lights_of_a_scene_are_those_of_the_log(log, drive, moment):
+    scene, _ = drive.scene(Start(moment.step))
+    lights = {lane: k for k, lane in enumerate(log.lights.lane_ids)}
+    for area, red in zip(scene.red_lights.areas, scene.red_lights.red, strict=True):
+        states = log.lights.states[
+            moment.step : moment.step + STATES, lights[scene.areas.ids[area]]
+        ]
+        assert red.tolist() == (states == 30).tolist()
+
+
+class Driver:
+    """Plans what was driven: a planner that cannot be better."""
+
+    def __init__(self, drive, step):
+        self._poses = drive.driven(step)
+
+    def plan(self, observation):
+        return Plan(self._poses[1:], 0.1)
+
+
+def test_the_driven_path_scores_full_marks(log, moment, drive):
+    start = Start(moment.step)
+    expert = PdmClosed(log.map.lanes)
+    frame = score_frame(drive, start, Driver(drive, moment.step), expert)
+    scores = dict(zip(SUB_SCORES, frame.sub_scores, strict=True))
+    # What the driver gets zero for is forgiven, so only progress and half marks could be missing.
+    assert scores.pop("ego_progress") > 0.5
+    assert all(score == 1.0 for score in scores.values())
+    assert frame.endpoint_m == pytest.approx(drive.driven(moment.step)[-1, :2])
+
+
+def test_stages_are_half_a_second_and_four_seconds_apart(log, moment):
+    stage = Stage(log, ConstantVelocity())
+    frames, (scene,) = as_frames([stage.play(moment.seat, moment.step)])
+    row = frames.rows[scene.current]
+    assert frames.recorded.sum() == 2
+    assert frames.times_s[row] - frames.times_s[frames.rows[scene.previous]] == pytest.approx(0.5)
+    for now, before in scene.follow_ups:
+        assert frames.times_s[frames.rows[now]] - frames.times_s[row] == pytest.approx(4.0)
+        assert frames.times_s[frames.rows[before]] - frames.times_s[row] == pytest.approx(3.5)
+
+
+def test_same_seed_same_report(folder, tmp_path):
+    reports = [evaluate_pseudo_sim(options(folder, tmp_path / name)) for name in ("a", "b")]
+    for report in reports:
+        del report["timing"]
+    assert reports[0] == reports[1]
+    written = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert {"epdms", "stage_one", "stage_two", "scenes"} <= written.keys()
+    assert written["scenes"] == 2
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_report(folder, tmp_path):
+    here = evaluate_pseudo_sim(options(folder, tmp_path / "here"))
+    there = evaluate_pseudo_sim(options(folder, tmp_path / "there", ray_address="local"))
+    assert here | {"timing": None} == there | {"timing": None}
+
+
+def test_a_planner_that_fails_costs_its_scene_only(folder, tmp_path, monkeypatch):
+    class Sometimes(ConstantVelocity):
+        calls = 0
+
+        def plan(self, observation):
+            Sometimes.calls += 1
+            if Sometimes.calls == 3:
+                raise RuntimeError("no idea")
+            return super().plan(observation)
+
+    monkeypatch.setattr(evaluation, "planner_maker", lambda name, sensor: lambda _: Sometimes())
+    report = evaluate_pseudo_sim(options(folder, tmp_path))
+    assert report["scenes"] == 1
+    assert list(report["failed"].values()) == ["planner: RuntimeError: no idea"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--planner", "nobody"], "expected constant-velocity, pdm-closed or a bundle folder"),
+        (["--sensor", "lidar"], "expected one of raster, camera"),
+        (["--logs", "nowhere"], "no logs there"),
+        (["--ray", "nonsense"], "expected local or HOST:PORT"),
+    ],
+)
+def test_wrong_arguments_are_told(folder, tmp_path, arguments, message):
+    given = ["pseudo-sim", "--planner", "constant-velocity", "--logs", str(folder)]
+    result = CliRunner().invoke(app, [*given, "--out", str(tmp_path), *arguments])
+    assert result.exit_code != 0
+    assert message in str(result.exception)
