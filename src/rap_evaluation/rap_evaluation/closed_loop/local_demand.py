@@ -28,8 +28,8 @@ PEDESTRIANS = 25
 """Within reach."""
 
 STUCK_S = 20.0
-"""Who stands in a junction for longer is taken out: SUMO's road users and the ego can wait there for
-each other for ever, each in the other's way, as people would not."""
+"""Who stands in a junction for longer is taken out: SUMO's road users and the ego can wait there
+for each other for ever, each in the other's way, as people would not."""
 
 _SAMPLE_M = 5.0
 
