@@ -56,11 +56,10 @@ def test_on_a_circle_the_rear_axle_runs_inside_and_does_not_slip():
     fronts = radius * np.stack([np.sin(angle), -np.cos(angle)], axis=-1)
     rows = towed(fronts, np.full(400, speed))
     settled = rows[200:]
-    # The centre follows the front's circle; the rod to the rear axle is its tangent there.
-    np.testing.assert_allclose(np.hypot(*settled[:, :2].T), radius, atol=0.05)
-    axle = settled[:, :2] - 1.461 / 5.176 * 4.5 * np.stack(
-        [np.cos(settled[:, 2]), np.sin(settled[:, 2])], axis=-1
-    )
+    forward = np.stack([np.cos(settled[:, 2]), np.sin(settled[:, 2])], axis=-1)
+    reach = 1.461 / 5.176 * 4.5  # Of the axles from the centre.
+    front_axle, axle = settled[:, :2] + reach * forward, settled[:, :2] - reach * forward
+    np.testing.assert_allclose(np.hypot(*front_axle.T), radius, atol=0.05)
     step = np.diff(axle, axis=0)
     middle = settled[:-1, 2] + 0.5 * np.diff(np.unwrap(settled[:, 2]))
     slip = -np.sin(middle) * step[:, 0] + np.cos(middle) * step[:, 1]

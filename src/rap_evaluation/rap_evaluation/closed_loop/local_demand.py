@@ -28,8 +28,8 @@ PEDESTRIANS = 25
 """Within reach."""
 
 STUCK_S = 20.0
-"""Who stands in a junction for longer is taken out: SUMO's vehicles and the ego can wait there for
-each other for ever, each in the other's way, as people would not."""
+"""Who stands in a junction for longer is taken out: SUMO's road users and the ego can wait there
+for each other for ever, each in the other's way, as people would not."""
 
 _SAMPLE_M = 5.0
 
@@ -102,18 +102,14 @@ class LocalDemand(Demand):
 
     def _remove_gone(self) -> None:
         """Takes out whoever is far from the ego or stuck in a junction."""
-        vehicle, person = self.sumo.vehicle, self.sumo.person
-        for key in vehicle.getIDList():
-            if key == EGO:
-                continue
-            far = self._distance(vehicle, key) > VANISH_M
-            in_junction = vehicle.getRoadID(key).startswith(":")
-            stuck = in_junction and vehicle.getWaitingTime(key) > STUCK_S
-            if far or stuck:
-                vehicle.remove(key)
-        for key in person.getIDList():
-            if self._distance(person, key) > VANISH_M:
-                person.remove(key)
+        for domain in (self.sumo.vehicle, self.sumo.person):
+            for key in domain.getIDList():
+                if key == EGO:
+                    continue
+                far = self._distance(domain, key) > VANISH_M
+                in_junction = domain.getRoadID(key).startswith(":")
+                if far or (in_junction and domain.getWaitingTime(key) > STUCK_S):
+                    domain.remove(key)
 
     def _distance(self, domain: ModuleType, key: str) -> float:
         x, y = domain.getPosition(key)

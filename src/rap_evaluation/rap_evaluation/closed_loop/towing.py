@@ -2,8 +2,9 @@
 
 `rap_evaluation.traffic.motion` does the same for recordings, where it may look ahead. SUMO's front
 bumpers jump where lanes do not meet, and slide sideways in a lane change even while they stand.
-Here the front pursues a point ahead of SUMO's at SUMO's speed; the box centre follows where the
-front has been, and the rear axle is towed behind the centre without side slip.
+Here the front pursues a point ahead of SUMO's at SUMO's speed; the front axle follows where the
+front has been, and the rear axle is towed behind it without side slip. (Were the centre led along
+the path, as in recordings, buses would swing far into oncoming lanes; they would hit who waits.)
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class TowedBox:
         """
         self.yaw_rad = yaw_rad
         self._half_m = 0.5 * length_m
-        self._tow_m = max(length_m * REAR_AXLE_TO_CENTER_SHARE, _MIN_TOW_M)
+        self._axle_m = length_m * REAR_AXLE_TO_CENTER_SHARE  # Of both axles from the centre.
+        self._tow_m = max(2.0 * self._axle_m, _MIN_TOW_M)
         self._pursuit_m = _VEHICLE_PURSUIT_M if length_m > 0.0 else _PERSON_PURSUIT_M
         self._start(front_m, speed_mps)
 
@@ -49,6 +51,10 @@ class TowedBox:
         cos, sin = math.cos(self.yaw_rad), math.sin(self.yaw_rad)
         self.center_m = (front_m[0] - self._half_m * cos, front_m[1] - self._half_m * sin)
         self.velocity_mps = (speed_mps * cos, speed_mps * sin)
+        self._hitch_m = (
+            self.center_m[0] + self._axle_m * cos,
+            self.center_m[1] + self._axle_m * sin,
+        )
         self._seen_m = front_m
         self._speed_mps = speed_mps
         self._front_m = front_m
@@ -71,11 +77,18 @@ class TowedBox:
         self._seen_m, self._speed_mps = front_m, speed_mps
         self._pursue(front_m, expected_m, speed_mps)
         self._remember(*self._front_m)
+        hitch_m = self._at(self._along_m - (self._half_m - self._axle_m))
+        self._turn(hitch_m[0] - self._hitch_m[0], hitch_m[1] - self._hitch_m[1])
+        self._hitch_m = hitch_m
         before = self.center_m
-        self.center_m = self._at(self._along_m - self._half_m)
-        step_m = (self.center_m[0] - before[0], self.center_m[1] - before[1])
-        self._turn(*step_m)
-        self.velocity_mps = (step_m[0] / dt_s, step_m[1] / dt_s)
+        self.center_m = (
+            hitch_m[0] - self._axle_m * math.cos(self.yaw_rad),
+            hitch_m[1] - self._axle_m * math.sin(self.yaw_rad),
+        )
+        self.velocity_mps = (
+            (self.center_m[0] - before[0]) / dt_s,
+            (self.center_m[1] - before[1]) / dt_s,
+        )
 
     def _pursue(self, front_m: tuple[float, float], expected_m: float, speed_mps: float) -> None:
         """Moves the own front towards the point ahead of SUMO's, as far as the speed says."""
@@ -89,14 +102,15 @@ class TowedBox:
         self._front_m = (self._front_m[0] + share * ahead_x, self._front_m[1] + share * ahead_y)
 
     def _remember(self, x_m: float, y_m: float) -> None:
-        """Appends to the path of the front and drops what the centre has passed."""
+        """Appends to the path of the front and drops what the front axle has passed."""
         along_m, last_x, last_y = self._path[-1]
         self._along_m = along_m + math.hypot(x_m - last_x, y_m - last_y)
         if self._along_m - along_m < _SPACING_M:
             self._along_m = along_m
             return
         self._path.append((self._along_m, x_m, y_m))
-        while len(self._path) > 2 and self._path[1][0] <= self._along_m - self._half_m:
+        passed_m = self._along_m - (self._half_m - self._axle_m)
+        while len(self._path) > 2 and self._path[1][0] <= passed_m:
             self._path.popleft()
 
     def _at(self, along_m: float) -> tuple[float, float]:
@@ -106,7 +120,7 @@ class TowedBox:
         return x0 + share * (x1 - x0), y0 + share * (y1 - y0)
 
     def _turn(self, dx_m: float, dy_m: float) -> None:
-        """Turns the rod from the rear axle to the centre by the centre's motion across it."""
+        """Turns the rod from the rear to the front axle by the front axle's motion across it."""
         # Midpoint rule, as in `traffic.motion`.
         across_m = dy_m * math.cos(self.yaw_rad) - dx_m * math.sin(self.yaw_rad)
         middle = self.yaw_rad + 0.5 * across_m / self._tow_m
