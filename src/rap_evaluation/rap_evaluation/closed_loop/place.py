@@ -13,7 +13,6 @@ from rap_evaluation.traffic.ground import Ground
 from rap_evaluation.traffic.light_tracks import LightHeads, light_heads
 from rap_evaluation.traffic.network import Connection, Network, build_network
 from rap_evaluation.traffic.simulation import simulation
-from rap_evaluation.traffic.towns import TrafficError
 from rap_evaluation.traffic.turn_lanes import turn_lanes
 from rap_raster.maps.opendrive import load_opendrive
 from rap_raster.maps.vector_map import Lane, VectorMap
@@ -56,8 +55,6 @@ def open_place(map_path: Path, cache: Path) -> Place:
     """
     vector_map = load_opendrive(map_path)
     network = build_network(map_path, vector_map, cache)
-    if not network.driving_edges:
-        raise TrafficError(f"{map_path}: SUMO finds no road on the mapped lanes")
     ground = Ground(vector_map)
     with simulation(network, seed=0) as sumo:
         bends = bend_profiles(sumo)

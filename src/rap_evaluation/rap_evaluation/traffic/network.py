@@ -123,7 +123,7 @@ def build_network(map_path: Path, vector_map: VectorMap, cache: Path) -> Network
         cache: Folder for networks; made if missing.
 
     Raises:
-        TrafficError: If the map has no driving lane, or netconvert is missing or fails.
+        TrafficError: If the map has no usable roads, or netconvert is missing or fails.
     """
     if not vector_map.lanes:
         raise TrafficError(f"{map_path}: has no driving lane")
@@ -136,7 +136,10 @@ def build_network(map_path: Path, vector_map: VectorMap, cache: Path) -> Network
     if not path.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         _convert(data, types, path)
-    return _read_network(path, vector_map)
+    network = _read_network(path, vector_map)
+    if not network.driving_edges:
+        raise TrafficError(f"{map_path}: SUMO finds no road on the mapped lanes")
+    return network
 
 
 def sumo_binary(name: str) -> Path:

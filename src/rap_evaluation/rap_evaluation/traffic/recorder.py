@@ -42,8 +42,6 @@ def record(
     """
     vector_map = load_opendrive(map_path)
     network = build_network(map_path, vector_map, cache)
-    if not network.driving_edges:
-        raise TrafficError(f"{map_path}: SUMO finds no road on the mapped lanes")
     trace = simulate(network, options, progress)
     ground = Ground(vector_map)
     heads = light_heads(network, vector_map, ground)
