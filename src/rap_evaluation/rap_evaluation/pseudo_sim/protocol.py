@@ -26,8 +26,9 @@ from rap_evaluation.pseudo_sim.seat_drive import SeatDrive, Start
 PAIR_STEPS = 5
 """Between the two plans of a pair: 0.5 s. Source: NAVSIM v2."""
 
-AHEAD_M = (-12.0, -8.0, -5.0, -3.0, -1.5, 0.0, 1.5, 3.0)
-"""Along the driven path; planners tend to be slower than drivers."""
+AHEAD_M = (-13.0, -10.0, -7.0, -4.0, -2.0, 0.0, 2.0, 4.0, 7.0, 10.0, 13.0)
+"""Along the driven path, so dense that a plan between two of them gives both a weight: beyond 1.9 m
+there is none."""
 
 LEFT_M = (-0.6, 0.0, 0.6)
 """Across it: as far as still near the lane's middle, twice the weight's standard deviation."""
