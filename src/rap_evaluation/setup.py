@@ -33,7 +33,7 @@ setup(
         "shapely",
         "typer",
     ],
-    extras_require={"test": ["pytest"], "traffic": ["eclipse-sumo", "libsumo"]},
+    extras_require={"test": ["pytest"], "traffic": ["eclipse-sumo", "libsumo"], "cluster": ["ray"]},
     zip_safe=False,
     entry_points={
         "console_scripts": [

@@ -35,9 +35,9 @@ def closed_loop_command(
     options = ClosedLoopOptions(
         planner=planner,
         sensor=sensor,
-        map_path=map_path(map_name),
+        map_path=map_path(map_name).resolve(),
         cache=default_cache(),
-        out=out,
+        out=out.resolve(),
         routes=routes,
         seed=seed,
         replan_hz=replan_hz,

@@ -65,7 +65,9 @@ def pseudo_sim_command(
 
     Example: rap-evaluate pseudo-sim --planner pdm-closed --logs out/logs/real --out out/pseudo
     """
-    options = PseudoSimOptions(planner, sensor, logs, out, scenes, seed, ray_address)
+    options = PseudoSimOptions(
+        planner, sensor, logs.resolve(), out.resolve(), scenes, seed, ray_address
+    )
     with progress_bar("planning") as report:
         content = evaluate_pseudo_sim(options, report)
     figures = {key: value for key, value in content.items() if key not in ("per_scene", "nearest")}

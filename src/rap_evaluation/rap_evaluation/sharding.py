@@ -74,8 +74,10 @@ def _on_cluster(
             results.append(result)
             report(len(results) / len(items))
         return results
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from error
+    except ray.exceptions.RayError as error:
+        if isinstance(getattr(error, "cause", None), ValueError):
+            raise error.cause from error
+        raise ShardingError(f"ray: a worker failed: {' '.join(str(error).split())}") from error
     finally:
         ray.shutdown()
 

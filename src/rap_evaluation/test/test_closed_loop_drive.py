@@ -16,6 +16,7 @@ from rap_evaluation.closed_loop.report import route_report
 from rap_evaluation.closed_loop.routes import MIN_JUNCTIONS, MIN_LENGTH_M, draw_routes
 from rap_evaluation.closed_loop.scores import score_drive
 from rap_evaluation.closed_loop.world import running_world
+from rap_evaluation.planners.constant_velocity import ConstantVelocity
 from rap_evaluation.planners.observation import Plan
 from rap_evaluation.traffic.towns import TrafficError, town_path
 from rap_raster.frames import Pose, to_local
@@ -163,24 +164,38 @@ def test_traffic_survives_an_ego_that_drives_anywhere(place):
 
 
 @pytest.mark.parametrize(
-    ("poses", "reason"),
+    ("poses", "dt_s", "reason"),
     [
-        (None, "planner: KeyError: 'no such key'"),
-        (np.full((10, 3), np.nan), "planner: the plan's poses are empty or not finite"),
-        (np.zeros((0, 3)), "planner: the plan's poses are empty or not finite"),
+        (None, 0.5, "planner: KeyError: 'no such key'"),
+        (np.full((10, 3), np.nan), 0.5, "planner: expected (T, 3) finite poses, got shape (10, 3)"),
+        (np.zeros((10, 2)), 0.5, "planner: expected (T, 3) finite poses, got shape (10, 2)"),
+        (np.zeros((0, 3)), 0.5, "planner: 0 poses every 0.5 s end before 4 s"),
+        (np.zeros((5, 3)), 0.1, "planner: 5 poses every 0.1 s end before 4 s"),
+        (np.zeros((10, 3)), 0.0, "planner: dt_s is 0.0, expected > 0"),
+        (np.zeros((10, 3)), np.nan, "planner: dt_s is nan, expected > 0"),
     ],
 )
-def test_a_broken_planner_ends_its_drive_with_the_reason(place, poses, reason):
+def test_a_broken_planner_ends_its_drive_with_the_reason(place, poses, dt_s, reason):
     class Broken:
         def plan(self, observation):
             if poses is None:
                 raise KeyError("no such key")
-            return Plan(poses, 0.5)
+            return Plan(poses, dt_s)
 
     (route,) = draw_routes(place, 1, seed=0)
     result = drive(place, route, Broken(), replan_hz=2)
     assert result.failure == reason
     assert route_report(result, None).row["status"] == f"Failed - {reason}"
+
+
+def test_an_error_of_the_simulation_ends_its_drive_only(place, monkeypatch):
+    def crash(self, pose):
+        raise RuntimeError("no such edge")
+
+    monkeypatch.setattr("rap_evaluation.closed_loop.world.World.step", crash)
+    (route,) = draw_routes(place, 1, seed=0)
+    result = drive(place, route, ConstantVelocity(), replan_hz=2)
+    assert result.failure == "simulation: RuntimeError: no such edge"
 
 
 def test_a_drive_that_fails_does_not_stop_the_others(cache, tmp_path, monkeypatch):

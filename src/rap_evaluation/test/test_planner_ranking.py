@@ -109,7 +109,7 @@ def pseudo_scores(folder):
     scores = []
     for make in PLANNERS:
         stage = Stage(log, make(log.map))
-        frames, scenes = as_frames([stage.play(moment.seat, moment.step) for moment in moments])
+        frames, scenes = as_frames([stage.play(moment) for moment in moments])
         scores.append(two_stage_score(frames, scenes).combined[-1])
     return scores
 

@@ -133,7 +133,7 @@ def test_the_driven_path_scores_full_marks(log, moment, drive):
 
 def test_stages_are_half_a_second_and_four_seconds_apart(log, moment):
     stage = Stage(log, ConstantVelocity())
-    frames, (scene,) = as_frames([stage.play(moment.seat, moment.step)])
+    frames, (scene,) = as_frames([stage.play(moment)])
     row = frames.rows[scene.current]
     assert frames.recorded.sum() == 2
     assert frames.times_s[row] - frames.times_s[frames.rows[scene.previous]] == pytest.approx(0.5)

@@ -12,7 +12,14 @@ from rap_evaluation.closed_loop.place import Place
 from rap_evaluation.closed_loop.routes import Route
 from rap_evaluation.closed_loop.world import World, running_world
 from rap_evaluation.metrics.pdm_scene import DT_S, StateIndex
-from rap_evaluation.planners.observation import Observation, Plan, Planner, Surroundings
+from rap_evaluation.planners.observation import (
+    Observation,
+    Plan,
+    PlanError,
+    Planner,
+    Surroundings,
+    checked_plan,
+)
 from rap_raster.ego_history import EgoHistory, EgoState
 from rap_raster.frames import FloatArray
 
@@ -91,15 +98,16 @@ def drive(place: Place, route: Route, planner: Planner, *, replan_hz: int) -> Dr
         replan_hz: Plans a second; divides 10.
     """
     timeout_s = max(MIN_TIMEOUT_S, TIMEOUT_S_PER_M * route.length_m)
-    with running_world(place, route, timeout_s) as world:
-        run = _Run(place, route, planner, world)
-        failure = ""
-        try:
+    run, failure = _Run(place, route, planner), ""
+    try:
+        with running_world(place, route, timeout_s) as world:
             while not run.arrived:
-                run.step(round(1.0 / DT_S / replan_hz))
+                run.step(world, round(1.0 / DT_S / replan_hz))
                 run.check(timeout_s)
-        except DriveError as error:
-            failure = str(error)
+    except (DriveError, PlanError) as error:
+        failure = str(error)
+    except Exception as error:  # SUMO's errors have no type of their own; other routes go on.
+        failure = f"simulation: {type(error).__name__}: {error}"
     return Drive(
         route=route,
         failure=failure,
@@ -113,10 +121,9 @@ def drive(place: Place, route: Route, planner: Planner, *, replan_hz: int) -> Dr
 class _Run:
     """A drive that is under way."""
 
-    def __init__(self, place: Place, route: Route, planner: Planner, world: World) -> None:
+    def __init__(self, place: Place, route: Route, planner: Planner) -> None:
         self._route = route
         self._planner = planner
-        self._world = world
         self._ego = Ego(route.at(route.start_m), START_SPEED_MPS, place.ground)
         self._history = EgoHistory()
         self._history.add(self._ego.ego_state)
@@ -132,16 +139,16 @@ class _Run:
         """True at the goal."""
         return self.along_m[-1] >= self._route.goal_m - GOAL_M
 
-    def step(self, plan_every: int) -> None:
+    def step(self, world: World, plan_every: int) -> None:
         """Drives one step, planning first where a plan is due."""
         ego = self._ego
         if ego.step % plan_every == 0:
-            self._plan()
+            self._plan(world)
         ego.advance()
         self._history.add(ego.ego_state)
-        self._world.step(ego.ego_state.pose)
+        world.step(ego.ego_state.pose)
         self._project()
-        boxes, signals = self._world.boxes(_CONTACT_M), self._world.signals(self._route.junctions)
+        boxes, signals = world.boxes(_CONTACT_M), world.signals(self._route.junctions)
         self.watch.step(ego.step, ego.state, self.along_m[-1], boxes, signals)
         self.states.append(ego.state)
         slow = abs(ego.state[StateIndex.VX]) < BLOCKED_MPS
@@ -156,22 +163,17 @@ class _Run:
         if self._ego.step * DT_S >= timeout_s:
             raise DriveError(f"not there after {timeout_s:.0f} s")
 
-    def _plan(self) -> None:
+    def _plan(self, world: World) -> None:
         ego = self._ego
         observation = Observation(
             ego=ego.ego_state,
             state=ego.state,
             history=self._history,
-            surroundings=self._world.surroundings(),
+            surroundings=world.surroundings(),
             road=self._route,
             along_m=self.along_m[-1],
         )
-        try:
-            plan = self._planner.plan(observation)
-        except Exception as error:  # Whatever a planner does wrong ends its drive, nothing else.
-            raise DriveError(f"planner: {type(error).__name__}: {error}") from error
-        if plan.poses_m.ndim != 2 or not len(plan.poses_m) or not np.isfinite(plan.poses_m).all():
-            raise DriveError("planner: the plan's poses are empty or not finite")
+        plan = checked_plan(self._planner, observation)
         ego.follow(plan.poses_m, plan.dt_s)
         self.glimpses.append(Glimpse(observation.ego, observation.surroundings, plan))
 

@@ -72,7 +72,6 @@ def evaluate_closed_loop(options: ClosedLoopOptions, report: Report = silent) ->
     begin_s = time.perf_counter()
     place = open_place(options.map_path, options.cache)
     routes = draw_routes(place, options.routes, options.seed)
-    options.out.mkdir(parents=True, exist_ok=True)
     reports = process(
         routes, partial(_Driver, options), ray_address=options.ray_address, report=report
     )
@@ -98,6 +97,7 @@ class _Driver:
 
     def __init__(self, options: ClosedLoopOptions) -> None:
         self._options = options
+        options.out.mkdir(parents=True, exist_ok=True)  # On every machine that drives.
         self._place = open_place(options.map_path, options.cache)
         self._planner = planner_maker(options.planner, options.sensor)(self._place.map)
 

@@ -65,7 +65,7 @@ def score_v2(case: PdmCase) -> dict[str, dict[str, Row]]:
     for traffic, scores in scored.items():
         for name, row in _rows(case.names, scores).items():
             results[name][traffic] = row
-    human = _human(case, replace(case.scene, agents=case.human_reactive_agents))
+    human = _human_among_reactive(case)
     for name, agents in case.reactive_agents.items():
         scene = replace(case.scene, agents=agents)
         pair = drives.beside_reference(case.names.index(name))
@@ -98,6 +98,12 @@ def _human(case: PdmCase, scene: PdmScene) -> Row | None:
     measures = measure(scene, states, "v2")
     scores = pdm_score.epdms_sub_scores(measures, np.ones(1), None)
     return {name: float(values[0]) for name, values in scores.items()}
+
+
+def _human_among_reactive(case: PdmCase) -> Row | None:
+    if case.human_reactive_agents is None:
+        return None
+    return _human(case, replace(case.scene, agents=case.human_reactive_agents))
 
 
 def _score_in_traffic(

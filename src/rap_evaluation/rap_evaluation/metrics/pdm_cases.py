@@ -76,7 +76,7 @@ class PdmCase:
         history: (14, 11) states before now, see `comfort.history_samples`; None in v1.
         human_poses_m: (41, 3) what the human drove; None where unknown.
         reactive_agents: By candidate, what reactive traffic did beside it.
-        human_reactive_agents: What it did beside the human.
+        human_reactive_agents: What it did beside the human; None where there is none.
     """
 
     names: tuple[str, ...]
@@ -86,7 +86,7 @@ class PdmCase:
     history: FloatArray | None
     human_poses_m: FloatArray | None
     reactive_agents: dict[str, Agents]
-    human_reactive_agents: Agents
+    human_reactive_agents: Agents | None
 
 
 def parse_case(content: object, version: Version) -> PdmCase:
@@ -128,8 +128,10 @@ def parse_case(content: object, version: Version) -> PdmCase:
             for name, tracks in case.reactive_tracks.items()
             if name in case.candidates
         },
-        human_reactive_agents=_reactive_agents(
-            case.agents, case.human_reactive_tracks, "human_reactive_tracks"
+        human_reactive_agents=(
+            _reactive_agents(case.agents, case.human_reactive_tracks, "human_reactive_tracks")
+            if case.reactive_tracks
+            else None
         ),
     )
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from rap_evaluation.metrics.case_file import CaseInput, Number, Pair
+from rap_evaluation.metrics.case_file import CaseInput, Number
 from rap_evaluation.metrics.pdm_measures import Version
 from rap_evaluation.metrics.pdm_scene import DT_S, HORIZON_STEPS, STATES
 
@@ -16,7 +16,12 @@ AGENT_FRAMES = HORIZON_STEPS + 11
 AgentType = Literal[
     "vehicle", "pedestrian", "bicycle", "traffic_cone", "barrier", "czone_sign", "generic_object"
 ]
-PoseList = Annotated[list[Number], Field(min_length=3, max_length=3)]
+LARGEST_M = 2e7
+"""Of coordinates: UTM northings reach 1e7 m."""
+
+Coordinate = Annotated[float, Field(ge=-LARGEST_M, le=LARGEST_M, allow_inf_nan=False)]
+Pair = Annotated[list[Coordinate], Field(min_length=2, max_length=2)]
+PoseList = Annotated[list[Coordinate], Field(min_length=3, max_length=3)]
 Ring = Annotated[list[Pair], Field(min_length=3)]
 Line = Annotated[list[Pair], Field(min_length=2)]
 AgentState = Annotated[list[Number], Field(min_length=5, max_length=5)]
@@ -26,8 +31,8 @@ Length = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 class EgoInput(CaseInput):
     """The rear axle; velocity and acceleration in the ego frame."""
 
-    x: Number
-    y: Number
+    x: Coordinate
+    y: Coordinate
     heading: Number
     vx: Number
     vy: Number

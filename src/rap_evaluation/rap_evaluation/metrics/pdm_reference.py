@@ -28,6 +28,9 @@ from rap_raster.frames import FloatArray
 MAP_RADIUS_M = 100.0
 """Half the side of the square around the ego whose areas are scored. Source: NAVSIM."""
 
+LONGEST_LANE_M = 1e5
+"""Lanes are sampled every metre."""
+
 AreaKey = tuple[str, str]
 """Layer and id of an area."""
 
@@ -133,9 +136,12 @@ def _block_lane(lane: LaneInput | ConnectorInput, block: str, successors: list[s
         raise CaseError(
             f"input: map: lane '{lane.id}' has no centerline, and there is no reference"
         )
+    line = np.array(lane.centerline)
+    if np.hypot(*np.diff(line, axis=0).T).sum() > LONGEST_LANE_M:
+        raise CaseError(f"input: map: lane '{lane.id}': centerline: is longer than 100 km")
     return BlockLane(
         block=block,
-        centerline_m=np.array(lane.centerline),
+        centerline_m=line,
         polygon_m=np.array(lane.polygon),
         successors=tuple(successors),
         speed_limit_mps=lane.speed_limit_mps,

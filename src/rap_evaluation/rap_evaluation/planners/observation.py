@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rap_evaluation.metrics.pdm_scene import AgentKind, Agents
+from rap_evaluation.metrics.pdm_scene import DT_S, HORIZON_STEPS, AgentKind, Agents
 from rap_raster.ego_history import EgoHistory, EgoState
 from rap_raster.frames import FloatArray
 from rap_raster.scene import Boxes, Lights, LightState, ObjectClass
@@ -96,6 +96,31 @@ class Planner(Protocol):
 
     def plan(self, observation: Observation) -> Plan:
         """Plans from the present instant on."""
+
+
+class PlanError(ValueError):
+    """A planner has failed, or its plan cannot be driven; the text says why."""
+
+
+def checked_plan(planner: Planner, observation: Observation) -> Plan:
+    """Lets a planner plan.
+
+    Raises:
+        PlanError: If it raises anything, or its plan is not (T, 3) finite poses that reach as far
+            as the tracker needs: 4 s.
+    """
+    try:
+        plan = planner.plan(observation)
+    except Exception as error:  # Whatever a planner does wrong must not stop an evaluation.
+        raise PlanError(f"planner: {type(error).__name__}: {error}") from error
+    poses, dt_s = np.asarray(plan.poses_m), plan.dt_s
+    if poses.ndim != 2 or poses.shape[1:] != (3,) or not np.isfinite(poses).all():
+        raise PlanError(f"planner: expected (T, 3) finite poses, got shape {poses.shape}")
+    if not (np.isfinite(dt_s) and dt_s > 0.0):
+        raise PlanError(f"planner: dt_s is {dt_s}, expected > 0")
+    if len(poses) * dt_s < HORIZON_STEPS * DT_S - 1e-6:
+        raise PlanError(f"planner: {len(poses)} poses every {dt_s:g} s end before 4 s")
+    return plan
 
 
 def agent_kinds(classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from rap_bringup.console import Report, silent
 from rap_evaluation.logs.drive_log import open_logs
 from rap_evaluation.metrics.two_stage import COLUMNS, two_stage_score
 from rap_evaluation.planners.choice import planner_maker
-from rap_evaluation.pseudo_sim.frames import PlanError
+from rap_evaluation.planners.observation import PlanError
 from rap_evaluation.pseudo_sim.protocol import (
     Moment,
     PlannedScene,
@@ -39,7 +39,7 @@ class PseudoSimOptions:
     """What to evaluate.
 
     Attributes:
-        planner: See `planner_choice.planner_maker`.
+        planner: See `planners.choice.planner_maker`.
         sensor: What a bundle sees with.
         logs: Folder of logs.
         out: Folder of the report; made if missing.
@@ -99,7 +99,9 @@ def evaluate_pseudo_sim(options: PseudoSimOptions, report: Report = silent) -> d
         "timing": {"wall_s": round(time.perf_counter() - begin_s, 2)},
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / REPORT).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    (options.out / REPORT).write_text(
+        json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+    )
     return content
 
 
@@ -116,7 +118,7 @@ class _Player:
             log = self._logs[moment.log]
             self._stages[moment.log] = Stage(log, self._make(log.map))
         try:
-            return self._stages[moment.log].play(moment.seat, moment.step)
+            return self._stages[moment.log].play(moment)
         except PlanError as error:
             return str(error)
 

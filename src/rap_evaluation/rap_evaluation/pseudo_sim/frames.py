@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from rap_evaluation.metrics.pdm import score_v2
 from rap_evaluation.metrics.pdm_cases import PdmCase
 from rap_evaluation.metrics.pdm_scene import DT_S
 from rap_evaluation.metrics.pdm_simulator import resample, simulate
-from rap_evaluation.planners.observation import Planner
+from rap_evaluation.planners.observation import Planner, checked_plan
 from rap_evaluation.pseudo_sim.seat_drive import SeatDrive, Start
 from rap_raster.frames import FloatArray, to_local
 
@@ -21,10 +21,6 @@ HISTORY_STEPS = np.array([-15, -10, -5, 0])
 """Of history comfort: 2 Hz, as the data sets have it. Source: NAVSIM v2."""
 
 PLAN = "plan"
-
-
-class PlanError(ValueError):
-    """A plan that cannot be scored; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +64,7 @@ def score_frame(drive: SeatDrive, start: Start, planner: Planner, expert: PdmClo
         history=_history(drive, start),
         human_poses_m=None if start.follow_up else drive.driven(start.step),
         reactive_agents={},
-        human_reactive_agents=replace(scene.agents, states=scene.agents.states[:, :1]),
+        human_reactive_agents=None,
     )
     rows = score_v2(case)[PLAN]
     row = rows["non_reactive" if start.follow_up else "non_reactive_human_filter"]
@@ -84,14 +80,8 @@ def score_frame(drive: SeatDrive, start: Start, planner: Planner, expert: PdmClo
 
 def _planned(drive: SeatDrive, start: Start, planner: Planner, pose: FloatArray) -> FloatArray:
     """Returns the plan as (41, 3) poses every 0.1 s."""
-    try:
-        plan = planner.plan(drive.observation(start))
-    except Exception as error:  # Whatever a planner does wrong costs its scene, nothing else.
-        raise PlanError(f"planner: {type(error).__name__}: {error}") from error
-    poses = plan.poses_m
-    if poses.ndim != 2 or not len(poses) or not np.isfinite(poses).all():
-        raise PlanError("planner: the plan's poses are empty or not finite")
-    resampled: FloatArray = resample(to_local(pose, poses)[None], plan.dt_s, pose)[0]
+    plan = checked_plan(planner, drive.observation(start))
+    resampled: FloatArray = resample(to_local(pose, plan.poses_m)[None], plan.dt_s, pose)[0]
     return resampled
 
 

@@ -41,11 +41,19 @@ _STRIDE = 5  # Steps between moments to draw from.
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Which scene: a seat of a log at a step."""
+    """Which scene: a seat of a log at a step.
+
+    Attributes:
+        log: Number of the log.
+        seat: Track id.
+        step: Step of the log.
+        seed: Of light and noise of simulated pictures.
+    """
 
     log: int
     seat: int
     step: int
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,7 @@ class PlannedScene:
 
 
 class Stage:
-    """The logs of one evaluation with what all scenes of a log share."""
+    """One log with what all its scenes share."""
 
     def __init__(self, log: DriveLog, planner: Planner) -> None:
         """Prepares the map of a log for a planner."""
@@ -72,18 +80,18 @@ class Stage:
         self._areas = RoadAreas(log.map)
         self._expert = PdmClosed(log.map.lanes)
 
-    def play(self, seat: int, step: int) -> PlannedScene:
+    def play(self, moment: Moment) -> PlannedScene:
         """Plans both stages of a scene.
 
         Raises:
             PlanError: If a plan cannot be scored.
         """
-        drive = SeatDrive(self._log, seat, self._areas)
-        later = step + HORIZON_STEPS
-        starts = [Start(step)]
+        drive = SeatDrive(self._log, moment.seat, self._areas, moment.seed)
+        later = moment.step + HORIZON_STEPS
+        starts = [Start(moment.step)]
         starts += [Start(later, *offset, follow_up=True) for offset in product(AHEAD_M, LEFT_M)]
         return PlannedScene(
-            name=f"{self._log.name}/{seat}/{step}",
+            name=f"{self._log.name}/{moment.seat}/{moment.step}",
             log=self._log.name,
             pairs=tuple(self._pair(drive, start) for start in starts),
         )
@@ -118,7 +126,7 @@ def draw_moments(logs: Sequence[DriveLog], count: int, seed: int) -> list[Moment
 
 def _drawn(number: int, log: DriveLog, seed: int) -> Iterator[Moment]:
     """Yields the usable moments of a log in drawn order."""
-    found = list(_moments(number, log))
+    found = list(_moments(number, log, seed))
     areas = RoadAreas(log.map)
     for k in np.random.default_rng([seed, number]).permutation(len(found)):
         moment = found[k]
@@ -126,7 +134,7 @@ def _drawn(number: int, log: DriveLog, seed: int) -> Iterator[Moment]:
             yield moment
 
 
-def _moments(number: int, log: DriveLog) -> Iterator[Moment]:
+def _moments(number: int, log: DriveLog, seed: int) -> Iterator[Moment]:
     """Yields the moments with enough past and future in which the vehicle gets somewhere."""
     before = PAIR_STEPS - int(HISTORY_STEPS[0])
     for seat in log.seats(min_steps=before + 2 * HORIZON_STEPS + 1):
@@ -136,7 +144,9 @@ def _moments(number: int, log: DriveLog) -> Iterator[Moment]:
         first = log.first_step(seat)
         for row in range(before, len(path) - 2 * HORIZON_STEPS, _STRIDE):
             if np.hypot(*(path[row + HORIZON_STEPS] - path[row])) >= MIN_TRAVEL_M:
-                yield Moment(number, seat, first + row)
+                key = [seed, number, seat, first + row]
+                light = int(np.random.default_rng(key).integers(2**31))
+                yield Moment(number, seat, first + row, light)
 
 
 def as_frames(scenes: Sequence[PlannedScene]) -> tuple[ScoredFrames, list[StagedScene]]:

@@ -7,7 +7,6 @@ took, everybody else is where they were.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from scipy.signal import savgol_filter
@@ -44,7 +43,7 @@ _LEVEL_M = 4.0  # Traffic on a bridge above or below is not in the way.
 _EXTENSION_M = 40.0  # Of the driven path, straight on at both ends.
 _BEHIND_M, _AHEAD_M = 20.0, 150.0  # Of the line that progress is measured along.
 _MOVED_M = 0.02
-_KEPT = 4  # Steps of a scene: all starts of a step see the same traffic.
+_OTHER_WAY_M = 1e3  # What leads elsewhere counts only where nothing leads the ego's way.
 _ACCELERATION_WINDOW = 11  # Recorded speeds are noisy: 1 s, as vehicles filter their own.
 
 
@@ -73,13 +72,14 @@ class SeatDrive:
         seat: Track id of the vehicle.
     """
 
-    def __init__(self, log: DriveLog, seat: int, areas: RoadAreas) -> None:
+    def __init__(self, log: DriveLog, seat: int, areas: RoadAreas, seed: int = 0) -> None:
         """Prepares path and route.
 
         Args:
             log: The log.
             seat: Track id.
             areas: Of the log's map.
+            seed: Of light and noise of simulated pictures.
 
         Raises:
             LogError: If the seat has no route.
@@ -94,7 +94,10 @@ class SeatDrive:
         self._areas = areas
         self._lane_ids = tuple(lane_ids)
         self._line_m, self._limits_mps = route_centerline(log.map.lanes, lane_ids)
-        self._road = _road(log, self._lane_ids)
+        self._along_m = _distances(self._line_m)
+        self._road = _road(log, self._lane_ids, seed)
+        self._seen: dict[int, Surroundings] = {}
+        self._traffic: dict[int, Agents] = {}
 
     def observation(self, start: Start) -> Observation:
         """Returns all that a planner may look at."""
@@ -114,8 +117,8 @@ class SeatDrive:
     def scene(self, start: Start) -> tuple[PdmScene, FloatArray]:
         """Returns the scene that a plan is scored in, and the speed limits along its line."""
         state = self.state(start)
-        here = _nearest(self._line_m, state)
-        near = slice(max(0, here - round(_BEHIND_M)), here + round(_AHEAD_M))
+        here_m = self._along_m[_nearest(self._line_m, state)]
+        near = slice(*np.searchsorted(self._along_m, [here_m - _BEHIND_M, here_m + _AHEAD_M]))
         areas = self._areas.near(state[:2], self._lane_ids, AREAS_M)
         scene = PdmScene(
             initial_state=state,
@@ -170,8 +173,13 @@ class SeatDrive:
             yaw_rate_radps=float(poses.yaw_rates_radps[row]),
         )
 
-    @lru_cache(maxsize=_KEPT)  # noqa: B019 - a drive lives as long as its scene
     def _surroundings(self, step: int) -> Surroundings:
+        """Returns what is around at a step; all starts of a step see the same."""
+        if step not in self._seen:
+            self._seen[step] = self._look(step)
+        return self._seen[step]
+
+    def _look(self, step: int) -> Surroundings:
         scene, lights = self.log.scene(step, self.seat), self.log.lights
         signals = {
             lane: LightState(int(code))
@@ -191,8 +199,12 @@ class SeatDrive:
             red=np.ascontiguousarray((lights.states[steps][:, near] == LightState.RED).T),
         )
 
-    @lru_cache(maxsize=_KEPT)  # noqa: B019
     def _agents(self, step: int) -> Agents:
+        if step not in self._traffic:
+            self._traffic[step] = self._replayed(step)
+        return self._traffic[step]
+
+    def _replayed(self, step: int) -> Agents:
         """Returns the road users near the driver over the horizon, as they were."""
         tracks, offsets = self.log.tracks, self.log.tracks.offsets
         here_m = self._states[step - self._first, :2]
@@ -225,8 +237,7 @@ class _Path:
 
     def __init__(self, poses: FloatArray) -> None:
         """Takes (n, 4) x, y, z, yaw over time."""
-        steps = np.hypot(*np.diff(poses[:, :2], axis=0).T)
-        self._along_m = np.concatenate([[0.0], np.cumsum(steps)])
+        self._along_m = _distances(poses)
         moving = np.concatenate([[True], np.diff(self._along_m) > _MOVED_M])
         knots = np.column_stack([poses[moving][:, :2], np.unwrap(poses[moving][:, 3])])
         self._knots_m = np.concatenate(
@@ -263,11 +274,22 @@ def _ego_columns(log: DriveLog, seat: int) -> FloatArray:
     )
 
 
-def _road(log: DriveLog, lane_ids: tuple[str, ...]) -> Road:
+def _road(log: DriveLog, lane_ids: tuple[str, ...], seed: int) -> Road:
     line_m = route_points(log.map.lanes, list(lane_ids))
-    along_m = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line_m[:, :2], axis=0).T))])
-    return Road(lane_ids, line_m, along_m, seed=0)
+    return Road(lane_ids, line_m, _distances(line_m), seed)
+
+
+def _distances(line_m: FloatArray) -> FloatArray:
+    """Returns the (n,) distances along a (n, >= 2) line."""
+    return np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line_m[:, :2], axis=0).T))])
 
 
 def _nearest(line_m: FloatArray, pose: FloatArray) -> int:
-    return int(np.argmin(np.hypot(*(line_m[:, :2] - pose[:2]).T)))
+    """Returns the point of a line nearest to a (>= 3,) pose, among those that lead its way.
+
+    A route may cross or come back to where it has been.
+    """
+    dx, dy = np.gradient(line_m[:, :2], axis=0).T
+    ahead = dx * np.cos(pose[2]) + dy * np.sin(pose[2]) > 0.5 * np.hypot(dx, dy)
+    gaps_m = np.hypot(*(line_m[:, :2] - pose[:2]).T)
+    return int(np.argmin(np.where(ahead, gaps_m, gaps_m + _OTHER_WAY_M)))
