@@ -6,6 +6,7 @@ import copy
 import gzip
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,19 @@ from rap_evaluation.metrics.frame_cases import (
     score_extended_comfort,
     score_stage,
 )
+from rap_evaluation.metrics.pdm import score_v1, score_v2
+from rap_evaluation.metrics.pdm_cases import parse_case
 from rap_evaluation.metrics.rater_feedback import parse_rater_feedback, score_rater_feedback
 
 pytestmark = pytest.mark.fuzz
 
 CASES = Path(__file__).parent / "cases"
 METRICS = {
+    "pdm": (partial(parse_case, version="v2"), score_v2),
+    "pdm without a reference": (
+        lambda content: parse_case({**content, "reference": {}}, "v1"),
+        score_v1,
+    ),
     "two_stage": (parse_stage, score_stage),
     "extended_comfort": (parse_extended_comfort, score_extended_comfort),
     "rfs": (parse_rater_feedback, score_rater_feedback),
@@ -44,7 +52,8 @@ def inputs():
 
 
 def _inputs(name):
-    content = json.loads(gzip.decompress((CASES / f"{name}.json.gz").read_bytes()))
+    path = CASES / f"{name.split()[0]}.json.gz"
+    content = json.loads(gzip.decompress(path.read_bytes()))
     return [case["input"] for case in content["cases"]]
 
 
