@@ -22,8 +22,8 @@ from rap_evaluation.metrics.frame_cases import (
     score_stage,
 )
 from rap_evaluation.metrics.pdm import score_v1, score_v2
-from rap_evaluation.metrics.pdm_cases import parse_case
 from rap_evaluation.metrics.rater_feedback import parse_rater_feedback, score_rater_feedback
+from rap_evaluation.pdm_cases.arrays import parse_case
 
 pytestmark = pytest.mark.fuzz
 

@@ -12,9 +12,9 @@ import pytest
 from rap_evaluation.metrics import pdm_kernels as kernels
 from rap_evaluation.metrics.case_file import CaseError
 from rap_evaluation.metrics.pdm import score_v1, score_v2
-from rap_evaluation.metrics.pdm_cases import parse_case
 from rap_evaluation.metrics.pdm_measures import measure, without_initial_overlaps
 from rap_evaluation.metrics.pdm_simulator import simulate
+from rap_evaluation.pdm_cases.arrays import parse_case
 from rap_raster.frames import wrap_angle
 
 with gzip.open(Path(__file__).parent / "cases" / "pdm.json.gz") as _file:

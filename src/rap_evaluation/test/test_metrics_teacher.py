@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rap_evaluation.metrics.pdm_cases import parse_case
 from rap_evaluation.metrics.teacher import proposal_scores
+from rap_evaluation.pdm_cases.arrays import parse_case
 
 with gzip.open(Path(__file__).parent / "cases" / "pdm.json.gz") as _file:
     CASES = [case for case in json.load(_file)["cases"] if len(case["input"]["candidates"]) == 10]

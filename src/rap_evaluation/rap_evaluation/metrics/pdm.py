@@ -1,4 +1,4 @@
-"""Scores the cases of the `pdm` command."""
+"""The PDM scores of the plans of a case: NAVSIM v1, and v2 in different traffic."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy.typing as npt
 from rap_evaluation.metrics import pdm_score
 from rap_evaluation.metrics.comfort import as_scores, future_comfort_flags, history_comfort_flags
 from rap_evaluation.metrics.frame_score import SUB_SCORES, frame_scores
-from rap_evaluation.metrics.pdm_cases import PdmCase
 from rap_evaluation.metrics.pdm_measures import (
     Measures,
     Version,
@@ -19,12 +18,37 @@ from rap_evaluation.metrics.pdm_measures import (
     measure,
     without_initial_overlaps,
 )
-from rap_evaluation.metrics.pdm_scene import PdmScene
+from rap_evaluation.metrics.pdm_scene import Agents, PdmScene
 from rap_evaluation.metrics.pdm_simulator import simulate
 from rap_raster.frames import FloatArray
 from rap_raster.vehicle import PACIFICA
 
 Row = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class PdmCase:
+    """A case as arrays.
+
+    Attributes:
+        names: (C,) of the candidates.
+        scene: Where they are scored, with all recorded agents.
+        candidate_poses_m: (C, 41, 3) plans every 0.1 s, map frame.
+        reference_poses_m: (41, 3) the plan whose progress theirs is compared with.
+        history: (14, 11) states before now, see `comfort.history_samples`; None in v1.
+        human_poses_m: (41, 3) what the human drove; None where unknown.
+        reactive_agents: By candidate, what reactive traffic did beside it.
+        human_reactive_agents: What it did beside the human; None where there is none.
+    """
+
+    names: tuple[str, ...]
+    scene: PdmScene
+    candidate_poses_m: FloatArray
+    reference_poses_m: FloatArray
+    history: FloatArray | None
+    human_poses_m: FloatArray | None
+    reactive_agents: dict[str, Agents]
+    human_reactive_agents: Agents | None
 
 
 @dataclass(frozen=True, slots=True)

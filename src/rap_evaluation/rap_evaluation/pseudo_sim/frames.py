@@ -9,8 +9,7 @@ import numpy as np
 from rap_evaluation.expert.pdm_closed import PdmClosed
 from rap_evaluation.metrics.comfort import history_samples
 from rap_evaluation.metrics.frame_score import SUB_SCORES
-from rap_evaluation.metrics.pdm import score_v2
-from rap_evaluation.metrics.pdm_cases import PdmCase
+from rap_evaluation.metrics.pdm import PdmCase, score_v2
 from rap_evaluation.metrics.pdm_scene import DT_S
 from rap_evaluation.metrics.pdm_simulator import resample, simulate
 from rap_evaluation.planners.observation import Planner, checked_plan

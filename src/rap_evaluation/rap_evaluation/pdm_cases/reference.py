@@ -14,7 +14,8 @@ import numpy as np
 from rap_evaluation.expert.case_route import BlockLane, block_route_centerline
 from rap_evaluation.expert.pdm_closed import PdmClosed
 from rap_evaluation.metrics.case_file import CaseError
-from rap_evaluation.metrics.pdm_inputs import (
+from rap_evaluation.metrics.pdm_scene import PdmScene
+from rap_evaluation.pdm_cases.inputs import (
     AreaInput,
     ConnectorInput,
     LaneInput,
@@ -22,7 +23,6 @@ from rap_evaluation.metrics.pdm_inputs import (
     PdmInput,
     ReferenceInput,
 )
-from rap_evaluation.metrics.pdm_scene import PdmScene
 from rap_raster.frames import FloatArray
 
 MAP_RADIUS_M = 100.0

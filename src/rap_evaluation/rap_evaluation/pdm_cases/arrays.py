@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from rap_evaluation.metrics.case_file import CaseError, parse_input
 from rap_evaluation.metrics.comfort import history_samples
-from rap_evaluation.metrics.pdm_inputs import (
-    AGENT_FRAMES,
-    AgentInput,
-    HistoryInput,
-    LightInput,
-    MapInput,
-    PdmInput,
-    PoseList,
-    Track,
-)
+from rap_evaluation.metrics.pdm import PdmCase
 from rap_evaluation.metrics.pdm_measures import Version
-from rap_evaluation.metrics.pdm_reference import (
-    CaseRoute,
-    found_route,
-    given_route,
-    layered,
-    reference_plan,
-)
 from rap_evaluation.metrics.pdm_scene import (
     DT_S,
     HORIZON_STEPS,
@@ -40,6 +23,23 @@ from rap_evaluation.metrics.pdm_scene import (
     RedLights,
 )
 from rap_evaluation.metrics.pdm_simulator import resample
+from rap_evaluation.pdm_cases.inputs import (
+    AGENT_FRAMES,
+    AgentInput,
+    HistoryInput,
+    LightInput,
+    MapInput,
+    PdmInput,
+    PoseList,
+    Track,
+)
+from rap_evaluation.pdm_cases.reference import (
+    CaseRoute,
+    found_route,
+    given_route,
+    layered,
+    reference_plan,
+)
 from rap_raster.frames import FloatArray, to_local
 
 _HUMAN_DT_S = 0.5
@@ -62,31 +62,6 @@ _LAYERS = {
     "LANE_CONNECTOR": Area.LANE_CONNECTOR,
 }
 """Layers of nuPlan's map that are scored."""
-
-
-@dataclass(frozen=True, slots=True)
-class PdmCase:
-    """A case as arrays.
-
-    Attributes:
-        names: (C,) of the candidates.
-        scene: Where they are scored, with all recorded agents.
-        candidate_poses_m: (C, 41, 3) plans every 0.1 s, map frame.
-        reference_poses_m: (41, 3) the plan whose progress theirs is compared with.
-        history: (14, 11) states before now, see `comfort.history_samples`; None in v1.
-        human_poses_m: (41, 3) what the human drove; None where unknown.
-        reactive_agents: By candidate, what reactive traffic did beside it.
-        human_reactive_agents: What it did beside the human; None where there is none.
-    """
-
-    names: tuple[str, ...]
-    scene: PdmScene
-    candidate_poses_m: FloatArray
-    reference_poses_m: FloatArray
-    history: FloatArray | None
-    human_poses_m: FloatArray | None
-    reactive_agents: dict[str, Agents]
-    human_reactive_agents: Agents | None
 
 
 def parse_case(content: object, version: Version) -> PdmCase:
