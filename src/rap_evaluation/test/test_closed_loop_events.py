@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,13 +17,16 @@ from rap_evaluation.closed_loop.events import (
     contacts,
 )
 from rap_evaluation.closed_loop.place import Place
+from rap_evaluation.closed_loop.road_users import RoadUsers
 from rap_evaluation.closed_loop.routes import Route
 from rap_evaluation.closed_loop.scores import comfort_share, count_runs, score_drive
 from rap_evaluation.closed_loop.surface import Surface
 from rap_evaluation.metrics.bench2drive import parse_bench2drive, score_bench2drive
+from rap_evaluation.planners.observation import LEVEL_M, on_level
 from rap_evaluation.traffic.ground import Ground
 from rap_evaluation.traffic.light_tracks import LightHeads
 from rap_evaluation.traffic.network import Connection, Network
+from rap_raster.frames import Pose
 from rap_raster.maps.vector_map import Lane, VectorMap
 from rap_raster.scene import Boxes, LightState, ObjectClass, PolygonKind, Shapes
 
@@ -118,6 +122,73 @@ def test_what_does_not_touch_is_no_contact():
     near = Boxes.from_rows([box(6.35, 0.0), box(0.0, 2.2, number=8)])
     assert contacts(ego(), ON_ROAD, near, step=0) == []
     assert contacts(ego(), ON_ROAD, Boxes.empty(), step=0) == []
+
+
+BRIDGE_M = 6.0
+UP = np.array([0.0, 0.0, BRIDGE_M])
+
+
+def on_bridge(row):
+    return (*row[:4], row[4] + BRIDGE_M, *row[5:])
+
+
+def test_a_car_on_a_bridge_over_the_route_is_no_collision(place, route):
+    under, over = box(16.2, 0.0, number=8), on_bridge(box(16.2, 0.0, number=9))
+    watch = Watch(place, route)
+    watch.step(0, ego(x=10.0), 10.0, Boxes.from_rows([over]), {"turn": LightState.GREEN})
+    assert watch.events.collisions == []
+    watch.step(1, ego(x=10.0), 10.0, Boxes.from_rows([over, under]), {"turn": LightState.GREEN})
+    assert [collision.track for collision in watch.events.collisions] == [8]
+
+
+def test_an_ego_on_a_bridge_collides_there_only(place, route):
+    watch = Watch(place, replace(route, line_m=route.line_m + UP))
+    rows = [box(16.2, 0.0, number=8), on_bridge(box(16.2, 0.0, number=9))]
+    watch.step(0, ego(x=10.0), 10.0, Boxes.from_rows(rows), {"turn": LightState.GREEN})
+    assert [collision.track for collision in watch.events.collisions] == [9]
+
+
+def test_a_level_is_about_the_ground_not_the_height_of_a_road_user():
+    tall = (1, CAR, 0.0, 0.0, 4.5, 12.0, 2.5, 9.0, 0.0, 0.0, 0.0)  # Its centre is above LEVEL_M.
+    boxes = Boxes.from_rows([tall, on_bridge(box(0.0, 0.0, number=2))])
+    assert on_level(boxes, LEVEL_M - 0.1).ids.tolist() == [1, 2]
+    assert on_level(boxes, 0.0).ids.tolist() == [1]
+    assert on_level(boxes, BRIDGE_M).ids.tolist() == [2]
+    assert len(on_level(Boxes.empty(), 0.0)) == 0
+
+
+def sumo_with(positions_m):
+    """Standing cars for `RoadUsers`, 4.5 m long, heading east."""
+    cars = SimpleNamespace(
+        getIDList=lambda: list(positions_m),
+        getPosition3D=lambda key: positions_m[key],
+        getSpeed=lambda _: 0.0,
+        getAngle=lambda _: 90.0,
+        getLength=lambda _: 4.5,
+        getWidth=lambda _: 1.9,
+        getHeight=lambda _: 1.5,
+    )
+    return SimpleNamespace(vehicle=cars, person=SimpleNamespace(getIDList=list))
+
+
+@pytest.mark.parametrize("ego_z_m", [0.0, BRIDGE_M])
+def test_road_users_stand_on_the_level_that_sumo_has_them_on(place, ego_z_m):
+    bridge = replace(
+        place.map.lanes["before"],
+        id="bridge",
+        centerline_m=place.map.lanes["before"].centerline_m + UP,
+    )
+    lanes = {**place.map.lanes, "bridge": bridge}
+    crossing = replace(place, ground=Ground(replace(place.map, lanes=lanes)))
+    positions_m = {"car.1": (20.0, 0.0, 0.2), "car.2": (20.0, 0.0, BRIDGE_M - 0.2)}
+    users = RoadUsers(sumo_with(positions_m), crossing)
+    users.step()
+    boxes = users.boxes(Pose(15.0, 0.0, ego_z_m, 0.0), 50.0)
+    assert boxes.centers_m[:, 2].tolist() == [0.75, BRIDGE_M + 0.75]
+    positions_m["car.1"] = (20.1, 0.0, BRIDGE_M)  # Later heights count, not the first.
+    users.step()
+    boxes = users.boxes(Pose(15.0, 0.0, ego_z_m, 0.0), 50.0)
+    assert boxes.centers_m[:, 2].tolist() == [BRIDGE_M + 0.75] * 2
 
 
 def test_a_contact_counts_once_and_again_after_it_ended(place, route):

@@ -17,7 +17,7 @@ from rap_evaluation.closed_loop.place import Place
 from rap_evaluation.closed_loop.routes import Route
 from rap_evaluation.metrics import pdm_kernels as kernels
 from rap_evaluation.metrics.pdm_scene import Agents, StateIndex
-from rap_evaluation.planners.observation import as_agents
+from rap_evaluation.planners.observation import as_agents, on_level
 from rap_raster.frames import FloatArray, wrap_angle
 from rap_raster.maps.lane_geometry import polyline_length
 from rap_raster.scene import Boxes, LightState, ObjectClass
@@ -90,6 +90,7 @@ class Watch:
         self.events = Events()
         self._surface = place.surface
         self._touching: frozenset[int] = frozenset()
+        self._route = route
         self._stop_lines = _stop_lines(place, route)
         self._front_m = np.inf
 
@@ -113,7 +114,8 @@ class Watch:
         flags = self._surface.flags(state[None])[0]
         if flags[kernels.NON_DRIVABLE]:
             self.events.off_road_steps.append(step)
-        met = contacts(state, flags, boxes, step)
+        ground_m = float(self._route.at(along_m)[2])
+        met = contacts(state, flags, on_level(boxes, ground_m), step)
         self.events.collisions += [c for c in met if c.track not in self._touching]
         self._touching = frozenset(collision.track for collision in met)
         front_m = along_m + FRONT_M

@@ -14,6 +14,11 @@ from rap_raster.ego_history import EgoHistory, EgoState
 from rap_raster.frames import FloatArray
 from rap_raster.scene import Boxes, Lights, LightState, ObjectClass
 
+LEVEL_M = 4.0
+"""Whoever stands farther above or below the ego's road is on another road, over or under a bridge:
+roads that cross leave room for trucks, which are 4 m high. The score looks from above and would
+take such road users for obstacles."""
+
 _KINDS = {
     ObjectClass.PEDESTRIAN: AgentKind.PEDESTRIAN,
     ObjectClass.BICYCLE: AgentKind.BICYCLE,
@@ -127,6 +132,17 @@ def agent_kinds(classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Returns the `AgentKind` codes of `ObjectClass` codes."""
     kinds = [_KINDS.get(ObjectClass(int(code)), AgentKind.VEHICLE) for code in classes]
     return np.array(kinds, dtype=np.uint8)
+
+
+def on_level(boxes: Boxes, ground_m: float) -> Boxes:
+    """Returns the road users whose ground is less than `LEVEL_M` above or below another.
+
+    Args:
+        boxes: Road users.
+        ground_m: Height of the road under the ego, map frame.
+    """
+    grounds_m = boxes.centers_m[:, 2] - 0.5 * boxes.sizes_m[:, 2]
+    return boxes.select(np.abs(grounds_m - ground_m) < LEVEL_M)
 
 
 def as_agents(boxes: Boxes) -> Agents:
