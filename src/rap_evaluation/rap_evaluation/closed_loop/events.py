@@ -34,12 +34,16 @@ the route's line is exact to some decimetres in bends."""
 
 
 class ContactKind(Enum):
-    """How the ego met a road user; the first that fits. Source: NAVSIM `pdm_scorer.py`."""
+    """How the ego met a road user; the first that fits. Source: NAVSIM `pdm_scorer.py`.
+
+    A contact is typed when it begins, and keeps its kind while it lasts: NAVSIM too leaves alone a
+    track that it has seen touch. Who stood is said of that step, not of the time before.
+    """
 
     STOPPED_EGO = "the ego stood"
     STOPPED_TRACK = "it stood"
     REAR = "from behind"
-    FRONT = "head-on"
+    FRONT = "with its front"
     LATERAL = "side to side"
 
 
@@ -141,13 +145,13 @@ def contacts(
     overlaps = kernels.initial_overlaps(state, agents.states, agents.sizes_m)
     met = []
     for row in np.flatnonzero(overlaps).tolist():
-        head_on = _is_at_fault(state, np.zeros_like(flags), agents, row)
+        with_front = _is_at_fault(state, np.zeros_like(flags), agents, row)
         met.append(
             Collision(
                 step=step,
                 track=int(boxes.ids[row]),
                 object_class=ObjectClass(int(boxes.classes[row])),
-                kind=_kind(state, agents.states[row, 0], head_on=head_on),
+                kind=_kind(state, agents.states[row, 0], with_front=with_front),
                 at_fault=_is_at_fault(state, flags, agents, row),
             )
         )
@@ -166,13 +170,13 @@ def _is_at_fault(state: FloatArray, flags: npt.NDArray[np.bool_], agents: Agents
     return bool(score[0] < 1.0)
 
 
-def _kind(state: FloatArray, agent: FloatArray, *, head_on: bool) -> ContactKind:
-    """Names a contact; head-on is what the ego is to blame for even in its own lane."""
+def _kind(state: FloatArray, agent: FloatArray, *, with_front: bool) -> ContactKind:
+    """Names a contact; the front is what the ego is to blame for even in its own lane."""
     if np.hypot(state[StateIndex.VX], state[StateIndex.VY]) <= STOPPED_MPS:
         return ContactKind.STOPPED_EGO
     if np.hypot(agent[3], agent[4]) <= STOPPED_MPS:
         return ContactKind.STOPPED_TRACK
-    if head_on:
+    if with_front:
         return ContactKind.FRONT
     dx, dy = agent[:2] - state[:2]
     bearing = abs(float(wrap_angle(np.arctan2(dy, dx) - state[StateIndex.HEADING])))
