@@ -19,7 +19,7 @@ from rap_evaluation.closed_loop.events import (
 from rap_evaluation.closed_loop.place import Place
 from rap_evaluation.closed_loop.road_users import RoadUsers
 from rap_evaluation.closed_loop.routes import Route
-from rap_evaluation.closed_loop.scores import comfort_share, count_runs, score_drive
+from rap_evaluation.closed_loop.scores import comfort_share, run_starts, score_drive
 from rap_evaluation.closed_loop.surface import Surface
 from rap_evaluation.metrics.bench2drive import parse_bench2drive, score_bench2drive
 from rap_evaluation.planners.observation import LEVEL_M, on_level
@@ -213,7 +213,7 @@ def test_off_road_steps_are_those_with_a_corner_off_the_road(place, route):
     for step, y in enumerate((0.0, -0.7, -0.7, 0.0, -0.7)):
         watch.step(step, ego(x=20.0, y=y), 20.0, Boxes.empty(), {"turn": LightState.GREEN})
     assert watch.events.off_road_steps == [1, 2, 4]
-    assert count_runs(watch.events.off_road_steps) == 2
+    assert run_starts(watch.events.off_road_steps) == [1, 4]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from jinja2 import Environment
 from rap_evaluation.closed_loop import plots
 from rap_evaluation.closed_loop.drive import Drive
 from rap_evaluation.closed_loop.events import Collision
-from rap_evaluation.closed_loop.scores import DriveScore, count_runs, score_drive
+from rap_evaluation.closed_loop.scores import DriveScore, run_starts, score_drive
 from rap_evaluation.metrics.pdm_scene import DT_S
 
 DECIMALS = 4
@@ -85,12 +85,7 @@ def _events(drive: Drive) -> list[dict[str, Any]]:
     events = drive.events
     found = [(collision.step, _collision_text(collision)) for collision in events.collisions]
     found += [(step, "red light") for step in events.red_light_steps]
-    off_road = events.off_road_steps
-    found += [
-        (step, "off the road")
-        for i, step in enumerate(off_road)
-        if count_runs(off_road[max(i - 1, 0) : i + 1]) > (i > 0)
-    ]
+    found += [(step, "off the road") for step in run_starts(events.off_road_steps)]
     return [{"time_s": step * DT_S, "what": what} for step, what in sorted(found)]
 
 
@@ -126,8 +121,8 @@ def write_report(out: Path, report: dict[str, Any], routes: Sequence[RouteReport
         report: Everything `report.json` holds.
         routes: With the plots.
     """
-    (out / JSON_NAME).write_text(json.dumps(report, indent=2) + "\n")
-    source = files("rap_evaluation.closed_loop").joinpath(HTML_NAME).read_text()
+    (out / JSON_NAME).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    source = files("rap_evaluation.closed_loop").joinpath(HTML_NAME).read_text(encoding="utf-8")
     page = (
         Environment(autoescape=True)
         .from_string(source)
@@ -137,7 +132,7 @@ def write_report(out: Path, report: dict[str, Any], routes: Sequence[RouteReport
             plots=[(route.map_svg, route.speed_svg) for route in routes],
         )
     )
-    (out / HTML_NAME).write_text(page)
+    (out / HTML_NAME).write_text(page, encoding="utf-8")
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:

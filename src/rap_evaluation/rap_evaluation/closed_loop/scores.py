@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -70,7 +71,7 @@ def score_drive(drive: Drive) -> DriveScore:
         completion=_completion(drive),
         off_road_share=off_road_share,
         penalty=penalty,
-        off_road=count_runs(events.off_road_steps),
+        off_road=len(run_starts(events.off_road_steps)),
         collisions_at_fault=len(at_fault),
         collisions_not_at_fault=len(events.collisions) - len(at_fault),
         red_lights=red_lights,
@@ -84,9 +85,9 @@ def collision_penalty(collision: Collision) -> float:
     return PENALTIES["COLLISION_PEDESTRIAN" if on_foot else "COLLISION_VEHICLE"]
 
 
-def count_runs(steps: Sequence[int]) -> int:
-    """Returns how many runs of consecutive numbers ascending steps form."""
-    return int((np.diff(steps) > 1).sum()) + 1 if len(steps) else 0
+def run_starts(steps: Sequence[int]) -> list[int]:
+    """Returns the first of every run of consecutive numbers among ascending steps."""
+    return [step for before, step in pairwise([-2, *steps]) if step > before + 1]
 
 
 def comfort_share(states: FloatArray) -> float:
