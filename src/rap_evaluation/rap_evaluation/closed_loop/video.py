@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -51,10 +52,11 @@ def write_video(path: Path, vector_map: VectorMap, drive: Drive) -> None:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), SPEED_UP * rate_hz, size)
     if not writer.isOpened():
         raise OSError(f"{path}: OpenCV cannot write a video there")
-    writer.write(first)
-    for picture in pictures:
-        writer.write(picture)
-    writer.release()
+    try:
+        for picture in chain([first], pictures):
+            writer.write(picture)
+    finally:
+        writer.release()
 
 
 def _cropped(vector_map: VectorMap, drive: Drive) -> VectorMap:
