@@ -13,13 +13,21 @@ from rap_evaluation.closed_loop.drive import drive
 from rap_evaluation.closed_loop.evaluation import ClosedLoopOptions, evaluate_closed_loop
 from rap_evaluation.closed_loop.place import open_place
 from rap_evaluation.closed_loop.report import route_report
-from rap_evaluation.closed_loop.routes import MIN_JUNCTIONS, MIN_LENGTH_M, draw_routes
+from rap_evaluation.closed_loop.routes import (
+    GOAL_MARGIN_M,
+    MAX_LENGTH_M,
+    MIN_JUNCTIONS,
+    MIN_LENGTH_M,
+    MIN_TURN_RAD,
+    draw_routes,
+)
 from rap_evaluation.closed_loop.scores import score_drive
 from rap_evaluation.closed_loop.world import running_world
 from rap_evaluation.planners.constant_velocity import ConstantVelocity
 from rap_evaluation.planners.observation import Plan
 from rap_evaluation.traffic.towns import TrafficError, town_path
-from rap_raster.frames import Pose, to_local
+from rap_raster.frames import Pose, to_local, wrap_angle
+from rap_raster.maps.routing import CONTINUATION_M
 from rap_raster.scene import LightState, ObjectClass
 
 pytestmark = pytest.mark.skipif(
@@ -70,12 +78,43 @@ def options(cache, out, **changes):
     return ClosedLoopOptions(**{**values, **changes}, cache=cache, out=out)
 
 
-def test_routes_are_long_and_turn_in_junctions_that_traffic_knows(place):
+def along_of_lanes(place, route):
+    """Yields the lanes of a route with the distances on its line where they begin and end."""
+    line = route.line_m[:, :2]
+    for key in route.lane_ids:
+        lane = place.map.lanes[key]
+        ends = lane.centerline_m[[0, -1], :2]
+        begin, end = (route.along_m[np.hypot(*(line - point).T).argmin()] for point in ends)
+        yield lane, begin, end
+
+
+def heading_rad(start, end):
+    return np.arctan2(*(end - start)[[1, 0]])
+
+
+@pytest.mark.parametrize("town", ["Town02", "Town05"])
+def test_routes_pass_junctions_and_a_turn_before_a_goal_outside_junctions(cache, town):
+    place = open_place(town_path(town), cache)
+    for route in draw_routes(place, 60, seed=5):
+        assert MIN_LENGTH_M <= route.length_m <= MAX_LENGTH_M + 100.0
+        assert route.along_m[-1] >= route.goal_m + CONTINUATION_M - 0.5
+        passed, turns_rad = [], []
+        for lane, begin, end in along_of_lanes(place, route):
+            if not lane.in_junction or begin > route.goal_m:
+                continue
+            assert end <= route.goal_m - GOAL_MARGIN_M + 0.5
+            points = lane.centerline_m
+            passed.append(lane.id)
+            turn_rad = heading_rad(*points[-2:]) - heading_rad(*points[:2])
+            turns_rad.append(abs(wrap_angle(turn_rad)))
+        assert len(passed) >= MIN_JUNCTIONS
+        assert max(turns_rad) >= MIN_TURN_RAD
+        assert route.junctions == tuple(passed)
+
+
+def test_routes_follow_lanes_and_turns_that_traffic_knows(place):
     lanes = place.map.lanes
     for route in draw_routes(place, 20, seed=5):
-        assert route.length_m >= MIN_LENGTH_M
-        assert len(route.junctions) >= 1
-        assert sum(lanes[key].in_junction for key in route.lane_ids) >= MIN_JUNCTIONS
         steps = np.hypot(*np.diff(route.line_m[:, :2], axis=0).T)
         assert steps.max() < 1.0
         for key, following in zip(route.lane_ids, route.lane_ids[1:], strict=False):

@@ -19,17 +19,17 @@ MIN_LENGTH_M = 300.0
 """Least distance from start to goal."""
 
 MAX_LENGTH_M = 450.0
-"""Drawn lengths lie between; the length itself ends where the lane at that distance has no
-junction."""
+"""Drawn lengths lie between; a goal that would lie in a junction moves on to behind it."""
 
 MIN_JUNCTIONS = 2
-"""Junctions a route passes, where the map has such a way."""
+"""Junctions a route passes before its goal, where the map has such a way."""
 
 MIN_TURN_RAD = np.radians(30.0)
-"""At least one of them is a turn, where the map has such a way.
+"""One of the junctions before the goal turns at least so much, where the map has such a way."""
 
-And the ego's box is on the road all along a route's line: some bends are too tight for it.
-"""
+GOAL_MARGIN_M = 10.0
+"""Least distance of a goal from the junction before it: a drive that ends some metres before its
+goal has left the junction with the whole ego."""
 
 _START_MARGIN_M = 8.0  # Road behind the start: the ego's rear is some metres behind its origin.
 _MIN_START_LANE_M = 30.0  # Room to see the first junction coming.
@@ -39,11 +39,13 @@ _ATTEMPTS = 3000
 
 @dataclass(frozen=True, slots=True)
 class Route(Road):
-    """A way through a map: its road goes on past the goal.
+    """A way through a map: its road goes on past the goal, which lies outside junctions.
+
+    The ego's box is on the road all along the line: some bends are too tight for it.
 
     Attributes:
         index: Its number.
-        junctions: Those of the lanes that are in junctions before the goal.
+        junctions: Those of the lanes before the goal that are in junctions.
         edges: SUMO's edges of the same way.
         start_m: Where on it the ego starts.
         goal_m: Where it is to get.
@@ -110,11 +112,12 @@ def _draw_route(place: Place, starts: list[Lane], index: int, seed: int) -> Rout
     for _ in range(_ATTEMPTS if starts else 0):
         start = starts[int(rng.integers(len(starts)))]
         lanes = _walk(place, start, _START_MARGIN_M + wanted_m, rng)
-        turns_rad = [_turn(lane) for lane in lanes if lane.in_junction]
-        worthwhile = len(turns_rad) >= MIN_JUNCTIONS and max(turns_rad) >= MIN_TURN_RAD
-        if not turns_rad or (fallback and not worthwhile):
+        if not lanes:
             continue
-        route = _route(place, lanes, wanted_m, index, seed)
+        route = _route(place, lanes, _START_MARGIN_M + wanted_m, index, seed)
+        worthwhile = _is_worthwhile(place, route)
+        if not route.junctions or (fallback and not worthwhile):
+            continue
         if not place.surface.fits(route.poses_m):
             continue
         if worthwhile:
@@ -125,6 +128,12 @@ def _draw_route(place: Place, starts: list[Lane], index: int, seed: int) -> Rout
             f"{place.map.name}: has no route of {MIN_LENGTH_M:g} m through a junction"
         )
     return fallback
+
+
+def _is_worthwhile(place: Place, route: Route) -> bool:
+    """True if a route passes enough junctions and turns in one of them."""
+    turns_rad = [_turn(place.map.lanes[key]) for key in route.junctions]
+    return len(turns_rad) >= MIN_JUNCTIONS and max(turns_rad) >= MIN_TURN_RAD
 
 
 def _turn(lane: Lane) -> float:
@@ -141,10 +150,10 @@ def _onward(place: Place, lane: Lane) -> list[Lane]:
 
 
 def _walk(place: Place, start: Lane, wanted_m: float, rng: np.random.Generator) -> list[Lane]:
-    """Returns lanes at random, past the wanted length and outside junctions; empty if none."""
+    """Returns lanes at random, `CONTINUATION_M` past their goal; empty if they end before."""
     lanes = [start]
     length_m = polyline_length(start.centerline_m)
-    while length_m < wanted_m + CONTINUATION_M:
+    while length_m < _goal_distance(lanes, wanted_m) + CONTINUATION_M:
         onward = [lane for lane in _onward(place, lanes[-1]) if lane not in lanes]
         if not onward:
             return []
@@ -158,7 +167,7 @@ def _route(place: Place, lanes: list[Lane], wanted_m: float, index: int, seed: i
     line_m = densified(route_points(place.map.lanes, lane_ids), _STEP_M)
     along_m = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line_m[:, :2], axis=0).T))])
     starts_m = np.cumsum([0.0, *(polyline_length(lane.centerline_m) for lane in lanes)])
-    goal_m = _START_MARGIN_M + _goal_distance(lanes, wanted_m)
+    goal_m = _goal_distance(lanes, wanted_m)
     return Route(
         index=index,
         seed=int(np.random.default_rng([seed, index, 1]).integers(2**31)),
@@ -177,13 +186,18 @@ def _route(place: Place, lanes: list[Lane], wanted_m: float, index: int, seed: i
 
 
 def _goal_distance(lanes: list[Lane], wanted_m: float) -> float:
-    """Returns the first distance from the start, not below the wanted one, outside junctions."""
-    end_m = -_START_MARGIN_M
+    """Returns the first distance on a way that can be a goal, from the wanted one on.
+
+    It is outside junctions and `GOAL_MARGIN_M` behind the last one; infinite if the way has none.
+    """
+    end_m, goal_m = 0.0, wanted_m
     for lane in lanes:
         end_m += polyline_length(lane.centerline_m)
-        if end_m >= wanted_m and not lane.in_junction:
-            return max(wanted_m, end_m - polyline_length(lane.centerline_m))
-    return wanted_m
+        if lane.in_junction:
+            goal_m = max(wanted_m, end_m + GOAL_MARGIN_M)
+        elif goal_m <= end_m:
+            return goal_m
+    return np.inf
 
 
 def _edges(place: Place, lanes: list[Lane]) -> tuple[str, ...]:
