@@ -15,7 +15,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 # What requirements/torch.txt, offline.txt and py123d.txt bring, by import name.
-OFFLINE_MODULES = ("torch", "onnx", "onnxscript", "safetensors", "libsumo", "sumo", "py123d")
+OFFLINE_MODULES = (
+    "torch", "onnx", "onnxscript", "safetensors", "libsumo", "sumo", "py123d", "ray",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -98,8 +100,13 @@ def test_command_of_a_missing_part_asks_for_make_setup_without_traceback(package
     """The runtime part alone is imitated by imports that fail as absent packages do."""
     script = f"""
 import sys
-for name in {OFFLINE_MODULES!r}:
-    sys.modules[name] = None
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name in {OFFLINE_MODULES!r}:
+            raise ModuleNotFoundError(name, name=name)
+
+sys.meta_path.insert(0, Absent())
 sys.argv = [{package!r}, "--help"]
 from {package}.cli import main
 main()
