@@ -124,7 +124,9 @@ def score_file(
     """
     results = score_cases(read_cases(path, metric), parse, score)
     write_results(out, results)
-    sys.stderr.writelines(f"{name}: {reason}\n" for name, reason in results.errors.items())
+    sys.stderr.writelines(
+        f"{' '.join(name.split())}: {reason}\n" for name, reason in results.errors.items()
+    )
     counts = f"{len(results.cases)} cases, {len(results.errors)} not scored"
     sys.stdout.write(f"{out}: {counts}, {results.seconds:.3f} s\n")
     return results

@@ -156,6 +156,9 @@ def test_our_own_reference_is_about_as_fast_as_the_official_one():
         (("candidates", "keep", "dt"), 0, "candidates.keep.dt"),
         (("reference", "v2"), "none", "reference.v2"),
         (("human_future",), [[1, 0, 0]] * 3, "human_future"),
+        (("human_future",), [], "human_future: is missing"),
+        (("human_reactive_tracks",), None, "human_reactive_tracks: is missing"),
+        (("candidates",), {}, "candidates: Dictionary should have at least 1 item"),
         (("ego_history",), [], "ego_history"),
     ],
 )
@@ -166,4 +169,24 @@ def test_bad_cases_say_what_is_wrong(path, value, message):
         place = place[key]
     place[path[-1]] = value
     with pytest.raises(CaseError, match=message.replace(".", r"\.")):
+        parse_case(content, "v2")
+
+
+def test_what_is_there_twice_is_refused():
+    for path in (("agents",), ("map", "lanes")):
+        content = copy.deepcopy(CASES["static_objects"]["input"])
+        items = content
+        for key in path:
+            items = items[key]
+        items.append(items[0])
+        with pytest.raises(CaseError, match="is there 2 times"):
+            parse_case(content, "v1")
+
+
+def test_a_reactive_agent_that_was_never_recorded_is_refused():
+    content = copy.deepcopy(CASES["lead_braking"]["input"])
+    token = next(iter(content["human_reactive_tracks"]))
+    agent = next(agent for agent in content["agents"] if agent["token"] == token)
+    agent["states"] = [None] * len(agent["states"])
+    with pytest.raises(CaseError, match=f"agents: {token}: is absent in all states"):
         parse_case(content, "v2")

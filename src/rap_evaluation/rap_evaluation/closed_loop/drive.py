@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from rap_evaluation.closed_loop.ego import Ego
@@ -54,12 +56,23 @@ class Glimpse:
     Attributes:
         ego: State.
         surroundings: Of the ego.
-        plan: Made then.
+        plan: Made then, without its images.
+        jpegs: Those images, compressed, by camera.
     """
 
     ego: EgoState
     surroundings: Surroundings
     plan: Plan
+    jpegs: Mapping[str, bytes]
+
+    @classmethod
+    def of(cls, observation: Observation, plan: Plan) -> Glimpse:
+        """Keeps a plan; pictures are compressed, since a drive may have thousands."""
+        jpegs = {
+            name: cv2.imencode(".jpg", image[..., ::-1])[1].tobytes()
+            for name, image in plan.images.items()
+        }
+        return cls(observation.ego, observation.surroundings, replace(plan, images={}), jpegs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +188,7 @@ class _Run:
         )
         plan = checked_plan(self._planner, observation)
         ego.follow(plan.poses_m, plan.dt_s)
-        self.glimpses.append(Glimpse(observation.ego, observation.surroundings, plan))
+        self.glimpses.append(Glimpse.of(observation, plan))
 
     def _project(self) -> None:
         """Finds the ego on the route, near where it was."""

@@ -80,8 +80,16 @@ def _cropped(vector_map: VectorMap, drive: Drive) -> VectorMap:
 def _picture(view: View, vector_map: VectorMap, drive: Drive, glimpse: Glimpse) -> Canvas:
     canvas = draw_birds_eye(_instant(vector_map, drive, glimpse), view)
     draw_label(canvas, _label(drive, glimpse), 0, WIDTH)
-    images = glimpse.plan.images
-    return np.concatenate([canvas, _row(images)]) if images else canvas
+    if not glimpse.jpegs:
+        return canvas
+    images = {name: _decoded(jpeg) for name, jpeg in glimpse.jpegs.items()}
+    return np.concatenate([canvas, _row(images)])
+
+
+def _decoded(jpeg: bytes) -> npt.NDArray[np.uint8]:
+    bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert bgr is not None  # the drive itself has encoded it
+    return np.asarray(bgr[..., ::-1], dtype=np.uint8)
 
 
 def _row(images: Mapping[str, npt.NDArray[np.uint8]]) -> Canvas:

@@ -36,18 +36,12 @@ Source: NAVSIM `pdm_comfort_metrics.py`, nuPlan's bounds of expert driving.
 EXTENDED_COMFORT_LIMITS = {"acceleration": 0.7, "jerk": 0.5, "yaw_rate": 0.1, "yaw_accel": 0.1}
 """Largest RMS differences of two plans: m/s^2, m/s^3, rad/s, rad/s^2. Source: same file."""
 
-HISTORY_TIMES_S = np.arange(-15, -1) * DT_S
-"""When history comfort samples the past: -1.5 to -0.2 s.
-
-The official code means to stop before the present, but drops one sample more; the gap of 0.2 s
-that is left is treated as one step.
-"""
-
 JERK_WINDOW = 15
 """Of history and extended comfort, the longest of theirs. Source: same file."""
 
 _SMOOTHING_WINDOW = 8  # Even: SciPy then centers it between two samples.
 _YAW_WINDOW = 5
+_SAME_TIME_S = 1e-3
 _DECIMALS = 8  # To which every filtered signal is rounded.
 
 
@@ -78,7 +72,7 @@ def history_comfort_flags(
     on x: ax + d w^2 + d alpha. That is no rigid body's acceleration, but the metric's.
 
     Args:
-        states: (C, 55, 11) rear-axle states: `history_samples`, then the simulated ones.
+        states: (C, m + 41, 11) rear-axle states: `history_samples`, then the simulated ones.
         rear_axle_to_center_m: From the rear axle to the center of the box.
 
     Returns:
@@ -103,26 +97,31 @@ def as_scores(flags: npt.NDArray[np.bool_]) -> FloatArray:
 def history_samples(times_s: FloatArray, states: FloatArray) -> FloatArray:
     """Samples the driven past for history comfort.
 
+    The official code means to stop before the present, but drops one sample more; the gap of 0.2 s
+    that is left is treated as one step. The usual 1.5 s give 14 samples.
+
     Args:
-        times_s: (n,) ascending, 0 is now; from -1.5 s or earlier to -0.2 s or later.
+        times_s: (n,) ascending; the first is where the past begins, the last is 0, the present.
         states: (n, 7) the first seven `StateIndex` columns of the rear axle.
 
     Returns:
-        (14, 11) states at `HISTORY_TIMES_S`, interpolated linearly; their steering and angular
-        columns are 0, as the official code has them.
+        (m, 11) states every 0.1 s, interpolated linearly; their steering and angular columns are 0,
+        as the official code has them.
 
     Raises:
-        ValueError: If the history is too short.
+        ValueError: If the history is shorter than 0.2 s or does not end at the present.
 
     Source: NAVSIM v2.2 `pdm_scorer.py:656-700`.
     """
-    if not len(times_s) or times_s[0] > HISTORY_TIMES_S[0] or times_s[-1] < HISTORY_TIMES_S[-1]:
-        raise ValueError("ego_history: expected states from -1.5 s to now")
+    count = round(-times_s[0] / DT_S) - 1 if len(times_s) else 0
+    if count < 1 or abs(times_s[-1]) > _SAME_TIME_S:
+        raise ValueError("ego_history: expected states from -0.2 s or earlier to now, t = 0")
+    sampled_s = times_s[0] + DT_S * np.arange(count)
     columns = np.array(states, dtype=np.float64)
     columns[:, StateIndex.HEADING] = np.unwrap(columns[:, StateIndex.HEADING])
-    samples = np.zeros((len(HISTORY_TIMES_S), STATE_SIZE))
+    samples = np.zeros((count, STATE_SIZE))
     for index in range(StateIndex.AY + 1):
-        samples[:, index] = np.interp(HISTORY_TIMES_S, times_s, columns[:, index])
+        samples[:, index] = np.interp(sampled_s, times_s, columns[:, index])
     return samples
 
 

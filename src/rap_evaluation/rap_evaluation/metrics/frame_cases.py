@@ -117,11 +117,11 @@ def score_stage(case: StageInput) -> dict[str, object]:
     frames = scored_frames(case.rows)
     if case.kind == "one_stage" or case.mapping is None:
         return _one_stage(frames)
-    scenes = [
-        StagedScene(current, previous, tuple(follow_ups))
+    scenes = {  # Of an entry that is there twice the last counts.
+        (current, previous): StagedScene(current, previous, tuple(follow_ups))
         for current, previous, follow_ups in case.mapping
-    ]
-    return _two_stage(frames, scenes)
+    }
+    return _two_stage(frames, list(scenes.values()))
 
 
 def scored_frames(rows: list[FrameRow]) -> ScoredFrames:

@@ -35,7 +35,7 @@ class PdmCase:
         scene: Where they are scored, with all recorded agents.
         candidate_poses_m: (C, 41, 3) plans every 0.1 s, map frame.
         reference_poses_m: (41, 3) the plan whose progress theirs is compared with.
-        history: (14, 11) states before now, see `comfort.history_samples`; None in v1.
+        history: (m, 11) states before now, see `comfort.history_samples`; None in v1.
         human_poses_m: (41, 3) what the human drove; None where unknown.
         reactive_agents: By candidate, what reactive traffic did beside it.
         human_reactive_agents: What it did beside the human; None where there is none.

@@ -90,8 +90,8 @@ class StagedScore:
     """The result of two stages.
 
     Attributes:
-        weights: (N,) of each frame in its stage; NaN for frames of no scene.
-        extended_comfort: (N,) 0 or 1; NaN for frames of no scene.
+        weights: (N,) of each frame in its stage.
+        extended_comfort: (N,) 0 or 1.
         scores: (N,) frame scores.
         stage_one: (10,) means of `COLUMNS` over groups.
         stage_two: (10,) the same of the weighted follow-ups.
@@ -137,7 +137,8 @@ def two_stage_score(frames: ScoredFrames, scenes: Sequence[StagedScene]) -> Stag
     earlier. A group's score is the first stage times the weighted mean of the second.
 
     Raises:
-        AggregationError: If a scene names an unknown token, a token twice, or a wrong pair.
+        AggregationError: If a scene names an unknown token, a token twice, or a wrong pair, or a
+            frame is in no scene; the official code refuses these too.
     """
     pairs = [pair for scene in scenes for pair in scene.pairs]
     _check_tokens(frames, [token for pair in pairs for token in pair])
@@ -264,6 +265,8 @@ def _check_tokens(frames: ScoredFrames, tokens: list[str]) -> None:
             raise AggregationError(f"mapping: '{token}' is not among the frames")
         if count > 1:
             raise AggregationError(f"mapping: '{token}' is there {count} times")
+    for token in sorted(frames.rows.keys() - set(tokens)):
+        raise AggregationError(f"mapping: '{token}' of the frames is not in it")
 
 
 def _extended_comfort(frames: ScoredFrames, pairs: Iterable[tuple[str, str]]) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -71,6 +72,7 @@ def parse_case(content: object, version: Version) -> PdmCase:
         CaseError: If a field is missing or wrong; the text starts with the field's path.
     """
     case = parse_input(content, PdmInput)
+    _check(case, version)
     ego = case.ego
     state = np.zeros(STATE_SIZE)
     state[:7] = ego.x, ego.y, ego.heading, ego.vx, ego.vy, ego.ax, ego.ay
@@ -105,10 +107,23 @@ def parse_case(content: object, version: Version) -> PdmCase:
         },
         human_reactive_agents=(
             _reactive_agents(case.agents, case.human_reactive_tracks, "human_reactive_tracks")
-            if case.reactive_tracks
+            if case.human_reactive_tracks is not None
             else None
         ),
     )
+
+
+def _check(case: PdmInput, version: Version) -> None:
+    """Refuses what has no one meaning, and a v2 case that lacks the human's drive."""
+    names = [("map", f"{layer} {key}") for (layer, key), _ in layered(case.map)]
+    names += [("agents", agent.token) for agent in case.agents]
+    (field, name), count = Counter(names).most_common(1)[0] if names else (("", ""), 0)
+    if count > 1:
+        raise CaseError(f"input: {field}: '{name}' is there {count} times")
+    if version == "v2" and not case.human_future:
+        raise CaseError("input: human_future: is missing or empty, v2 needs it")
+    if version == "v2" and case.reactive_tracks and case.human_reactive_tracks is None:
+        raise CaseError("input: human_reactive_tracks: is missing beside reactive_tracks")
 
 
 def _area_map(areas: MapInput, route: CaseRoute) -> AreaMap:
@@ -154,10 +169,13 @@ def _reactive_agents(
             raise CaseError(f"input: {field}.{token}: is not among the agents")
     agents = _agents([known[token] for token in tracks])
     states = np.full((len(tracks), STATES, 5), np.nan)
-    for row, track, past in zip(states, tracks.values(), agents.states, strict=True):
+    for row, (token, track), past in zip(states, tracks.items(), agents.states, strict=True):
         present = [index for index, pose in enumerate(track) if pose is not None]
         row[present, :3] = np.array([track[index] for index in present]).reshape(-1, 3)
-        row[present, 3:] = past[np.isfinite(past[:, 0]), 3:][:1]
+        seen = np.isfinite(past[:, 0])
+        if not seen.any():
+            raise CaseError(f"input: agents: {token}: is absent in all states, but in {field}")
+        row[present, 3:] = past[seen, 3:][:1]
     return Agents(agents.tokens, agents.kinds, agents.sizes_m, states)
 
 

@@ -136,8 +136,8 @@ class PdmInput(CaseInput):
     human_future: list[PoseList] = Field(default_factory=list)
     agents: list[AgentInput]
     traffic_lights: list[LightInput] = Field(default_factory=list)
-    candidates: dict[str, CandidateInput]
+    candidates: Annotated[dict[str, CandidateInput], Field(min_length=1)]
     route_roadblock_ids: list[str] = Field(default_factory=list)
     reference: dict[Version, ReferenceInput] = Field(default_factory=dict)
     reactive_tracks: dict[str, dict[str, Track]] = Field(default_factory=dict)
-    human_reactive_tracks: dict[str, Track] = Field(default_factory=dict)
+    human_reactive_tracks: dict[str, Track] | None = None

@@ -9,7 +9,7 @@ import numpy as np
 from rap_evaluation.expert.pdm_closed import PdmClosed
 from rap_evaluation.expert.road_areas import RoadAreas, route_centerline
 from rap_evaluation.metrics.pdm_scene import DT_S, AreaMap, PdmScene, RedLights
-from rap_evaluation.planners.observation import Observation, Plan, Road, as_agents
+from rap_evaluation.planners.observation import Observation, Plan, Road, as_agents, on_level
 from rap_raster.frames import FloatArray
 from rap_raster.maps.vector_map import VectorMap
 from rap_raster.scene import LightState
@@ -83,7 +83,7 @@ def pdm_scene(observation: Observation, areas: AreaMap, centerline_m: FloatArray
         initial_state=observation.state,
         areas=areas,
         centerline_m=centerline_m,
-        agents=as_agents(observation.surroundings.boxes),
+        agents=as_agents(on_level(observation.surroundings.boxes, observation.ego.z_m)),
         red_lights=RedLights(
             np.array(closed, dtype=np.int64), np.ones((len(closed), 1), dtype=np.bool_)
         ),

@@ -25,7 +25,13 @@ from rap_evaluation.metrics.pdm_scene import (
     RedLights,
     StateIndex,
 )
-from rap_evaluation.planners.observation import Observation, Road, Surroundings, agent_kinds
+from rap_evaluation.planners.observation import (
+    LEVEL_M,
+    Observation,
+    Road,
+    Surroundings,
+    agent_kinds,
+)
 from rap_raster.ego_history import EgoHistory, EgoState
 from rap_raster.frames import FloatArray, to_local, to_parent, wrap_angle
 from rap_raster.maps.routing import route_points
@@ -39,7 +45,6 @@ AREAS_M = 100.0
 
 _AGENTS_M = 100.0
 _PATH_M = 300.0  # Farther than anybody drives in 8 s.
-_LEVEL_M = 4.0  # Traffic on a bridge above or below is not in the way.
 _EXTENSION_M = 40.0  # Of the driven path, straight on at both ends.
 _BEHIND_M, _AHEAD_M = 20.0, 150.0  # Of the line that progress is measured along.
 _MOVED_M = 0.02
@@ -218,7 +223,7 @@ class SeatDrive:
             begin = offsets[row] + first - tracks.first_steps[row]
             run = tracks.states[begin : begin + last - first + 1]
             far_m = np.abs(run[:, :2] - here_m).max(axis=1).min()
-            level = abs(run[0, 2] - z_m) < _LEVEL_M
+            level = abs(run[0, 2] - z_m) < LEVEL_M
             if tracks.ids[row] != self.seat and far_m < _AGENTS_M and level:
                 frames = np.full((STATES, 5), np.nan)
                 frames[first - step : last - step + 1] = run[:, [0, 1, 3, 4, 5]]
