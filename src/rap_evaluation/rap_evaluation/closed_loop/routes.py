@@ -41,7 +41,7 @@ _ATTEMPTS = 3000
 class Route(Road):
     """A way through a map: its road goes on past the goal, which lies outside junctions.
 
-    The ego's box is on the road all along the line: some bends are too tight for it.
+    From start to goal the ego's box on the line is on the road: some bends are too tight for it.
 
     Attributes:
         index: Its number.
