@@ -29,6 +29,7 @@ from rap_raster.camera import CameraModel
 from rap_raster.features import nominal_rig
 from rap_raster.frames import wrap_angle
 from rap_raster.maps.vector_map import VectorMap, shapes_near
+from rap_raster.scene import Scene
 
 MAP_MARGIN_M = 150.0
 """The raster node draws up to 120 m around the ego; the rest is for the crop's hysteresis."""
@@ -70,9 +71,7 @@ def recorded_drive(
             f"{log.last_step(seat)}, not from {steps[0]} to {steps[-1]}"
         )
     offset_ns = START_NS - int(log.stamps_ns[first_step])
-    ego, objects = [], []
-    images: list[list[CameraImage]] = [[] for _ in rig]
-    quality = Daylight.from_seed(seed).jpeg_quality
+    ego, objects, pictures = [], [], []
     for number, step in enumerate(steps):
         moment = Moment(log, seat, step)
         stamp_ns = int(log.stamps_ns[step]) + offset_ns
@@ -80,11 +79,9 @@ def recorded_drive(
         assert state is not None  # the seat exists at all these steps
         ego.append(replace(state, stamp_ns=stamp_ns))
         objects.append(RecordedObjects(stamp_ns, scene.boxes, scene.lights))
-        for camera, taken in zip(rig, images, strict=True):
-            picture = log.camera_simulator.image(
-                scene.ego, scene.boxes, scene.lights, camera, seed=seed, frame=number
-            )
-            taken.append(CameraImage(stamp_ns, camera_jpeg(picture, quality)))
+        pictures.append(
+            [CameraImage(stamp_ns, _jpeg(log, scene, camera, seed, number)) for camera in rig]
+        )
         report((number + 1) / len(steps))
     path = np.array([state.planar for state in ego])
     route_m, route_source = route_of_drive(log.map, log.ego_poses(seat))
@@ -95,11 +92,20 @@ def recorded_drive(
         ego=tuple(ego),
         objects=tuple(objects),
         cameras=tuple(
-            RecordedCamera(camera, tuple(taken)) for camera, taken in zip(rig, images, strict=True)
+            RecordedCamera(camera, taken)
+            for camera, taken in zip(rig, zip(*pictures, strict=True), strict=True)
         ),
         route_m=route_m,
         route_source=route_source,
     )
+
+
+def _jpeg(log: DriveLog, scene: Scene, camera: CameraModel, seed: int, frame: int) -> bytes:
+    """Simulates and compresses one picture."""
+    picture = log.camera_simulator.image(
+        scene.ego, scene.boxes, scene.lights, camera, seed=seed, frame=frame
+    )
+    return camera_jpeg(picture, Daylight.from_seed(seed).jpeg_quality)
 
 
 def eventful_drive(log: DriveLog, seconds: float) -> tuple[int, int]:

@@ -51,6 +51,6 @@ def _fail(item):
     ],
 )
 def test_a_wrong_address_is_told_before_any_work(address, message):
-    pytest.importorskip("ray")
+    pytest.importorskip("ray", reason="ray is not installed: run make setup")
     with pytest.raises(ShardingError, match=message):
         process([1], lambda: _fail, ray_address=address)

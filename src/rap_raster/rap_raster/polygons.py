@@ -484,9 +484,7 @@ def add_ground(
         fade, code = ground.fades[layer], ground.codes[layer]
         least_px, is_area = ground.min_px[layer] * view.px, ground.filled[layer] != 0
         red, green, blue = ground.colors[layer, 0], ground.colors[layer, 1], ground.colors[layer, 2]
-        factor = 1.0
-        if is_area and fade == FADE_PRIMITIVE:
-            factor = _area_fade(cz, 0, end - base)
+        factor = _area_fade(cz, 0, end - base) if is_area and fade == FADE_PRIMITIVE else 1.0
         for f in range(np.uintp(patches[p, 2]), np.uintp(patches[p, 3])):
             a, b = np.uintp(faces[f, 0] - base), np.uintp(faces[f, 1] - base)
             c, d = np.uintp(faces[f, 2] - base), np.uintp(faces[f, 3] - base)
@@ -505,8 +503,7 @@ def add_ground(
                 _write_plane(x, y, z, layer, model, pinhole, planes, k)
             u, v = (cu[a], cu[b], cu[c], cu[d]), (cv[a], cv[b], cv[c], cv[d])
             crossing = (outside[a] | outside[b] | outside[c] | outside[d]) & 3
-            plain = not crossing and is_straight(model, coeffs, pinhole, x, y, z, u, v)
-            if plain:
+            if not crossing and is_straight(model, coeffs, pinhole, x, y, z, u, v):
                 added = _add_quad(
                     us, vs, starts, owners, bent, point, polygon, owner, least_px, u, v
                 )

@@ -105,6 +105,16 @@ def _any_deep(deep: Int32) -> bool:
     return bool((deep[:, 0] < deep[:, 1]).any())
 
 
+@helper
+def _all_fit(polygons: Polygons) -> bool:
+    """True if no more was found than the arrays have room for."""
+    return bool(
+        polygons.counts[0] <= len(polygons.u)
+        and polygons.counts[1] <= len(polygons.owners)
+        and polygons.counts[2] <= len(polygons.codes)
+    )
+
+
 @kernel
 def see(
     ego: Quad, ego_from_camera: FloatArray, pinhole: Quad, bounds: Quad, px: float,
@@ -156,15 +166,10 @@ def see(
     )  # fmt: skip
     any_deep = _any_deep(deep)
     with_planes = with_planes or any_deep
-    polygons.counts[:] = 0
-    polygons.starts[0] = 0
+    polygons.counts[:], polygons.starts[0] = 0, 0
     add_ground(view, ground, sides, visible, corners, with_planes, polygons)
     add_solids(view, solids, seen, facing, order, with_planes, polygons)
-    if (
-        polygons.counts[0] > len(polygons.u)
-        or polygons.counts[1] > len(polygons.owners)
-        or polygons.counts[2] > len(polygons.codes)
-    ):
+    if not _all_fit(polygons):
         return False
     cut(polygons, len(deep), scratch, trapezoids)
     if not any_deep or trapezoids.counts[0] > len(trapezoids.owners):

@@ -11,7 +11,7 @@ from rap_evaluation.planners.observation import Road
 from rap_evaluation.traffic.network import densified
 from rap_evaluation.traffic.towns import TrafficError
 from rap_raster.frames import FloatArray, wrap_angle
-from rap_raster.maps.lane_geometry import polyline_length
+from rap_raster.maps.lane_geometry import distances_along, polyline_length
 from rap_raster.maps.routing import CONTINUATION_M, route_points
 from rap_raster.maps.vector_map import Lane
 
@@ -165,7 +165,7 @@ def _walk(place: Place, start: Lane, wanted_m: float, rng: np.random.Generator) 
 def _route(place: Place, lanes: list[Lane], wanted_m: float, index: int, seed: int) -> Route:
     lane_ids = tuple(lane.id for lane in lanes)
     line_m = densified(route_points(place.map.lanes, lane_ids), _STEP_M)
-    along_m = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line_m[:, :2], axis=0).T))])
+    along_m = distances_along(line_m)
     starts_m = np.cumsum([0.0, *(polyline_length(lane.centerline_m) for lane in lanes)])
     goal_m = _goal_distance(lanes, wanted_m)
     return Route(

@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 from rap_evaluation.metrics.pdm_scene import StateIndex
 from rap_evaluation.traffic.curve_speed import MAX_LATERAL_MPS2, SpeedProfile, braked
 from rap_raster.frames import FloatArray, wrap_angle
+from rap_raster.maps.lane_geometry import distances_along
 from rap_raster.vehicle import PACIFICA
 
 FRONT_M = 0.5 * PACIFICA.length_m + PACIFICA.rear_axle_to_center_m
@@ -104,7 +105,7 @@ def _around(
     state: FloatArray, centerline_m: FloatArray, limits_mps: FloatArray
 ) -> tuple[FloatArray, FloatArray, bool]:
     """Returns the centreline near the ego at every metre, its limits, and if it ends there."""
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(centerline_m[:, :2], axis=0).T))])
+    along = distances_along(centerline_m)
     apart = np.hypot(*(centerline_m[:, :2] - state[:2]).T)
     against = np.abs(wrap_angle(centerline_m[:, 2] - state[StateIndex.HEADING])) > 0.5 * np.pi
     here = along[np.argmin(apart + 100.0 * against)]

@@ -13,11 +13,15 @@ from scipy.spatial import cKDTree
 from rap_evaluation.metrics.pdm_scene import Area, AreaMap
 from rap_evaluation.traffic.network import densified
 from rap_raster.frames import FloatArray
+from rap_raster.maps.lane_geometry import distances_along
 from rap_raster.maps.vector_map import Lane, VectorMap
 from rap_raster.scene import PolygonKind
 
 FALLBACK_SPEED_MPS = 15.0
 """Where no limit is known. Source: PDM-Closed (arXiv 2306.07962), section 4."""
+
+MAP_RADIUS_M = 100.0
+"""Half the side of the square of map around the ego that is scored. Source: NAVSIM."""
 
 _STEP_M = 1.0
 _SMOOTHING_M = 1.0  # As of recorded traffic: cuts a bend of 7 m by 0.07 m.
@@ -51,7 +55,7 @@ class RoadAreas:
         }
 
     def near(
-        self, center_m: FloatArray, route_lanes: Iterable[str], radius_m: float = 100.0
+        self, center_m: FloatArray, route_lanes: Iterable[str], radius_m: float = MAP_RADIUS_M
     ) -> AreaMap:
         """Returns the areas with a bounding box within a square around a point.
 
@@ -184,7 +188,7 @@ def _run_line(first: Lane, last: Lane) -> FloatArray:
 
 def _even(line_m: FloatArray, count: int | None = None) -> FloatArray:
     """Returns points at even distances along a (n, 2) line: as many, or about a metre apart."""
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line_m, axis=0).T))])
+    along = distances_along(line_m)
     count = count or max(2, round(along[-1] / _STEP_M) + 1)
     grid = np.linspace(0.0, along[-1], count)
     return np.stack([np.interp(grid, along, line_m[:, axis]) for axis in (0, 1)], axis=-1)

@@ -9,6 +9,7 @@ from rap_evaluation.logs.ego_motion import at_rear_axle
 from rap_evaluation.logs.recording import SEAT_CLASSES, Recording
 from rap_planner.route import Command, command_from_route
 from rap_raster.frames import FloatArray, Pose
+from rap_raster.maps.lane_geometry import distances_along
 from rap_raster.maps.routing import LaneMatcher, route_points
 from rap_raster.vehicle import VehicleDimensions
 
@@ -90,6 +91,6 @@ def _nearest(route_m: FloatArray, directions: FloatArray, pose: FloatArray, stre
 
 
 def _even(line_m: FloatArray) -> FloatArray:
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line_m[:, :2], axis=0).T))])
+    along = distances_along(line_m)
     grid = np.linspace(0.0, along[-1], max(2, int(np.ceil(along[-1] / _STEP_M)) + 1))
     return np.stack([np.interp(grid, along, line_m[:, axis]) for axis in range(3)], axis=-1)

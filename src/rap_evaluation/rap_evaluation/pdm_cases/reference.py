@@ -13,6 +13,7 @@ import numpy as np
 
 from rap_evaluation.expert.case_route import BlockLane, block_route_centerline
 from rap_evaluation.expert.pdm_closed import PdmClosed
+from rap_evaluation.expert.road_areas import MAP_RADIUS_M
 from rap_evaluation.metrics.case_file import CaseError
 from rap_evaluation.metrics.pdm_scene import PdmScene
 from rap_evaluation.pdm_cases.inputs import (
@@ -24,9 +25,6 @@ from rap_evaluation.pdm_cases.inputs import (
     ReferenceInput,
 )
 from rap_raster.frames import FloatArray
-
-MAP_RADIUS_M = 100.0
-"""Half the side of the square around the ego whose areas are scored. Source: NAVSIM."""
 
 LONGEST_LANE_M = 1e5
 """Lanes are sampled every metre."""

@@ -41,7 +41,7 @@ _BUILDING, _TREE, _POST = 100, 101, 102  # of `scenery`
 
 _VEHICLE, _TRUCK, _BUS = int(ObjectClass.VEHICLE), int(ObjectClass.TRUCK), int(ObjectClass.BUS)
 _MOTORCYCLE, _PEDESTRIAN = int(ObjectClass.MOTORCYCLE), int(ObjectClass.PEDESTRIAN)
-_BICYCLE, _GENERIC = int(ObjectClass.BICYCLE), int(ObjectClass.GENERIC)
+_BICYCLE = int(ObjectClass.BICYCLE)
 _CONE = int(ObjectClass.CONE)
 _BOUNDARY, _DIVIDER = int(LineKind.LANE_BOUNDARY), int(LineKind.LANE_DIVIDER)
 _KERB, _STOP = int(LineKind.ROAD_BOUNDARY), int(LineKind.STOP_LINE)

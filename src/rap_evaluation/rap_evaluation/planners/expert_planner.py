@@ -11,11 +11,9 @@ from rap_evaluation.expert.road_areas import RoadAreas, route_centerline
 from rap_evaluation.metrics.pdm_scene import DT_S, AreaMap, PdmScene, RedLights
 from rap_evaluation.planners.observation import Observation, Plan, Road, as_agents, on_level
 from rap_raster.frames import FloatArray
+from rap_raster.maps.lane_geometry import distances_along
 from rap_raster.maps.vector_map import VectorMap
 from rap_raster.scene import LightState
-
-AREAS_M = 100.0
-"""Half the side of the square of map that is looked at. Source: NAVSIM."""
 
 _AHEAD_M, _BEHIND_M = 300.0, 10.0  # Of the centreline: the planner brakes for its end.
 _SEARCH_M = 15.0
@@ -47,7 +45,7 @@ class ExpertPlanner:
         near = _stretch(line, observation)
         scene = pdm_scene(
             observation,
-            self._areas.near(observation.state[:2], observation.road.lane_ids, AREAS_M),
+            self._areas.near(observation.state[:2], observation.road.lane_ids),
             line.points[near],
         )
         poses_m = self._expert.plan(scene, line.limits_mps[near])
@@ -56,9 +54,7 @@ class ExpertPlanner:
     def _line_of(self, road: Road) -> _Line:
         if self._line is None or self._line.road is not road:
             points, limits_mps = route_centerline(self._lanes, road.lane_ids)
-            steps = np.hypot(*np.diff(points[:, :2], axis=0).T)
-            along_m = np.concatenate([[0.0], np.cumsum(steps)])
-            self._line = _Line(road, points, limits_mps, along_m)
+            self._line = _Line(road, points, limits_mps, distances_along(points))
         return self._line
 
 

@@ -16,7 +16,7 @@ from rap_evaluation.planners.observation import Planner, checked_plan
 from rap_evaluation.pseudo_sim.seat_drive import SeatDrive, Start
 from rap_raster.frames import FloatArray, to_local
 
-HISTORY_STEPS = np.array([-15, -10, -5, 0])
+COMFORT_STEPS = np.array([-15, -10, -5, 0])
 """Of history comfort: 2 Hz, as the data sets have it. Source: NAVSIM v2."""
 
 PLAN = "plan"
@@ -85,5 +85,5 @@ def _planned(drive: SeatDrive, start: Start, planner: Planner, pose: FloatArray)
 
 
 def _history(drive: SeatDrive, start: Start) -> FloatArray:
-    states = np.array([drive.state(start, start.step + int(k))[:7] for k in HISTORY_STEPS])
-    return history_samples(HISTORY_STEPS * DT_S, states)
+    states = np.array([drive.state(start, start.step + int(k))[:7] for k in COMFORT_STEPS])
+    return history_samples(COMFORT_STEPS * DT_S, states)

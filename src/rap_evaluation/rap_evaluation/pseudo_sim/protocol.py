@@ -20,7 +20,7 @@ from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.metrics.pdm_scene import HORIZON_STEPS
 from rap_evaluation.metrics.two_stage import ScoredFrames, StagedScene
 from rap_evaluation.planners.observation import Planner
-from rap_evaluation.pseudo_sim.frames import HISTORY_STEPS, Frame, score_frame
+from rap_evaluation.pseudo_sim.frames import COMFORT_STEPS, Frame, score_frame
 from rap_evaluation.pseudo_sim.seat_drive import SeatDrive, Start
 
 PAIR_STEPS = 5
@@ -136,7 +136,7 @@ def _drawn(number: int, log: DriveLog, seed: int) -> Iterator[Moment]:
 
 def _moments(number: int, log: DriveLog, seed: int) -> Iterator[Moment]:
     """Yields the moments with enough past and future in which the vehicle gets somewhere."""
-    before = PAIR_STEPS - int(HISTORY_STEPS[0])
+    before = PAIR_STEPS - int(COMFORT_STEPS[0])
     for seat in log.seats(min_steps=before + 2 * HORIZON_STEPS + 1):
         if log.route_lanes(seat) is None:
             continue

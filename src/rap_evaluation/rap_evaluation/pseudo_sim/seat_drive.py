@@ -34,14 +34,12 @@ from rap_evaluation.planners.observation import (
 )
 from rap_raster.ego_history import EgoHistory, EgoState
 from rap_raster.frames import FloatArray, to_local, to_parent, wrap_angle
+from rap_raster.maps.lane_geometry import distances_along
 from rap_raster.maps.routing import route_points
 from rap_raster.scene import LightState
 
 HISTORY_STEPS = 20
 """Of the past that planners may look at: 2 s, more than any bundle asks for."""
-
-AREAS_M = 100.0
-"""Half the side of the square of map around the ego. Source: NAVSIM."""
 
 _AGENTS_M = 100.0
 _PATH_M = 300.0  # Farther than anybody drives in 8 s.
@@ -99,7 +97,7 @@ class SeatDrive:
         self._areas = areas
         self._lane_ids = tuple(lane_ids)
         self._line_m, self._limits_mps = route_centerline(log.map.lanes, lane_ids)
-        self._along_m = _distances(self._line_m)
+        self._along_m = distances_along(self._line_m)
         self._road = _road(log, self._lane_ids, seed)
         self._seen: dict[int, Surroundings] = {}
         self._traffic: dict[int, Agents] = {}
@@ -124,7 +122,7 @@ class SeatDrive:
         state = self.state(start)
         here_m = self._along_m[_nearest(self._line_m, state)]
         near = slice(*np.searchsorted(self._along_m, [here_m - _BEHIND_M, here_m + _AHEAD_M]))
-        areas = self._areas.near(state[:2], self._lane_ids, AREAS_M)
+        areas = self._areas.near(state[:2], self._lane_ids)
         scene = PdmScene(
             initial_state=state,
             areas=areas,
@@ -242,7 +240,7 @@ class _Path:
 
     def __init__(self, poses: FloatArray) -> None:
         """Takes (n, 4) x, y, z, yaw over time."""
-        self._along_m = _distances(poses)
+        self._along_m = distances_along(poses)
         moving = np.concatenate([[True], np.diff(self._along_m) > _MOVED_M])
         knots = np.column_stack([poses[moving][:, :2], np.unwrap(poses[moving][:, 3])])
         self._knots_m = np.concatenate(
@@ -281,12 +279,7 @@ def _ego_columns(log: DriveLog, seat: int) -> FloatArray:
 
 def _road(log: DriveLog, lane_ids: tuple[str, ...], seed: int) -> Road:
     line_m = route_points(log.map.lanes, list(lane_ids))
-    return Road(lane_ids, line_m, _distances(line_m), seed)
-
-
-def _distances(line_m: FloatArray) -> FloatArray:
-    """Returns the (n,) distances along a (n, >= 2) line."""
-    return np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line_m[:, :2], axis=0).T))])
+    return Road(lane_ids, line_m, distances_along(line_m), seed)
 
 
 def _nearest(line_m: FloatArray, pose: FloatArray) -> int:

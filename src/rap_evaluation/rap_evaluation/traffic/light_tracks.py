@@ -13,6 +13,7 @@ from rap_evaluation.traffic.ground import Ground
 from rap_evaluation.traffic.network import Connection, Network
 from rap_evaluation.traffic.turn_lanes import turn_lanes
 from rap_raster.frames import FloatArray, wrap_angle
+from rap_raster.maps.lane_geometry import distances_along
 from rap_raster.maps.vector_map import VectorMap
 from rap_raster.scene import LightState
 
@@ -107,7 +108,7 @@ def _light_place(
     """Returns a light's (3,) centre and the direction it shines: against the lane it stops."""
     shape = connection.shape_m.copy()
     shape[:, :2] = network.to_map(shape[:, :2])
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(shape[:, :2], axis=0).T))])
+    along = distances_along(shape)
     place = np.array([np.interp(LIGHT_ALONG_M, along, shape[:, axis]) for axis in range(3)])
     z = ground.height(place[None])[0]
     entry = shape[np.searchsorted(along, min(1.0, along[-1]))] - shape[0]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
 from rap_raster.frames import FloatArray, wrap_angle
+from rap_raster.maps.lane_geometry import distances_along
 from rap_raster.vehicle import REAR_AXLE_TO_CENTER_SHARE
 
 STEP_M = 0.2
@@ -51,7 +52,7 @@ def follow(
     """
     expected_m = 0.5 * dt_s * (speeds_mps[1:] + speeds_mps[:-1])
     fronts_m = _spread_jumps(fronts_m, expected_m, round(JUMP_SPREAD_S / dt_s))
-    travelled_m = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(fronts_m, axis=0).T))])
+    travelled_m = distances_along(fronts_m)
     path_m = _smooth_path(fronts_m, travelled_m, heading_rad)
     tow_m = max(length_m * REAR_AXLE_TO_CENTER_SHARE, _MIN_TOW_M)
     yaws = _towed_heading(path_m, tow_m)

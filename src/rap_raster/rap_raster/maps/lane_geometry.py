@@ -188,6 +188,12 @@ def _squared_distance_to_chord(points_m: FloatArray) -> FloatArray:
     return squared
 
 
+def distances_along(points_m: FloatArray) -> FloatArray:
+    """Returns the (n,) distances of a (n, 2 or 3) polyline's points from its start, metres."""
+    steps_m = np.hypot(*np.diff(points_m[:, :2], axis=0).T)
+    return np.concatenate([[0.0], np.cumsum(steps_m)])
+
+
 def polyline_length(points_m: FloatArray) -> float:
     """Returns the length of a (n, 2 or 3) polyline in the plane, metres."""
     return float(np.hypot(*np.diff(points_m[:, :2], axis=0).T).sum())

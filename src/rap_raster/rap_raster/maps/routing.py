@@ -14,7 +14,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from rap_raster.frames import FloatArray, wrap_angle
-from rap_raster.maps.lane_geometry import polyline_length
+from rap_raster.maps.lane_geometry import distances_along, polyline_length
 from rap_raster.maps.vector_map import Lane
 
 CONTINUATION_M = 60.0
@@ -235,7 +235,7 @@ def _resampled(line_m: FloatArray, step_m: float) -> FloatArray:
 
 def _resampled_poses(path: FloatArray) -> FloatArray:
     """Returns a (N, 3) path at even distances, so that its speeds do not matter."""
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(path[:, :2], axis=0).T))])
+    along = distances_along(path)
     moving = np.concatenate([[True], np.diff(along) > 1e-6])
     along, poses = along[moving], path[moving]
     yaw = np.unwrap(poses[:, 2])
@@ -272,6 +272,6 @@ def _crossing(first_m: FloatArray, last_m: FloatArray) -> FloatArray:
 
 def _even(line_m: FloatArray, count: int) -> FloatArray:
     """Returns `count` points at even distances along a (n, 3) line."""
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line_m[:, :2], axis=0).T))])
+    along = distances_along(line_m)
     grid = np.linspace(0.0, along[-1], count)
     return np.stack([np.interp(grid, along, line_m[:, axis]) for axis in range(3)], axis=-1)
