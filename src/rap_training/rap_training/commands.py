@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from rap_bringup.console import progress_bar
-from rap_evaluation.logs.drive_log import LogError, open_logs
+from rap_evaluation.logs.drive_log import DriveLog, LogError, open_logs
 from rap_evaluation.map_split import TRAIN_MAPS, may_train
-from rap_evaluation.moments import Moment, moments
 from rap_evaluation.open_loop import OpenLoopReport, open_loop_report
+from rap_training.augmentation.mixture import mixture_of, name_of
 from rap_training.config import TrainingConfig, load_config
 from rap_training.export import export_bundle, with_metrics
 from rap_training.fit import fit, load_model
@@ -22,10 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-MOMENT_STRIDE = 2
-"""Steps between training moments: at 5 Hz neighbours already look alike."""
-
 
 @app.command("fit")
 def fit_command(
@@ -39,10 +35,11 @@ def fit_command(
     Example: rap-train fit --logs out/logs/train --out out/fit/default
     """
     settings = load_config(config) if config else TrainingConfig()
-    train = load_moments(logs, settings)
+    mixture = mixture_of(training_logs(logs), settings.data.sources, settings.model)
     with progress_bar("fitting") as report:
-        fit(train, settings, out, workers=workers, report=report)
-    typer.echo(f"checkpoint: {out} ({len(train)} moments in the logs)")
+        fit(mixture, settings, out, workers=workers, report=report)
+    starts = ", ".join(f"{len(s)} {name_of(s.kind)}" for s in mixture.sources)
+    typer.echo(f"checkpoint: {out} (starts in the logs: {starts})")
 
 
 @app.command("export")
@@ -79,19 +76,17 @@ def model_card(report: OpenLoopReport) -> dict[str, float]:
     return {f"open_loop_{name}": round(value, 3) for name, value in report.as_dict().items()}
 
 
-def load_moments(folder: Path, config: TrainingConfig) -> list[Moment]:
-    """Returns the training moments of a folder of logs.
+def training_logs(folder: Path) -> list[DriveLog]:
+    """Opens a folder of logs to learn from.
 
     Raises:
         LogError: If a log is of a town that is not for training; see `map_split`.
     """
-    horizon_s = config.model.horizon_steps * config.model.dt_s
-    found: list[Moment] = []
-    for log in open_logs(folder):
+    logs = open_logs(folder)
+    for log in logs:
         if not may_train(log.map.name):
             raise LogError(
                 f"{folder}: {log.name} is of {log.map.name}; of the CARLA towns only "
                 f"{', '.join(TRAIN_MAPS)} are for training"
             )
-        found += moments(log, horizon_s, MOMENT_STRIDE)
-    return found
+    return logs

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from rap_inference.yaml_files import read_yaml
+from rap_raster.scene import ObjectClass
 
 
 class ConfigError(ValueError):
@@ -47,14 +48,75 @@ class ModelConfig(_Strict):
     history_dt_s: float = 0.5
     refinements: int = 2
 
+    @property
+    def horizon_s(self) -> float:
+        """How far ahead proposals reach."""
+        return self.horizon_steps * self.dt_s
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class EgoConfig(_Strict):
+    """Samples of what the recording vehicles did.
+
+    Attributes:
+        weight: Of this source in the mix.
+        loss_weight: Of the imitation loss of its samples.
+        standing_share: Share of the standing samples (ego stands now and for the horizon) kept.
+    """
+
+    weight: Weight = 0.7
+    loss_weight: Weight = 1.0
+    standing_share: Share = 0.1
+
+
+class ClassShares(_Strict):
+    """Share of the starts of each class of vehicle that are used."""
+
+    vehicle: Share = 1.0
+    truck: Share = 1.0
+    bus: Share = 1.0
+    motorcycle: Share = 0.0
+
+    def share(self, code: ObjectClass) -> float:
+        """Returns the share of a class; classes that are no seats have none."""
+        return float(getattr(self, code.name.lower(), 0.0))
+
+
+class CrossAgentConfig(_Strict):
+    """Samples from the seats of other vehicles.
+
+    Attributes:
+        weight: Of this source in the mix.
+        loss_weight: Of the imitation loss of its samples. Source: RAP release.
+        min_deviation_m: Mean distance over the horizon from going on at constant velocity, above
+            which a motion is interesting. Source: RAP release.
+        class_shares: Which vehicles.
+    """
+
+    weight: Weight = 0.1
+    loss_weight: Weight = 0.1
+    min_deviation_m: Weight = 0.5
+    class_shares: ClassShares = ClassShares()
+
+
+class SourcesConfig(_Strict):
+    """Where samples come from, mixed by weight; a source of weight 0 is not opened."""
+
+    ego: EgoConfig = EgoConfig()
+    cross_agent: CrossAgentConfig = CrossAgentConfig()
+
 
 class DataConfig(_Strict):
     """What samples are made of.
 
     Attributes:
+        sources: Where samples come from.
         style: Raster style.
+        image_size: Width and height of rasters and images.
         camera_share: Share of samples that also carry simulated camera images.
-        standing_share: Share of the standing samples (ego stands now and for the next 5 s) kept.
         unknown_command_share: Share of samples whose command is hidden.
         short_history_share: Share of samples whose history starts late, as after a restart.
         yaw_jitter_rad: Standard deviation of the cameras' mounting yaw and pitch.
@@ -63,11 +125,12 @@ class DataConfig(_Strict):
         speed_noise_mps: Standard deviation of the error on the reported speeds.
     """
 
+    sources: SourcesConfig = SourcesConfig()
     style: str = "semantic"
-    camera_share: Annotated[float, Field(ge=0, le=1)] = 0.25
-    standing_share: Annotated[float, Field(ge=0, le=1)] = 0.1
-    unknown_command_share: Annotated[float, Field(ge=0, le=1)] = 0.15
-    short_history_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    image_size: tuple[PositiveInt, PositiveInt] = (256, 128)
+    camera_share: Share = 0.25
+    unknown_command_share: Share = 0.15
+    short_history_share: Share = 0.1
     yaw_jitter_rad: float = 0.02
     focal_jitter: float = 0.08
     position_jitter_m: float = 0.15

@@ -14,22 +14,20 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from rap_evaluation.moments import Moment, is_standing
 from rap_planner.route import Command
 from rap_raster.camera import CameraModel, optical_rotation
 from rap_raster.frames import FloatArray
 from rap_raster.rasterizer import render_batch
 from rap_raster.styles import load_style
+from rap_training.augmentation.mixture import Draw, Mixture
+from rap_training.augmentation.situation import Situation
 from rap_training.config import TrainingConfig
-from rap_training.rig import NOMINAL_RIG
-
-MAX_STANDING_DRAWS = 20
-"""Standing samples are redrawn at most this often, so that a log of standing cars still works."""
+from rap_training.rig import fitted_rig
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One training sample; C cameras, S history rows, T poses.
+    """One training sample; C cameras, S history rows, T poses, D reasons to drop a draw.
 
     Attributes:
         rasters: (C, H, W, 3) uint8.
@@ -38,7 +36,10 @@ class Sample:
         image_from_ego: (C, 3, 4) float32.
         history: (S, 7) float32.
         command: (4,) float32, one-hot.
-        target: (T, 3) float32 driven poses, ego frame.
+        target: (T, 3) float32 poses to drive, ego frame.
+        loss_weight: Of the imitation loss.
+        source: `SourceKind` code.
+        drops: (D,) draws of the source that were dropped before this one, by `situation.DROPS`.
     """
 
     rasters: npt.NDArray[np.uint8]
@@ -48,16 +49,28 @@ class Sample:
     history: npt.NDArray[np.float32]
     command: npt.NDArray[np.float32]
     target: npt.NDArray[np.float32]
+    loss_weight: np.float32
+    source: np.int64
+    drops: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """All of a sample but its pixels."""
+
+    draw: Draw
+    rig: tuple[CameraModel, ...]
+    image_seed: int | None
+    history: npt.NDArray[np.float32]
+    command: npt.NDArray[np.float32]
 
 
 class DriveDataset(Dataset[dict[str, torch.Tensor]]):
-    """An endless dataset of a stated length over the moments of some logs."""
+    """An endless dataset of a stated length over a mixture of sources."""
 
-    def __init__(self, moments: Sequence[Moment], config: TrainingConfig, length: int) -> None:
-        """Draws `length` samples from `moments`."""
-        if not moments:
-            raise ValueError("no moment with a full future in the logs")
-        self._moments = moments
+    def __init__(self, mixture: Mixture, config: TrainingConfig, length: int) -> None:
+        """Draws `length` samples from a mixture."""
+        self._mixture = mixture
         self._config = config
         self._style = load_style(config.data.style)
         self._length = length
@@ -66,56 +79,76 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         return self._length
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        sample = self.sample(index)
-        return {
-            name: torch.from_numpy(np.asarray(getattr(sample, name)))
-            for name in Sample.__dataclass_fields__
-        }
+        return self.__getitems__([index])[0]
 
-    def sample(self, index: int) -> Sample:
-        """Returns sample `index`, the same one each time."""
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, torch.Tensor]]:
+        """Returns several samples, drawn by one call; PyTorch's loader asks for batches so."""
+        return [
+            {
+                name: torch.from_numpy(np.asarray(getattr(sample, name)))
+                for name in Sample.__dataclass_fields__
+            }
+            for sample in self.samples(indices)
+        ]
+
+    def samples(self, indices: Sequence[int]) -> list[Sample]:
+        """Returns samples, the same ones each time."""
+        plans = [self._plan(index) for index in indices]
+        geometries = [plan.draw.situation.geometry(self._style) for plan in plans]
+        rasters = render_batch(geometries, [plan.rig for plan in plans])["rgb"]
+        return [self._sample(plan, raster) for plan, raster in zip(plans, rasters, strict=True)]
+
+    def situation(self, index: int) -> Situation:
+        """Returns what a sample is drawn of."""
+        return self._plan(index).draw.situation
+
+    def _plan(self, index: int) -> _Plan:
         rng = np.random.default_rng([self._config.optimizer.seed, index])
-        moment = self._draw(rng)
-        model = self._config.model
-        rig = [jittered(camera, self._config, rng) for camera in NOMINAL_RIG]
-        rasters = render_batch([moment.geometry(self._style)], [rig])["rgb"][0]
-        has_images = rng.random() < self._config.data.camera_share
+        draw = self._mixture.draw(rng)
+        data = self._config.data
+        cameras = fitted_rig(draw.situation.vehicle)
+        return _Plan(
+            draw=draw,
+            rig=tuple(
+                jittered(camera.resized(*data.image_size), self._config, rng) for camera in cameras
+            ),
+            image_seed=int(rng.integers(2**31)) if rng.random() < data.camera_share else None,
+            history=self._history(draw.situation, rng),
+            command=self._command(draw.situation, rng),
+        )
+
+    def _sample(self, plan: _Plan, rasters: npt.NDArray[np.uint8]) -> Sample:
+        situation, model = plan.draw.situation, self._config.model
         images = np.zeros_like(rasters)
-        if has_images:
-            seed = int(rng.integers(2**31))
-            images = np.stack([moment.camera_image(camera, seed) for camera in rig])
+        if plan.image_seed is not None:
+            for camera, image in zip(plan.rig, images, strict=True):
+                image[:] = situation.camera_image(camera, plan.image_seed)
         return Sample(
             rasters=rasters,
             images=images,
-            has_images=np.float32(has_images),
-            image_from_ego=np.stack([c.image_from_ego() for c in rig]).astype(np.float32),
-            history=self._history(moment, rng),
-            command=self._command(moment, rng),
-            target=moment.future(model.horizon_steps, model.dt_s).astype(np.float32),
+            has_images=np.float32(plan.image_seed is not None),
+            image_from_ego=np.stack([c.image_from_ego() for c in plan.rig]).astype(np.float32),
+            history=plan.history,
+            command=plan.command,
+            target=situation.future_m(model.horizon_steps, model.dt_s).astype(np.float32),
+            loss_weight=np.float32(plan.draw.loss_weight),
+            source=np.int64(situation.kind),
+            drops=plan.draw.drops,
         )
 
-    def _draw(self, rng: np.random.Generator) -> Moment:
-        horizon_s = self._config.model.horizon_steps * self._config.model.dt_s
-        for _ in range(MAX_STANDING_DRAWS):
-            moment = self._moments[int(rng.integers(len(self._moments)))]
-            kept = rng.random() < self._config.data.standing_share
-            if kept or not is_standing(moment, horizon_s):
-                break
-        return moment
-
-    def _history(self, moment: Moment, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    def _history(self, situation: Situation, rng: np.random.Generator) -> npt.NDArray[np.float32]:
         model, data = self._config.model, self._config.data
-        history = moment.history(model.history_steps, model.history_dt_s)
+        history = situation.history.copy()
         if rng.random() < data.short_history_share:
             history[: int(rng.integers(1, model.history_steps))] = 0.0
         noise = rng.normal(scale=data.speed_noise_mps, size=(1, 2)).astype(np.float32)
         history[:, 3:5] += noise * history[:, 6:] * np.minimum(1.0, np.abs(history[:, 3:4]))
         return history
 
-    def _command(self, moment: Moment, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    def _command(self, situation: Situation, rng: np.random.Generator) -> npt.NDArray[np.float32]:
         one_hot = np.zeros(len(Command), dtype=np.float32)
         hidden = rng.random() < self._config.data.unknown_command_share
-        one_hot[Command.UNKNOWN if hidden else moment.command()] = 1.0
+        one_hot[Command.UNKNOWN if hidden else situation.command] = 1.0
         return one_hot
 
 

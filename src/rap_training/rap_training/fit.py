@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from rap_bringup.console import Report, silent
-from rap_evaluation.moments import Moment
+from rap_training.augmentation.mixture import Mixture
 from rap_training.config import TrainingConfig
 from rap_training.dataset import DriveDataset
 from rap_training.losses import alignment_loss, planning_loss
@@ -43,7 +43,7 @@ class Losses:
 
 
 def fit(
-    moments: list[Moment],
+    mixture: Mixture,
     config: TrainingConfig,
     out: Path,
     *,
@@ -53,7 +53,7 @@ def fit(
     """Fits a model, or continues where an earlier run in `out` stopped.
 
     Args:
-        moments: What to learn from.
+        mixture: What to learn from.
         config: The training.
         out: Checkpoint folder; `model.safetensors`, `config.json` and `log.csv` end up there.
         workers: Loader processes; any number gives the same weights.
@@ -71,7 +71,7 @@ def fit(
     optimizer, schedule = _optimizer(model, config)
     done = _resume(out, config, model, optimizer, schedule)
     steps = config.optimizer.steps
-    for step, batch in enumerate(_batches(moments, config, done, workers), start=done + 1):
+    for step, batch in enumerate(_batches(mixture, config, done, workers), start=done + 1):
         losses = training_step(model, batch, config)
         optimizer.zero_grad()
         losses.total.backward()  # type: ignore[no-untyped-call]
@@ -133,10 +133,10 @@ def _optimizer(
 
 
 def _batches(
-    moments: list[Moment], config: TrainingConfig, done: int, workers: int
+    mixture: Mixture, config: TrainingConfig, done: int, workers: int
 ) -> Iterator[dict[str, Tensor]]:
     size = config.optimizer.batch_size
-    dataset = DriveDataset(moments, config, config.optimizer.steps * size)
+    dataset = DriveDataset(mixture, config, config.optimizer.steps * size)
     remaining = Subset(dataset, range(done * size, len(dataset)))
     yield from DataLoader(remaining, batch_size=size, num_workers=workers)
 

@@ -6,9 +6,12 @@ what crosses, low enough in resolution to train on two CPU cores.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from rap_raster.camera import CameraModel, optical_rotation
+from rap_raster.vehicle import PACIFICA, VehicleDimensions
 
 WIDTH, HEIGHT = 256, 128
 
@@ -29,3 +32,25 @@ NOMINAL_RIG = (
     _camera("front_right", -65.0, 128.0, (1.6, -0.5, 1.5)),
 )
 """Horizontal fields of view 81, 90 and 90 degrees; together 220 degrees to the front."""
+
+
+def fitted_rig(vehicle: VehicleDimensions) -> tuple[CameraModel, ...]:
+    """Returns the nominal rig as it would sit on another vehicle.
+
+    Places are moved as the vehicle's length, width and height differ from those of the vehicle that
+    the rig is made for; directions and lenses stay.
+    """
+    scale = np.array(
+        [
+            vehicle.length_m / PACIFICA.length_m,
+            vehicle.width_m / PACIFICA.width_m,
+            vehicle.height_m / PACIFICA.height_m,
+        ]
+    )
+    return tuple(_moved(camera, scale) for camera in NOMINAL_RIG)
+
+
+def _moved(camera: CameraModel, scale: np.ndarray) -> CameraModel:
+    pose = camera.ego_from_camera.copy()
+    pose[:3, 3] *= scale
+    return replace(camera, ego_from_camera=pose)

@@ -16,12 +16,12 @@ from rap_evaluation.logs import log_schema as schema
 from rap_evaluation.logs.ego_motion import EgoStates, at_rear_axle
 from rap_evaluation.logs.recording import SEAT_CLASSES, LightTracks, Tracks
 from rap_raster.ego_history import EgoState
-from rap_raster.frames import FloatArray
+from rap_raster.frames import FloatArray, Pose
 from rap_raster.geometry import Geometry, place
 from rap_raster.ground import Ground, build_ground
 from rap_raster.maps.routing import route_points
 from rap_raster.maps.vector_map import Lane, ShapeIndex, TrafficLight, VectorMap
-from rap_raster.scene import Boxes, Lights, Scene, Shapes
+from rap_raster.scene import Boxes, Lights, ObjectClass, Scene, Shapes
 from rap_raster.styles import Style
 from rap_raster.vehicle import VehicleDimensions
 
@@ -106,6 +106,10 @@ class DriveLog:
         row = self._row(track)
         return self.tracks.states[self._offsets[row] : self._offsets[row + 1]]
 
+    def object_class(self, track: int) -> ObjectClass:
+        """Returns the class of a track."""
+        return ObjectClass(int(self.tracks.classes[self._row(track)]))
+
     def dimensions(self, track: int) -> VehicleDimensions:
         """Returns the outer dimensions of a track."""
         return VehicleDimensions.from_size(*map(float, self.tracks.sizes_m[self._row(track)]))
@@ -143,13 +147,18 @@ class DriveLog:
             LogError: If the seat does not exist at that step.
         """
         ego = self._existing_ego(step, seat)
-        center = np.array([ego.x_m, ego.y_m])
+        boxes, lights = self.objects(step, seat, ego.planar, radius_m)
+        return self.scene_around(ego.pose, boxes, lights, radius_m)
+
+    def scene_around(self, ego: Pose, boxes: Boxes, lights: Lights, radius_m: float = RADIUS_M) -> Scene:
+        """Returns the scene of an ego anywhere on the map, among given boxes and lights."""
+        center_m = np.array([ego.x_m, ego.y_m])
         return Scene(
-            ego=ego.pose,
-            boxes=self._boxes(step, seat, center, radius_m),
-            polylines=self._polylines.near(center, radius_m),
-            polygons=self._polygons.near(center, radius_m),
-            lights=self._lights(step, center, radius_m),
+            ego=ego,
+            boxes=boxes,
+            polylines=self._polylines.near(center_m, radius_m),
+            polygons=self._polygons.near(center_m, radius_m),
+            lights=lights,
         )
 
     def geometry(self, step: int, seat: int, style: Style) -> Geometry:
@@ -159,16 +168,28 @@ class DriveLog:
             LogError: If the seat does not exist at that step.
         """
         ego = self._existing_ego(step, seat)
-        center = np.array([ego.x_m, ego.y_m])
+        boxes, lights = self.objects(step, seat, ego.planar)
+        return place(self.ground(style), ego.pose, boxes, lights, style)
+
+    def objects(
+        self, step: int, seat: int, center_m: FloatArray, radius_m: float = RADIUS_M
+    ) -> tuple[Boxes, Lights]:
+        """Returns what is around a point at a step, the seat left out.
+
+        Args:
+            step: Step of the log.
+            seat: Track id of the ego.
+            center_m: (>= 2,) x and y, map frame.
+            radius_m: Half the side of the square that is looked at.
+        """
+        center_m = center_m[:2]
+        return self._boxes(step, seat, center_m, radius_m), self._lights(step, center_m, radius_m)
+
+    def ground(self, style: Style) -> Ground:
+        """Returns the ground of the log's map, kept for the next call with the same style."""
         if self._ground is None or self._ground[0] is not style:
             self._ground = (style, build_ground(self.map.polylines, self.map.polygons, style))
-        return place(
-            self._ground[1],
-            ego.pose,
-            self._boxes(step, seat, center, RADIUS_M),
-            self._lights(step, center, RADIUS_M),
-            style,
-        )
+        return self._ground[1]
 
     @cached_property
     def camera_simulator(self) -> CameraSimulator:
