@@ -68,22 +68,45 @@ def commands_along(route_m: FloatArray, poses: FloatArray) -> npt.NDArray[np.uin
         route_m: (n, 3) route, map frame.
         poses: (N, 4) x, y, z, yaw in driving order.
     """
-    route_m = _even(route_m)
-    directions = np.gradient(route_m[:, :2], axis=0)
+    route = SeatRoute(route_m)
     commands = np.empty(len(poses), dtype=np.uint8)
-    place = _nearest(route_m, directions, poses[0], slice(None))
-    decided = 0
+    place, decided = route.place(poses[0]), 0
     for i, pose in enumerate(poses):
         if i > 0 and not _has_moved(poses[decided], pose):
             commands[i] = commands[decided]
             continue
-        reach = round(_SEARCH_M / _STEP_M)
-        place = _nearest(route_m, directions, pose, slice(max(0, place - reach), place + reach))
-        first = max(0, place - round(_BEHIND_M / _STEP_M))
-        stretch = route_m[first : place + round(_AHEAD_M / _STEP_M)]
-        commands[i] = command_from_route(stretch, Pose(*map(float, pose)))
+        place = route.place(pose, place)
+        commands[i] = route.command(pose, place)
         decided = i
     return commands
+
+
+class SeatRoute:
+    """A route, looked at by somebody who drives along it."""
+
+    def __init__(self, route_m: FloatArray) -> None:
+        """Takes (n, 3) points, map frame."""
+        self._line_m = _even(route_m)
+        self._directions = np.gradient(self._line_m[:, :2], axis=0)
+
+    def place(self, pose: FloatArray, before: int | None = None) -> int:
+        """Returns the point of the route that is nearest to a pose and leads its way.
+
+        Args:
+            pose: (4,) x, y, z, yaw, map frame.
+            before: The place a step of the log before; farther places are not looked at.
+        """
+        if before is None:
+            return _nearest(self._line_m, self._directions, pose, slice(None))
+        reach = round(_SEARCH_M / _STEP_M)
+        stretch = slice(max(0, before - reach), before + reach)
+        return _nearest(self._line_m, self._directions, pose, stretch)
+
+    def command(self, pose: FloatArray, place: int) -> Command:
+        """Returns the command at a (4,) pose from the stretch of the route around a place."""
+        first = max(0, place - round(_BEHIND_M / _STEP_M))
+        stretch = self._line_m[first : place + round(_AHEAD_M / _STEP_M)]
+        return command_from_route(stretch, Pose(*map(float, pose)))
 
 
 def _has_moved(before: FloatArray, pose: FloatArray) -> bool:
