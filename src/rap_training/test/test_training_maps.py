@@ -9,8 +9,7 @@ from rap_evaluation.logs.recording import LightTracks, Recording, Tracks
 from rap_evaluation.map_split import TRAIN_MAPS, VALIDATION_MAPS, may_train
 from rap_raster.maps.vector_map import VectorMap
 from rap_raster.scene import ObjectClass, Shapes
-from rap_training.commands import load_moments
-from rap_training.config import TrainingConfig
+from rap_training.commands import training_logs
 
 STEPS = 61  # Six seconds at 10 Hz: a moment needs five of future.
 
@@ -22,11 +21,14 @@ def write_straight_drive(path, map_name: str) -> None:
     states[:, 0], states[:, 4] = x, 8.0
     tracks = Tracks(
         ids=np.array([1], np.int32),
+        source_ids=np.array([1], np.int64),
         classes=np.array([ObjectClass.VEHICLE], np.uint8),
         sizes_m=np.array([[4.6, 1.9, 1.5]]),
+        rear_axles_m=np.array([1.3]),
         first_steps=np.array([0], np.int32),
         last_steps=np.array([STEPS - 1], np.int32),
         states=states,
+        observed=np.ones(STEPS, np.bool_),
     )
     lights = LightTracks(
         (), np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), np.zeros((STEPS, 0), np.uint8)
@@ -46,11 +48,11 @@ def test_no_town_is_in_both_groups():
 def test_a_town_that_is_not_for_training_is_refused(tmp_path, name):
     write_straight_drive(tmp_path / "log", name)
     with pytest.raises(LogError, match=f"is of {name}"):
-        load_moments(tmp_path, TrainingConfig())
+        training_logs(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["Town01", "my-test-track"])
 def test_training_towns_and_maps_of_ones_own_are_taken(tmp_path, name):
     assert may_train(name)
     write_straight_drive(tmp_path / "log", name)
-    assert load_moments(tmp_path, TrainingConfig())
+    assert training_logs(tmp_path)
