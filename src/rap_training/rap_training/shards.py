@@ -33,7 +33,7 @@ from rap_planner.route import Command
 from rap_training.augmentation.mixture import mixture_of, name_of
 from rap_training.augmentation.situation import DROPS, SourceKind
 from rap_training.config import TrainingConfig
-from rap_training.dataset import DriveDataset, Drawn
+from rap_training.dataset import Drawn, DriveDataset
 
 SCHEMA = "rap.shards/1"
 MANIFEST_NAME = "manifest.json"
@@ -176,7 +176,9 @@ def _facts(drawn: Drawn) -> dict[str, Any]:
         "command": Command(int(sample.command.argmax())).name.lower(),
         "loss_weight": float(sample.loss_weight),
         "details": dict(situation.details),
-        "drops": {why.name.lower(): int(n) for why, n in zip(DROPS, sample.drops, strict=True) if n},
+        "drops": {
+            why.name.lower(): int(n) for why, n in zip(DROPS, sample.drops, strict=True) if n
+        },
     }
 
 
@@ -243,8 +245,13 @@ def _contents(plan: ShardPlan) -> dict[str, Any]:
     files, sources, drops = [], Counter[str](), {name_of(k): Counter[str]() for k in SourceKind}
     for shard in range(plan.shards):
         data = plan.path(shard).read_bytes()
-        files.append({"file": plan.path(shard).name, "sha256": hashlib.sha256(data).hexdigest(),
-                      "samples": len(plan.indices(shard))})
+        files.append(
+            {
+                "file": plan.path(shard).name,
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "samples": len(plan.indices(shard)),
+            }
+        )
         for facts in _facts_in(data):
             sources[facts["source"]] += 1
             drops[facts["source"]].update(facts["drops"])
