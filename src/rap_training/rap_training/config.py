@@ -58,6 +58,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 
 
+DrivenBy = Literal["people", "system", "anyone"]
+"""Whose driving counts, over the whole horizon: people's leaves out where the log says that the
+vehicle drove itself, the system's where it says that it did not."""
+
+
 class EgoConfig(_Strict):
     """Samples of what the recording vehicles did.
 
@@ -65,14 +70,32 @@ class EgoConfig(_Strict):
         weight: Of this source in the mix.
         loss_weight: Of the imitation loss of its samples.
         standing_share: Share of the standing samples (ego stands now and for the horizon) kept.
-        driven_by: Whose driving, over the whole horizon: people's leaves out where the log says
-            that the vehicle drove itself, the system's where it says that it did not.
+        driven_by: Whose driving.
     """
 
     weight: Weight = 0.7
     loss_weight: Weight = 1.0
     standing_share: Share = 0.1
-    driven_by: Literal["people", "system", "anyone"] = "people"
+    driven_by: DrivenBy = "people"
+
+
+class RecoveryConfig(_Strict):
+    """Samples of the recording vehicles beside their paths, with a way back as the label.
+
+    Attributes:
+        weight: Of this source in the mix.
+        loss_weight: Of the imitation loss of its samples.
+        driven_by: Whose driving.
+        preset: How far off and how back: `default`, `published` or a YAML file, see
+            `rap_training.augmentation.recovery_preset`.
+        attempts: Perturbations drawn for a start before it is dropped.
+    """
+
+    weight: Weight = 0.2
+    loss_weight: Weight = 1.0
+    driven_by: DrivenBy = "people"
+    preset: str = "default"
+    attempts: PositiveInt = 3
 
 
 class ClassShares(_Strict):
@@ -109,6 +132,7 @@ class SourcesConfig(_Strict):
     """Where samples come from, mixed by weight; a source of weight 0 is not opened."""
 
     ego: EgoConfig = EgoConfig()
+    recovery: RecoveryConfig = RecoveryConfig()
     cross_agent: CrossAgentConfig = CrossAgentConfig()
 
 

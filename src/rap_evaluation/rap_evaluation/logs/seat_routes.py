@@ -68,45 +68,51 @@ def commands_along(route_m: FloatArray, poses: FloatArray) -> npt.NDArray[np.uin
         route_m: (n, 3) route, map frame.
         poses: (N, 4) x, y, z, yaw in driving order.
     """
-    route = SeatRoute(route_m)
+    route = DrivenRoute(route_m, poses)
     commands = np.empty(len(poses), dtype=np.uint8)
-    place, decided = route.place(poses[0]), 0
-    for i, pose in enumerate(poses):
-        if i > 0 and not _has_moved(poses[decided], pose):
-            commands[i] = commands[decided]
-            continue
-        place = route.place(pose, place)
-        commands[i] = route.command(pose, place)
-        decided = i
+    for row, decisive in enumerate(route.decisive.tolist()):
+        commands[row] = (
+            commands[decisive] if decisive < row else route.command(row, Pose(*map(float, poses[row])))
+        )
     return commands
 
 
-class SeatRoute:
-    """A route, looked at by somebody who drives along it."""
+class DrivenRoute:
+    """A route as it is seen along a drive.
 
-    def __init__(self, route_m: FloatArray) -> None:
-        """Takes (n, 3) points, map frame."""
+    Attributes:
+        decisive: (N,) row whose place and command hold at each pose: its own, or that of the last
+            one from which the vehicle has not moved since.
+    """
+
+    def __init__(self, route_m: FloatArray, poses: FloatArray) -> None:
+        """Follows the poses along the route; arguments as of `commands_along`."""
         self._line_m = _even(route_m)
-        self._directions = np.gradient(self._line_m[:, :2], axis=0)
-
-    def place(self, pose: FloatArray, before: int | None = None) -> int:
-        """Returns the point of the route that is nearest to a pose and leads its way.
-
-        Args:
-            pose: (4,) x, y, z, yaw, map frame.
-            before: The place a step of the log before; farther places are not looked at.
-        """
-        if before is None:
-            return _nearest(self._line_m, self._directions, pose, slice(None))
+        directions = np.gradient(self._line_m[:, :2], axis=0)
+        self.decisive = _decisive(poses)
+        self._places: dict[int, int] = {}
+        place = _nearest(self._line_m, directions, poses[0], slice(None))
         reach = round(_SEARCH_M / _STEP_M)
-        stretch = slice(max(0, before - reach), before + reach)
-        return _nearest(self._line_m, self._directions, pose, stretch)
+        for row in np.unique(self.decisive).tolist():
+            near = slice(max(0, place - reach), place + reach)
+            place = _nearest(self._line_m, directions, poses[row], near)
+            self._places[row] = place
 
-    def command(self, pose: FloatArray, place: int) -> Command:
-        """Returns the command at a (4,) pose from the stretch of the route around a place."""
+    def command(self, row: int, pose: Pose) -> Command:
+        """Returns the command at a pose near that of a row of the drive."""
+        place = self._places[int(self.decisive[row])]
         first = max(0, place - round(_BEHIND_M / _STEP_M))
         stretch = self._line_m[first : place + round(_AHEAD_M / _STEP_M)]
-        return command_from_route(stretch, Pose(*map(float, pose)))
+        return command_from_route(stretch, pose)
+
+
+def _decisive(poses: FloatArray) -> npt.NDArray[np.int64]:
+    """Returns for each pose the row of the last one that was away from the one before it."""
+    rows = np.zeros(len(poses), dtype=np.int64)
+    for row in range(1, len(poses)):
+        last = rows[row - 1]
+        rows[row] = row if _has_moved(poses[last], poses[row]) else last
+    return rows
 
 
 def _has_moved(before: FloatArray, pose: FloatArray) -> bool:

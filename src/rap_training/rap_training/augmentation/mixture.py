@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from rap_evaluation.logs.drive_log import DriveLog
 from rap_training.augmentation.recorded import CrossAgentSource, EgoSource
+from rap_training.augmentation.recovery import RecoverySource
 from rap_training.augmentation.situation import DROPS, Situation, Source, SourceKind
 from rap_training.config import ModelConfig, SourcesConfig
 
@@ -93,8 +94,13 @@ def mixture_of(logs: Sequence[DriveLog], config: SourcesConfig, model: ModelConf
 
     Raises:
         MixtureError: If they give no samples.
+        ConfigError: If the preset of recovery samples cannot be used.
     """
-    makers = ((EgoSource, config.ego), (CrossAgentSource, config.cross_agent))
+    makers = (
+        (EgoSource, config.ego),
+        (RecoverySource, config.recovery),
+        (CrossAgentSource, config.cross_agent),
+    )
     return Mixture(
         [(make(logs, own, model), own.weight) for make, own in makers if own.weight > 0.0]
     )

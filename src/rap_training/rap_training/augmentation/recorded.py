@@ -17,7 +17,7 @@ from rap_evaluation.moments import STANDING_M, Moment
 from rap_raster.ego_history import EgoState
 from rap_raster.frames import FloatArray, to_local
 from rap_training.augmentation.situation import Drop, Situation, SourceKind
-from rap_training.config import CrossAgentConfig, EgoConfig, ModelConfig
+from rap_training.config import CrossAgentConfig, DrivenBy, EgoConfig, ModelConfig
 
 
 class Starts:
@@ -43,12 +43,12 @@ def seat_starts(log: DriveLog, seat: int, horizon_s: float) -> range:
     return range(log.first_step(seat), log.last_step(seat) - round(horizon_s / log.dt_s) + 1)
 
 
-def ego_starts(logs: Sequence[DriveLog], config: EgoConfig, model: ModelConfig) -> Starts:
+def ego_starts(logs: Sequence[DriveLog], driven_by: DrivenBy, model: ModelConfig) -> Starts:
     """Returns the starts of the recording vehicles, as far as the right driver drove them."""
     rows = []
     for number, log in enumerate(logs):
         ahead = round(model.horizon_s / log.dt_s) + 1
-        other = log.engaged == _LEFT_OUT[config.driven_by] if config.driven_by != "anyone" else None
+        other = log.engaged == _LEFT_OUT[driven_by] if driven_by != "anyone" else None
         for seat in log.egos:
             for step in seat_starts(log, seat, model.horizon_s):
                 if other is None or not other[step : step + ahead].any():
@@ -69,7 +69,7 @@ class EgoSource:
         self.loss_weight = config.loss_weight
         self._standing_share = config.standing_share
         self._model = model
-        self._starts = ego_starts(logs, config, model)
+        self._starts = ego_starts(logs, config.driven_by, model)
 
     def __len__(self) -> int:
         """Returns the number of starts."""
