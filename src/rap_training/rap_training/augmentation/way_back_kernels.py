@@ -79,8 +79,16 @@ class Lattice(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def path_along(path: PathTable, places: Array) -> Array:
-    """Returns the (n, 6) rows of a path at (n,) distances, by cubic Hermite polynomials."""
-    rows = np.empty((len(places), 6))
+    """Looks up places on a path, by cubic Hermite polynomials.
+
+    Args:
+        path: The path.
+        places: (n,) distances along it.
+
+    Returns:
+        (n, 8) the columns of the path, then cosine and sine of its direction.
+    """
+    rows = np.empty((len(places), 8))
     for t in range(len(places)):
         at = (places[t] - path.start_m) / STEP_M
         i = min(max(int(at), 0), len(path.rows) - 2)
@@ -88,7 +96,8 @@ def path_along(path: PathTable, places: Array) -> Array:
         v = 1.0 - u
         for column in range(3, 6):
             rows[t, column] = v * a[column] + u * b[column]
-        rows[t, 2] = a[2] + u * STEP_M * (a[3] + 0.5 * u * (b[3] - a[3]))
+        yaw = a[2] + u * STEP_M * (a[3] + 0.5 * u * (b[3] - a[3]))
+        rows[t, 2], rows[t, 6], rows[t, 7] = yaw, math.cos(yaw), math.sin(yaw)
         first, last = v * v * (1.0 + 2.0 * u), u * u * (3.0 - 2.0 * u)
         leave, arrive = STEP_M * u * v * v, -STEP_M * u * u * v
         dx, dy = (
@@ -107,7 +116,7 @@ def offset_of(
     """Returns the offset of a vehicle that is turned away from a path and steers beside it.
 
     Args:
-        path: (6,) row of the path's table where the vehicle is.
+        path: (8,) of `path_along` where the vehicle is.
         along_m: Distance along the path.
         left_m: Distance from it.
         yaw_rad: From the heading of the path to the vehicle's.
@@ -156,7 +165,7 @@ def beside(path: Array, places: Array, offset: Offset, length_m: float) -> tuple
     """Lays out a way whose offset from a path fades out.
 
     Args:
-        path: (n, 6) rows of the path's table at `places`.
+        path: (n, 8) of `path_along` at `places`.
         places: (n,) distances along the path.
         offset: Of the vehicle now.
         length_m: Over which its offset fades out; negative if it faded in before.
@@ -166,18 +175,17 @@ def beside(path: Array, places: Array, offset: Offset, length_m: float) -> tuple
     """
     states, away = np.empty((len(places), STATE_SIZE)), 0.0
     for t in range(len(places)):
-        x, y, yaw, curvature, rate, z = path[t]
+        x, y, yaw, curvature, rate, z, cos_path, sin_path = path[t]
         gone_m = places[t] - offset.along_m
         left, slope, bend = fade(offset.left_m, offset.slope, offset.bend_1pm, length_m, gone_m)
         stretch = 1.0 - curvature * left
-        turn = math.atan2(slope, stretch)
-        cos = math.cos(turn)
-        bending = (bend + (rate * left + curvature * slope) * slope / stretch) * cos * cos / stretch
-        states[t, X] = x - left * math.sin(yaw)
-        states[t, Y] = y + left * math.cos(yaw)
-        states[t, YAW] = yaw + turn
-        states[t, CURVATURE] = (bending + curvature) * cos / stretch
-        states[t, STRETCH] = stretch / cos
+        driven = math.hypot(stretch, slope)
+        turning = (bend * stretch + (rate * left + curvature * slope) * slope) / (driven * driven)
+        states[t, X] = x - left * sin_path
+        states[t, Y] = y + left * cos_path
+        states[t, YAW] = yaw + math.atan2(slope, stretch)
+        states[t, CURVATURE] = (turning + curvature) / driven
+        states[t, STRETCH] = math.copysign(driven, stretch)
         states[t, Z] = z
         away += left * left
     return states, away
@@ -315,8 +323,8 @@ def ways_back(
         lag = lattice.lag_cost_1pm2 * np.sum((places - progress[:, 0]) ** 2)
         for k in range(count):
             states, away = beside(rows, places, offset, lattice.lengths_m[k])
-            if steerable(states, dt_s, limits):
-                rough = squared_jerk(states, dt_s, limits) / lattice.jerk_cost_mps3**2
+            rough = squared_jerk(states, dt_s, limits) / lattice.jerk_cost_mps3**2
+            if rough < math.inf and steerable(states, dt_s, limits):
                 ways[pair * count + k] = states
                 costs[pair * count + k] = (away + lag + rough) * dt_s
     return ways, costs
