@@ -181,7 +181,7 @@ class DriveLog:
         lights = self._lights(step + round(share), center, radius_m)
         return self.scene_around(ego, boxes, lights, radius_m)
 
-    def objects(self, step: int, seat: int) -> tuple[Boxes, Lights]:
+    def all_objects(self, step: int, seat: int) -> tuple[Boxes, Lights]:
         """Returns all that was there at a step, however far away; the seat is not among it."""
         anywhere = np.zeros(2), np.inf
         return self._boxes(step, seat, *anywhere), self._lights(step, *anywhere)

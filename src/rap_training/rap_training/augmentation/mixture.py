@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,11 +96,9 @@ def mixture_of(logs: Sequence[DriveLog], config: SourcesConfig, model: ModelConf
         MixtureError: If they give no samples.
         ConfigError: If the preset of recovery samples cannot be used.
     """
-    makers = (
-        (EgoSource, config.ego),
-        (RecoverySource, config.recovery),
-        (CrossAgentSource, config.cross_agent),
+    wanted: tuple[tuple[float, Callable[[], Source]], ...] = (
+        (config.ego.weight, lambda: EgoSource(logs, config.ego, model)),
+        (config.cross_agent.weight, lambda: CrossAgentSource(logs, config.cross_agent, model)),
+        (config.recovery.weight, lambda: RecoverySource(logs, config.recovery, model)),
     )
-    return Mixture(
-        [(make(logs, own, model), own.weight) for make, own in makers if own.weight > 0.0]
-    )
+    return Mixture([(make(), weight) for weight, make in wanted if weight > 0.0])
