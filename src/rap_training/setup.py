@@ -11,12 +11,13 @@ setup(
     maintainer_email="maintainers@example.org",
     python_requires=">=3.10",
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
-    package_data={PACKAGE: ["py.typed"]},
+    package_data={PACKAGE: ["py.typed", "presets/recovery/*.yaml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
     ],
     install_requires=[
+        "numba",
         "numpy>=1.26",
         "pydantic>=2",
         "PyYAML",
@@ -27,6 +28,8 @@ setup(
         "rap_planner",
         "rap_raster",
         "rich",
+        "scipy",
+        "shapely",
         "typer",
     ],
     extras_require={"test": ["pytest"]},

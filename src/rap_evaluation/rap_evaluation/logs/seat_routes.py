@@ -71,9 +71,10 @@ def commands_along(route_m: FloatArray, poses: FloatArray) -> npt.NDArray[np.uin
     route = DrivenRoute(route_m, poses)
     commands = np.empty(len(poses), dtype=np.uint8)
     for row, decisive in enumerate(route.decisive.tolist()):
-        commands[row] = (
-            commands[decisive] if decisive < row else route.command(row, Pose(*map(float, poses[row])))
-        )
+        if decisive < row:
+            commands[row] = commands[decisive]
+        else:
+            commands[row] = route.command(row, Pose(*map(float, poses[row])))
     return commands
 
 

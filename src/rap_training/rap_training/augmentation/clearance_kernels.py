@@ -103,7 +103,7 @@ def leaves_road(poses: Array, footprint: Footprint, edges: Array) -> bool:
         footprint: Its box.
         edges: (E, 4) x, y of both ends of all edges of the area's border, holes included.
     """
-    return not _inside(poses[0], footprint, edges) or np.any(touching(poses, footprint, edges))
+    return bool(not _inside(poses[0], footprint, edges) or touching(poses, footprint, edges).any())
 
 
 @njit(cache=True, nogil=True)

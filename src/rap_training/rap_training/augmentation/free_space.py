@@ -124,7 +124,7 @@ def runs_red(
 
 def drivable_union(areas: AreaMap) -> shapely.Geometry:
     """Returns all that is drivable as one shape, with the seams between areas closed."""
-    rings = [_ring(areas, row) for row in np.flatnonzero(areas.kinds < Area.LANE)]
+    rings = [_ring(areas, row) for row in np.flatnonzero(areas.kinds < Area.LANE).tolist()]
     polygons = [shapely.make_valid(shapely.Polygon(ring)) for ring in rings]
     half = SEAM_M / 2
     wider = shapely.buffer(shapely.union_all(polygons), half, join_style="mitre")

@@ -59,9 +59,11 @@ class RecoverySource:
         """Makes a situation beside a start; the reason of a drop is that of the last attempt."""
         moment = self._starts[start]
         seat = self._seat(moment.log, moment.seat)
-        result = seat if isinstance(seat, Drop) else seat.hindrance(moment.step)
-        if isinstance(seat, Drop) or result is not None:
-            return result
+        if isinstance(seat, Drop):
+            return seat
+        drop = seat.hindrance(moment.step)
+        if drop is not None:
+            return drop
         for _ in range(self._attempts):
             result = seat.situation(moment, self._preset.perturbation.draw(rng))
             if isinstance(result, Situation):

@@ -1,4 +1,4 @@
-"""How far recovery samples are pushed off the recorded drive, and how they come back: YAML files."""
+"""How far recovery samples are off the recorded drive, and how they come back: YAML files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Zero(_Strict):
         """The largest magnitude drawn."""
         return 0.0
 
-    def draw(self, rng: np.random.Generator) -> float:  # noqa: ARG002, PLR6301
+    def draw(self, rng: np.random.Generator) -> float:
         """Draws a number."""
         return 0.0
 

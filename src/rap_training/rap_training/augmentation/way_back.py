@@ -165,16 +165,12 @@ class WayBackSearch:
         """Returns what is in the way along states that begin at a step of the log."""
         if not self._space.on_road(states, self._footprint):
             return Drop.OFF_ROAD
-        clear = self._space.clear(
-            states, states[:, Z], self._guarded, step=step, seat=self._seat
-        )
+        clear = self._space.clear(states, states[:, Z], self._guarded, step=step, seat=self._seat)
         return None if clear else Drop.COLLISION
 
     def _red(self, states: FloatArray, start: _Beginning) -> Drop | None:
         recorded = path_along(self._path.table, start.progress[:, 0])
-        runs = runs_red(
-            states, recorded, self._footprint, step=start.step, signals=self._signals
-        )
+        runs = runs_red(states, recorded, self._footprint, step=start.step, signals=self._signals)
         return Drop.RED_LIGHT if runs else None
 
 
