@@ -136,6 +136,9 @@ class PerturbationConfig(_Strict):
         return Perturbation(**{name: getattr(self, name).draw(rng) for name in _LARGEST})
 
 
+Times = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+
+
 class WayBackConfig(_Strict):
     """How a vehicle comes back.
 
@@ -153,8 +156,8 @@ class WayBackConfig(_Strict):
     """
 
     lead_in_s: PositiveFloat = 3.0
-    return_times_s: tuple[PositiveFloat, ...] = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 7.0)
-    catch_up_times_s: tuple[PositiveFloat, ...] = (2.0, 3.5, 5.0)
+    return_times_s: Times = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 7.0)
+    catch_up_times_s: Times = (2.0, 3.5, 5.0)
     slow_mps: PositiveFloat = 3.0
     lag_cost_1pm2: float = Field(default=0.2, ge=0)
     jerk_cost_mps3: PositiveFloat = 2.0

@@ -142,10 +142,6 @@ def _progress(distances_m: FloatArray, dt_s: float) -> FloatArray:
     width = _SMOOTHING_S / dt_s
     pad = int(_SMOOTHING_REACH * width) + 1
     longer = np.pad(distances_m, pad, mode="reflect", reflect_type="odd")
-    return np.column_stack(
-        [
-            gaussian_filter1d(longer, width, order=order, truncate=_SMOOTHING_REACH)[pad:-pad]
-            / dt_s**order
-            for order in range(3)
-        ]
-    )
+    smooth_m = gaussian_filter1d(longer, width, truncate=_SMOOTHING_REACH)
+    speeds_mps = np.gradient(smooth_m, dt_s)
+    return np.column_stack([smooth_m, speeds_mps, np.gradient(speeds_mps, dt_s)])[pad:-pad]
