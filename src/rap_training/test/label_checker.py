@@ -96,7 +96,9 @@ def bicycle(situation, poses) -> np.ndarray:
     ego, wheelbase = situation.ego, WHEELBASE_SHARE * situation.vehicle.length_m
     speed, rate = motion(poses)
     times = np.concatenate([[0.0], DT_S * (np.arange(len(speed)) + 0.5), [DT_S * len(speed)]])
-    curvature = np.concatenate([[ego.yaw_rate_radps / max(ego.vx_mps, 1e-3)], rate / speed.clip(1e-3)])
+    curvature = np.concatenate(
+        [[ego.yaw_rate_radps / max(ego.vx_mps, 1e-3)], rate / speed.clip(1e-3)]
+    )
     moving = np.concatenate([[ego.vx_mps > 0.3], speed > 0.3])
     places = np.concatenate([times[:-1], [times[-1]]])[:-1]
     held = np.interp(places, places[moving], curvature[moving])
@@ -159,14 +161,18 @@ def boxes_along(situation, poses) -> list[shapely.Polygon]:
 
 
 def box(x, y, yaw, length, width) -> shapely.Polygon:
-    corners = 0.5 * np.array([[length, width], [-length, width], [-length, -width], [length, -width]])
+    corners = 0.5 * np.array(
+        [[length, width], [-length, width], [-length, -width], [length, -width]]
+    )
     cos, sin = np.cos(yaw), np.sin(yaw)
     return shapely.Polygon(corners @ np.array([[cos, sin], [-sin, cos]]) + [x, y])
 
 
 def off_road(situation, poses) -> set[str]:
     """The whole box must be on what the map calls drivable, but for seams of 0.1 m."""
-    inside = shapely.covers(road_around(situation.moment.log.map, poses), boxes_along(situation, poses))
+    inside = shapely.covers(
+        road_around(situation.moment.log.map, poses), boxes_along(situation, poses)
+    )
     return set() if inside.all() else {"off the road"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ EDGES = (-200.0, STOP_LINE_M, 130.0, 400.0)
 def road(*, drivable: bool = True) -> VectorMap:
     """Returns three lanes in a row, 10 m wide, the second one within the junction."""
     lanes, areas = {}, []
-    for k, (start, end) in enumerate(zip(EDGES[:-1], EDGES[1:], strict=True)):
+    for k, (start, end) in enumerate(pairwise(EDGES)):
         x = np.linspace(start, end, 40)
         line, left, right = (np.column_stack([x, np.full(40, y), 0 * x]) for y in (0.0, 5.0, -5.0))
         after = (f"lane{k + 1}",) if k < 2 else ()
@@ -31,7 +32,9 @@ def road(*, drivable: bool = True) -> VectorMap:
                      lanes if drivable else {})  # fmt: skip
 
 
-def drive_log(speeds_mps, *, x_m=0.0, others=(), light=LightState.GREEN, vector_map=None) -> DriveLog:
+def drive_log(
+    speeds_mps, *, x_m=0.0, others=(), light=LightState.GREEN, vector_map=None
+) -> DriveLog:
     """Returns the log of a car with a speed at each step.
 
     Args:

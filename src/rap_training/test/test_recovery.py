@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from label_checker import complaints, map_poses
-from straight_road import EGO, LENGTH_M, STOP_LINE_M, AXLE_M, drive_log, log_of, road
+from straight_road import AXLE_M, EGO, LENGTH_M, STOP_LINE_M, drive_log, log_of, road
 
 from rap_bringup.drives.nuscenes import read_nuscenes
 from rap_evaluation.logs.drive_recording import recording_of
@@ -273,7 +273,7 @@ class TestWhatIsInTheWay:
     """Starts without a way back are dropped, for the right reason."""
 
     QUEUE = np.concatenate([np.zeros(60), np.linspace(0.0, 8.0, 60), np.full(30, 8.0)])
-    WAITING = {"x_m": STOP_LINE_M - (LENGTH_M / 2 + AXLE_M) - 0.5}  # Half a metre of way left.
+    WAITING_M = STOP_LINE_M - (LENGTH_M / 2 + AXLE_M) - 0.5  # Half a metre before the line.
 
     @pytest.mark.parametrize(
         ("light", "ahead_m", "dropped"),
@@ -282,7 +282,7 @@ class TestWhatIsInTheWay:
     )  # fmt: skip
     def test_a_start_beyond_a_red_light(self, tmp_path, light, ahead_m, dropped):
         lights = np.where(np.arange(len(self.QUEUE)) < 60, light, LightState.GREEN)
-        log = drive_log(self.QUEUE, light=lights, **self.WAITING)
+        log = drive_log(self.QUEUE, light=lights, x_m=self.WAITING_M)
         result = at_step(log, tmp_path, 40, longitudinal_m=ahead_m)
         assert (result is Drop.RED_LIGHT) == dropped
         assert isinstance(result, Situation) != dropped

@@ -70,5 +70,5 @@ def test_wrong_files_name_file_and_field(tmp_path, content, field):
 
 
 def test_unknown_presets_are_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match="expected default, published or a .yaml file, got 'x'"):
+    with pytest.raises(ConfigError, match=r"expected default, published or a \.yaml file, got 'x'"):
         load_preset("x")

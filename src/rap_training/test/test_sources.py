@@ -28,6 +28,7 @@ from rap_training.config import (
     DataConfig,
     EgoConfig,
     ModelConfig,
+    RecoveryConfig,
     SourcesConfig,
     TrainingConfig,
 )
@@ -35,7 +36,11 @@ from rap_training.dataset import DriveDataset
 from rap_training.rig import NOMINAL_RIG, fitted_rig
 
 MODEL = ModelConfig()
-BOTH = SourcesConfig(ego=EgoConfig(weight=0.7), cross_agent=CrossAgentConfig(weight=0.3))
+BOTH = SourcesConfig(
+    ego=EgoConfig(weight=0.7),
+    cross_agent=CrossAgentConfig(weight=0.3),
+    recovery=RecoveryConfig(weight=0.0),
+)
 
 
 def situations(source, count: int, seed: int = 0) -> list[Situation]:
@@ -216,13 +221,19 @@ def test_dropped_draws_are_counted_in_the_samples(town_log):
 
 
 def test_sources_that_give_nothing_say_so(town_log):
-    nothing = SourcesConfig(ego=EgoConfig(weight=0.0), cross_agent=CrossAgentConfig(weight=0.0))
+    nothing = SourcesConfig(
+        ego=EgoConfig(weight=0.0),
+        cross_agent=CrossAgentConfig(weight=0.0),
+        recovery=RecoveryConfig(weight=0.0),
+    )
     with pytest.raises(MixtureError, match="no source has a weight"):
         mixture_of([town_log], nothing, MODEL)
     with pytest.raises(MixtureError, match="ego: no start"):
         mixture_of([], BOTH, MODEL)
     hopeless = SourcesConfig(
-        ego=EgoConfig(weight=0.0), cross_agent=CrossAgentConfig(min_deviation_m=1e9)
+        ego=EgoConfig(weight=0.0),
+        cross_agent=CrossAgentConfig(min_deviation_m=1e9),
+        recovery=RecoveryConfig(weight=0.0),
     )
     with pytest.raises(MixtureError, match=r"cross_agent: nothing in 1000 draws: .*straight on"):
         mixture_of([town_log], hopeless, MODEL).draw(np.random.default_rng(0))

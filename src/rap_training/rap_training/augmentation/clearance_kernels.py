@@ -103,7 +103,10 @@ def leaves_road(poses: Array, footprint: Footprint, edges: Array) -> bool:
         footprint: Its box.
         edges: (E, 4) x, y of both ends of all edges of the area's border, holes included.
     """
-    return bool(not _inside(poses[0], footprint, edges) or touching(poses, footprint, edges).any())
+    leaves = not _inside(poses[0], footprint, edges)
+    for touches in touching(poses, footprint, edges):
+        leaves |= touches
+    return leaves
 
 
 @njit(cache=True, nogil=True)
@@ -123,8 +126,10 @@ def _inside(pose: Array, footprint: Footprint, edges: Array) -> bool:
 def touching(poses: Array, footprint: Footprint, edges: Array) -> Array:
     """Returns (n,) True where the box of a vehicle touches one of some edges."""
     reach = footprint.center_m + math.hypot(footprint.half_length_m, footprint.half_width_m)
-    low_x, high_x = poses[:, 0].min() - reach, poses[:, 0].max() + reach
-    low_y, high_y = poses[:, 1].min() - reach, poses[:, 1].max() + reach
+    low_x, high_x, low_y, high_y = math.inf, -math.inf, math.inf, -math.inf
+    for t in range(len(poses)):
+        low_x, high_x = min(low_x, poses[t, 0] - reach), max(high_x, poses[t, 0] + reach)
+        low_y, high_y = min(low_y, poses[t, 1] - reach), max(high_y, poses[t, 1] + reach)
     touches = np.zeros(len(poses), np.bool_)
     for e in range(len(edges)):
         x0, y0, x1, y1 = edges[e]

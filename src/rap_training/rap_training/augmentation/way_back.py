@@ -97,7 +97,9 @@ class WayBackSearch:
         start = self._beginning(step, perturbation, past_steps, future_steps)
         if not steerable(start.past, self._dt_s, self._limits):
             return Drop.INFEASIBLE
-        obstacle = self._obstacle(start.past[::-1], step - len(start.past) + 1)
+        obstacle = self._obstacle(
+            np.ascontiguousarray(start.past[::-1]), step - len(start.past) + 1
+        )
         return obstacle or self._cheapest(start)
 
     def _beginning(
@@ -114,11 +116,11 @@ class WayBackSearch:
             perturbation.curvature_1pm,
         )
         steps = max(past_steps, round(self._config.lead_in_s / self._dt_s))
-        before = progress[max(0, row - steps) : row + 1][::-1]
+        before = np.ascontiguousarray(progress[max(0, row - steps) : row + 1][::-1])
         lead_in_s = self._config.lead_in_s
         places, rates = at_another_speed(before, along_m, ratio, lead_in_s, self._dt_s)
         length_m = lead_in_s * max(float(progress[row, 1]), self._config.slow_mps)
-        past, _ = beside(path_along(self._path.table, places), places, offset, -length_m)
+        past = beside(path_along(self._path.table, places), places, offset, -length_m)
         ahead = progress[row : row + future_steps + 1]
         return _Beginning(step, ahead, offset, ratio, past, rates * past[:, STRETCH])
 
@@ -169,7 +171,7 @@ class WayBackSearch:
         return None if clear else Drop.COLLISION
 
     def _red(self, states: FloatArray, start: _Beginning) -> Drop | None:
-        recorded = path_along(self._path.table, start.progress[:, 0])
+        recorded = path_along(self._path.table, np.ascontiguousarray(start.progress[:, 0]))
         runs = runs_red(states, recorded, self._footprint, step=start.step, signals=self._signals)
         return Drop.RED_LIGHT if runs else None
 

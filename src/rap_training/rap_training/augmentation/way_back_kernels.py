@@ -161,19 +161,26 @@ def fade(
 
 
 @njit(cache=True, nogil=True)
-def beside(path: Array, places: Array, offset: Offset, length_m: float) -> tuple[Array, float]:
-    """Lays out a way whose offset from a path fades out.
+def beside(path: Array, places: Array, offset: Offset, length_m: float) -> Array:
+    """Returns the (n, STATE_SIZE) states of a vehicle whose offset from a path fades out.
 
     Args:
         path: (n, 8) of `path_along` at `places`.
         places: (n,) distances along the path.
         offset: Of the vehicle now.
         length_m: Over which its offset fades out; negative if it faded in before.
-
-    Returns:
-        (n, STATE_SIZE) states, and the sum of their squared distances from the path.
     """
-    states, away = np.empty((len(places), STATE_SIZE)), 0.0
+    states = np.empty((len(places), STATE_SIZE))
+    _lay_beside(path, places, offset, length_m, states)
+    return states
+
+
+@njit(cache=True, nogil=True)
+def _lay_beside(
+    path: Array, places: Array, offset: Offset, length_m: float, states: Array
+) -> float:
+    """Fills in the states of `beside`; returns the sum of the squared distances from the path."""
+    away = 0.0
     for t in range(len(places)):
         x, y, yaw, curvature, rate, z, cos_path, sin_path = path[t]
         gone_m = places[t] - offset.along_m
@@ -188,7 +195,7 @@ def beside(path: Array, places: Array, offset: Offset, length_m: float) -> tuple
         states[t, STRETCH] = math.copysign(driven, stretch)
         states[t, Z] = z
         away += left * left
-    return states, away
+    return away
 
 
 @njit(cache=True, nogil=True)
@@ -317,14 +324,17 @@ def ways_back(
             places = catching_up(progress, offset.along_m, ratio, duration_s, dt_s)
         else:
             places, _ = at_another_speed(progress, offset.along_m, ratio, duration_s, dt_s)
-        if np.any(places[1:] < places[:-1]):
+        lag, forward = 0.0, True
+        for t in range(len(places)):
+            lag += lattice.lag_cost_1pm2 * (places[t] - progress[t, 0]) ** 2
+            forward &= t == 0 or places[t] >= places[t - 1]
+        if not forward:
             continue
         rows = path_along(path, places)
-        lag = lattice.lag_cost_1pm2 * np.sum((places - progress[:, 0]) ** 2)
         for k in range(count):
-            states, away = beside(rows, places, offset, lattice.lengths_m[k])
+            states = ways[pair * count + k]
+            away = _lay_beside(rows, places, offset, lattice.lengths_m[k], states)
             rough = squared_jerk(states, dt_s, limits) / lattice.jerk_cost_mps3**2
             if rough < math.inf and steerable(states, dt_s, limits):
-                ways[pair * count + k] = states
                 costs[pair * count + k] = (away + lag + rough) * dt_s
     return ways, costs
