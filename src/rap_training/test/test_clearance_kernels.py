@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shapely
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from label_checker import box
 
@@ -37,6 +37,7 @@ def shape_at(pose) -> shapely.Polygon:
     return box(x + 1.3 * np.cos(yaw), y + 1.3 * np.sin(yaw), yaw, 4.6, 1.9)
 
 
+@settings(deadline=None)  # The first call compiles.
 @given(pose=POSES)
 def test_on_the_road_is_what_shapely_says(pose):
     shape = shape_at(pose)
@@ -46,11 +47,12 @@ def test_on_the_road_is_what_shapely_says(pose):
     assert in_area(poses, FOOTPRINT, edges)[0] == AREA.intersects(shape)
 
 
+@settings(deadline=None)
 @given(
     pose=POSES, other=POSES, length=st.floats(0.3, 12.0), width=st.floats(0.3, 3.0),
     z=st.sampled_from([0.0, 3.0, 5.0]), first=st.integers(0, 3), steps=st.integers(1, 3),
 )  # fmt: skip
-def test_contacts_are_what_shapely_says(pose, other, length, width, z, first, steps):
+def test_contacts_are_what_shapely_says(*, pose, other, length, width, z, first, steps):
     mine, theirs = shape_at(pose), box(*other, length, width)
     assume(mine.distance(theirs) > CLEAR_M or mine.intersection(theirs).area > CLEAR_M)
     states = np.tile([*other[:2], z, other[2], 0.0, 0.0, 0.0], (steps, 1))
