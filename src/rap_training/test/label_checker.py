@@ -9,7 +9,7 @@ from scipy.interpolate import PchipInterpolator
 
 DT_S = 0.1
 WHEELBASE_SHARE = 3.089 / 5.176  # nuPlan's vehicle.
-STEERING_RAD, STEERING_RATE_RADPS = 0.6, 0.4
+STEERING_RAD, STEERING_RATE_RADPS = 0.6, 0.6
 COMFORT = {  # nuPlan's bounds of expert driving.
     "acceleration": (-4.05, 2.40),
     "lateral acceleration": (-4.89, 4.89),

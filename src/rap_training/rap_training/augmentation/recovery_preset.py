@@ -163,7 +163,7 @@ class WayBackConfig(_Strict):
     jerk_cost_mps3: PositiveFloat = 2.0
     clearance_m: float = Field(default=0.1, ge=0)
     steering_rad: float = Field(default=0.6, gt=0, lt=math.pi / 2)
-    steering_rate_radps: PositiveFloat = 0.4
+    steering_rate_radps: PositiveFloat = 0.6
 
 
 class RecoveryPreset(_Strict):

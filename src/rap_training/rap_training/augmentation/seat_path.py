@@ -21,11 +21,12 @@ from rap_raster.maps.lane_geometry import distances_along
 STEP_M = 0.25
 """Between the rows of a path's table."""
 
-_EXTENSION_M = 60.0  # Straight on at both ends: no perturbation leads further.
+_EXTENSION_M = 60.0  # Of a path at both ends: no perturbation leads further.
 _KNOT_M = 0.1  # Between poses that shape the path: a standing vehicle shapes nothing.
 _MIN_KNOTS = 5  # SciPy's smoothing spline wants as many.
 _FINENESS = 40  # Places per pose at which the length of a path is summed up.
 _STIFFNESS = 30.0  # Halves waves of 15 knots; a bend of 10 m at 5 m/s is moved by 0.02 m.
+_TANGENT_KNOTS, _MIRRORED_KNOTS = 10, 20  # At the ends: two annotations, and four.
 _SMOOTHING_S = 0.4  # Speeds of tracks annotated at 2 Hz are steps; fades them out.
 _SMOOTHING_REACH = 4.0  # Four times its width.
 _BACKWARD_M = 1.0  # What is driven back by more than this is no noise.
@@ -92,7 +93,7 @@ def _knots(travelled_m: FloatArray) -> npt.NDArray[np.int64]:
 
 
 def _smooth_table(poses: FloatArray) -> tuple[PathTable, FloatArray]:
-    """Lays a smooth path through (k, 4) poses, straight on at both ends.
+    """Lays a smooth path through (k, 4) poses; at both ends it goes on as it curved there.
 
     The splines are stiff per pose, not per metre: what is to be smoothed has the period of the
     annotation, which is a time.
@@ -101,17 +102,40 @@ def _smooth_table(poses: FloatArray) -> tuple[PathTable, FloatArray]:
         The table, and the (k,) distances of the poses along it.
     """
     places = np.arange(float(len(poses)))
-    x, y = (make_smoothing_spline(places, poses[:, axis], lam=_STIFFNESS) for axis in (0, 1))
+    x, y = _splines(poses[:, :2])
     fine = np.linspace(0.0, places[-1], _FINENESS * len(places))
     along_m = distances_along(np.column_stack([x(fine), y(fine)]))
     count = int((along_m[-1] + 2.0 * _EXTENSION_M) / STEP_M) + 1
     at_m = STEP_M * np.arange(count) - _EXTENSION_M
     inside_m = np.clip(at_m, 0.0, along_m[-1])
     at = np.interp(inside_m, along_m, fine)
-    line = _straight_on(_curve(x, y, at), at_m - inside_m)
+    line = _arcs_on(_curve(x, y, at), at_m - inside_m)
     z = np.interp(at, places, poses[:, 2])
     rows = np.column_stack([line, np.gradient(line[:, 3], STEP_M), z])
     return PathTable(rows, -_EXTENSION_M), np.interp(places, fine, along_m)
+
+
+def _splines(points_m: FloatArray) -> tuple[BSpline, BSpline]:
+    """Returns smooth x and y of (k, 2) points, by their number."""
+    before, after = _continued(points_m[::-1])[::-1], _continued(points_m)
+    longer = np.concatenate([before, points_m, after])
+    places = np.arange(float(len(longer))) - len(before)
+    x, y = (make_smoothing_spline(places, column, lam=_STIFFNESS) for column in longer.T)
+    return x, y
+
+
+def _continued(points_m: FloatArray) -> FloatArray:
+    """Returns (n, 2) points after (k, 2) points: their mirror image, which curves the same way.
+
+    Without them a spline ends straight.
+    """
+    last = points_m[-_TANGENT_KNOTS:]
+    numbers = np.arange(1.0 - len(last), 1.0)
+    slope = np.polynomial.polynomial.polyfit(numbers, last, 2)[1]
+    tangent = slope / np.hypot(*slope)
+    back = points_m[-2 : -_MIRRORED_KNOTS - 2 : -1] - points_m[-1]
+    mirrored: FloatArray = points_m[-1] + back - 2.0 * np.outer(back @ tangent, tangent)
+    return mirrored
 
 
 def _curve(x: BSpline, y: BSpline, at: FloatArray) -> FloatArray:
@@ -121,15 +145,17 @@ def _curve(x: BSpline, y: BSpline, at: FloatArray) -> FloatArray:
     return np.column_stack([x(at), y(at), yaw, (dx * ddy - dy * ddx) / np.hypot(dx, dy) ** 3])
 
 
-def _straight_on(line: FloatArray, beyond_m: FloatArray) -> FloatArray:
-    """Returns (m, 4) rows moved (m,) distances along their directions; moved ones are straight."""
+def _arcs_on(line: FloatArray, beyond_m: FloatArray) -> FloatArray:
+    """Returns (m, 4) rows of `_curve` moved (m,) distances along their circles."""
     x, y, yaw, curvature = line.T
+    middle = yaw + 0.5 * curvature * beyond_m
+    chord_m = beyond_m * np.sinc(0.5 * curvature * beyond_m / np.pi)
     return np.column_stack(
         [
-            x + beyond_m * np.cos(yaw),
-            y + beyond_m * np.sin(yaw),
-            yaw,
-            np.where(beyond_m == 0.0, curvature, 0.0),
+            x + chord_m * np.cos(middle),
+            y + chord_m * np.sin(middle),
+            yaw + curvature * beyond_m,
+            curvature,
         ]
     )
 

@@ -119,7 +119,7 @@ class WayBackSearch:
         before = np.ascontiguousarray(progress[max(0, row - steps) : row + 1][::-1])
         lead_in_s = self._config.lead_in_s
         places, rates = at_another_speed(before, along_m, ratio, lead_in_s, self._dt_s)
-        length_m = lead_in_s * max(float(progress[row, 1]), self._config.slow_mps)
+        length_m = lead_in_s * self._speed_mps(before)
         past = beside(path_along(self._path.table, places), places, offset, -length_m)
         ahead = progress[row : row + future_steps + 1]
         return _Beginning(step, ahead, offset, ratio, past, rates * past[:, STRETCH])
@@ -154,14 +154,17 @@ class WayBackSearch:
 
     def _lattice(self, progress: FloatArray) -> Lattice:
         config = self._config
-        mean_mps = (progress[-1, 0] - progress[0, 0]) / (self._dt_s * (len(progress) - 1))
-        speed_mps = max(config.slow_mps, progress[0, 1], mean_mps)
         return Lattice(
-            lengths_m=speed_mps * np.array(config.return_times_s),
+            lengths_m=self._speed_mps(progress) * np.array(config.return_times_s),
             durations_s=np.array(config.catch_up_times_s),
             lag_cost_1pm2=config.lag_cost_1pm2,
             jerk_cost_mps3=config.jerk_cost_mps3,
         )
+
+    def _speed_mps(self, progress: FloatArray) -> float:
+        """Returns the speed by which times become distances: that of now, or the mean if faster."""
+        mean_mps = np.abs(progress[-1, 0] - progress[0, 0]) / (self._dt_s * len(progress))
+        return max(self._config.slow_mps, float(progress[0, 1]), float(mean_mps))
 
     def _obstacle(self, states: FloatArray, step: int) -> Drop | None:
         """Returns what is in the way along states that begin at a step of the log."""
