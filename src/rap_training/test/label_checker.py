@@ -95,15 +95,12 @@ def bicycle(situation, poses) -> np.ndarray:
     """
     ego, wheelbase = situation.ego, WHEELBASE_SHARE * situation.vehicle.length_m
     speed, rate = motion(poses)
-    times = np.concatenate([[0.0], DT_S * (np.arange(len(speed)) + 0.5), [DT_S * len(speed)]])
-    curvature = np.concatenate(
-        [[ego.yaw_rate_radps / max(ego.vx_mps, 1e-3)], rate / speed.clip(1e-3)]
-    )
-    moving = np.concatenate([[ego.vx_mps > 0.3], speed > 0.3])
-    places = np.concatenate([times[:-1], [times[-1]]])[:-1]
-    held = np.interp(places, places[moving], curvature[moving])
-    wanted = PchipInterpolator(times, np.arctan(wheelbase * np.append(held, held[-1])))
-    pace = PchipInterpolator(times, np.concatenate([[ego.vx_mps], speed, speed[-1:]]))
+    speed, rate = np.append(ego.vx_mps, speed), np.append(ego.yaw_rate_radps, rate)
+    times = DT_S * np.append(0.0, np.arange(len(speed) - 1) + 0.5)
+    moving = speed > min(0.3, 0.5 * speed.max())  # Else it keeps its steering.
+    curvature = np.interp(times, times[moving], rate[moving] / speed[moving])
+    wanted = PchipInterpolator(times, np.arctan(wheelbase * curvature))
+    pace = PchipInterpolator(times, speed)
 
     def derivative(t, state):
         _, _, yaw, steering = state

@@ -56,31 +56,50 @@ def meets_traffic(
         step: Of the log, of the first pose.
         level_m: What is that much higher or lower is on another road.
     """
+    own_reach = footprint.half_length_m + footprint.half_width_m
     for t in range(len(poses)):
         cos, sin = math.cos(poses[t, 2]), math.sin(poses[t, 2])
         x, y = poses[t, 0] + footprint.center_m * cos, poses[t, 1] + footprint.center_m * sin
         for row in rows:
-            if traffic.first_steps[row] <= step + t <= traffic.last_steps[row]:
-                at = traffic.offsets[row] + step + t - traffic.first_steps[row]
-                other, size = traffic.states[at], traffic.sizes_m[row]
-                if abs(other[2] - heights_m[t]) < level_m and _boxes_meet(
-                    x, y, cos, sin, footprint, other, size
-                ):
-                    return True
+            if not traffic.first_steps[row] <= step + t <= traffic.last_steps[row]:
+                continue
+            at = traffic.offsets[row] + step + t - traffic.first_steps[row]
+            dx, dy = traffic.states[at, 0] - x, traffic.states[at, 1] - y
+            half_l, half_w = 0.5 * traffic.sizes_m[row, 0], 0.5 * traffic.sizes_m[row, 1]
+            reach = half_l + half_w + own_reach
+            if dx * dx + dy * dy > reach * reach:
+                continue
+            if abs(traffic.states[at, 2] - heights_m[t]) < level_m and _boxes_meet(
+                dx, dy, cos, sin, footprint, traffic.states[at, 3], half_l, half_w
+            ):
+                return True
     return False
 
 
 @njit(cache=True, nogil=True)
 def _boxes_meet(
-    x: float, y: float, cos: float, sin: float, own: Footprint, other: Array, size: Array
+    dx: float,
+    dy: float,
+    cos: float,
+    sin: float,
+    own: Footprint,
+    yaw: float,
+    half_l: float,
+    half_w: float,
 ) -> bool:
-    """True if no side of either of two boxes separates them."""
-    dx, dy = other[0] - x, other[1] - y
-    half_l, half_w = 0.5 * size[0], 0.5 * size[1]
-    reach = half_l + half_w + own.half_length_m + own.half_width_m
-    if dx * dx + dy * dy > reach * reach:
-        return False
-    cos_o, sin_o = math.cos(other[3]), math.sin(other[3])
+    """True if no side of either of two boxes separates them.
+
+    Args:
+        dx: From the center of one's own box to that of the other.
+        dy: Likewise.
+        cos: Of the heading of one's own.
+        sin: Likewise.
+        own: One's own box.
+        yaw: Heading of the other.
+        half_l: Half the length of the other.
+        half_w: Half its width.
+    """
+    cos_o, sin_o = math.cos(yaw), math.sin(yaw)
     c, s = abs(cos * cos_o + sin * sin_o), abs(cos * sin_o - sin * cos_o)
     meets: bool = (
         abs(dx * cos + dy * sin) <= own.half_length_m + half_l * c + half_w * s

@@ -7,7 +7,6 @@ the recorded path grows smoothly until now, and fades smoothly from now on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import numpy as np
 
@@ -113,7 +112,8 @@ class RecoverySeat:
         ahead = slice(row, row + self._horizon + 1)
         if np.ptp(self._path.progress[ahead, 0]) < STANDING_M:
             return Drop.STANDING
-        return None if self._path.forward[ahead].all() else Drop.NO_MOTION
+        around = slice(max(0, row - int(self._past[0])), ahead.stop)
+        return None if self._path.forward[around].all() else Drop.NO_MOTION
 
     def situation(self, moment: Moment, perturbation: Perturbation) -> Situation | Drop:
         """Makes the situation of a moment with a perturbation, or says why there is none."""
@@ -167,7 +167,7 @@ class RecoverySeat:
 def details_of(perturbation: Perturbation, way: WayBack) -> dict[str, float | str]:
     """Returns the figures of a recovery for people."""
     return {
-        **asdict(perturbation),
+        **{name: getattr(perturbation, name) for name in Perturbation.__slots__},
         "return_m": way.return_m,
         "catch_up_s": way.catch_up_s,
         "ends": "with the drive" if way.catches_up else "at its speed",
