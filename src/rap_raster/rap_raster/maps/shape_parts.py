@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import shapely
+from scipy.spatial import cKDTree
 
 from rap_raster.frames import FloatArray
 from rap_raster.maps.lane_geometry import polyline_length, simplify
@@ -63,8 +64,8 @@ def polygons_of(geometry: shapely.Geometry) -> list[shapely.Polygon]:
 
 def with_height(points_m: FloatArray, known_m: FloatArray) -> FloatArray:
     """Gives (n, 2) points the heights of the nearest of (m, 3) points."""
-    distance = np.sum((points_m[:, None, :] - known_m[None, :, :2]) ** 2, axis=-1)
-    return np.column_stack([points_m, known_m[np.argmin(distance, axis=1), 2]])
+    _, nearest = cKDTree(known_m[:, :2]).query(points_m)
+    return np.column_stack([points_m, known_m[nearest, 2]])
 
 
 def without_holes(polygon: shapely.Polygon) -> list[shapely.Polygon]:
