@@ -20,12 +20,12 @@ from rap_raster.maps.lanelet2_file import AreaRecord, Lanelet2File, Way
 from rap_raster.maps.lanelet2_ribbon import Ribbon
 from rap_raster.maps.shape_parts import (
     Shape,
+    area_rings,
     pieces,
     polygons_of,
-    split_line,
+    sparse_line,
     united,
     with_height,
-    without_holes,
 )
 from rap_raster.scene import LineKind, PolygonKind, Shapes
 
@@ -42,7 +42,6 @@ _AREA_KINDS = {
 }
 _STOP_RULES = frozenset({"traffic_light", "traffic_sign", "right_of_way", "all_way_stop"})
 _RING_POINTS = 3
-_LONGEST_STEP_M = 10.0  # Long straight ways have few nodes to cut them at.
 
 
 def map_shapes(
@@ -67,7 +66,7 @@ def map_shapes(
     surface = [ring for kind, ring in areas if kind == PolygonKind.DRIVABLE]
     lines = [*_painted(file), *_borders(file, surface)]
     for key in driven:
-        lines += _line(LineKind.LANE_CENTERLINE, ribbons[key].center_m)
+        lines += sparse_line(LineKind.LANE_CENTERLINE, ribbons[key].center_m)
     if not any(kind == PolygonKind.INTERSECTION for kind, _ in areas):
         areas += _intersections([ribbons[key] for key in driven if key in junction])
     return Shapes.from_list(lines), Shapes.from_list(areas)
@@ -84,11 +83,11 @@ def _painted(file: Lanelet2File) -> Iterator[Shape]:
             stops |= {way.id for way in rule.ref_lines}
     for way in file.ways.values():
         if way.id in stops:
-            yield from _line(LineKind.STOP_LINE, way.points_m)
+            yield from sparse_line(LineKind.STOP_LINE, way.points_m)
         elif way.tags.get("type") in ("line_thin", "line_thick"):
             is_dashed = way.tags.get("subtype") == "dashed"
             kind = LineKind.LANE_DIVIDER if is_dashed else LineKind.LANE_BOUNDARY
-            yield from _line(kind, way.points_m)
+            yield from sparse_line(kind, way.points_m)
 
 
 def _borders(file: Lanelet2File, surface: list[FloatArray]) -> Iterator[Shape]:
@@ -101,14 +100,7 @@ def _borders(file: Lanelet2File, surface: list[FloatArray]) -> Iterator[Shape]:
             line = shapely.LineString(way.points_m[:, :2])
             near = shapely.union_all(beside[tree.query(line, predicate="intersects")])
             if line.intersection(near).length > 0.5 * line.length:
-                yield from _line(LineKind.ROAD_BOUNDARY, way.points_m)
-
-
-def _line(kind: LineKind, points_m: FloatArray) -> list[Shape]:
-    if len(points_m) < 2 or polyline_length(points_m) <= 0.0:
-        return []
-    dense = shapely.segmentize(shapely.LineString(points_m), _LONGEST_STEP_M)
-    return split_line(kind, shapely.get_coordinates(dense, include_z=True))
+                yield from sparse_line(LineKind.ROAD_BOUNDARY, way.points_m)
 
 
 def _way_areas(file: Lanelet2File) -> list[Shape]:
@@ -168,10 +160,7 @@ def _area_rings(area: AreaRecord) -> Iterator[FloatArray]:
         yield area.outer_m
         return
     polygon = shapely.Polygon(area.outer_m[:, :2], [ring[:, :2] for ring in area.inner_m])
-    known = np.concatenate([area.outer_m, *area.inner_m])
-    for whole in polygons_of(shapely.make_valid(polygon)):
-        for part in without_holes(whole):
-            yield _outline(part, known)
+    yield from area_rings(polygon, np.concatenate([area.outer_m, *area.inner_m]))
 
 
 def _intersections(ribbons: list[Ribbon]) -> list[Shape]:

@@ -17,6 +17,7 @@ PIECE_M = 50.0
 """Longest piece of a line or surface."""
 
 _SEAM_M = 0.2  # Slits between surfaces narrower than twice this are closed.
+_LONGEST_STEP_M = 10.0  # Long straight lines have few points to cut them at.
 _MIN_ISLAND_M2 = 2.0  # Smaller holes in a junction are gaps of the file, not islands.
 
 Shape = tuple[int, FloatArray]
@@ -38,6 +39,26 @@ def split_line(kind: LineKind, points_m: FloatArray) -> list[Shape]:
         (kind, simplify(points_m[piece]))
         for piece in pieces(len(points_m), polyline_length(points_m))
     ]
+
+
+def sparse_line(kind: LineKind, points_m: FloatArray) -> list[Shape]:
+    """Cuts a (n, 3) line of a map, whose points may lie far apart; nothing if it has no length."""
+    if len(points_m) < 2 or polyline_length(points_m) <= 0.0:
+        return []
+    dense = shapely.segmentize(shapely.LineString(points_m), _LONGEST_STEP_M)
+    return split_line(kind, shapely.get_coordinates(dense, include_z=True))
+
+
+def area_rings(polygon: shapely.Geometry, known_m: FloatArray) -> Iterator[FloatArray]:
+    """Yields (n, 3) outlines without holes that cover an area together.
+
+    Args:
+        polygon: Polygon or several, in the plane; mended where it crosses itself.
+        known_m: (m, 3) points; the nearest one gives each point of an outline its height.
+    """
+    for whole in polygons_of(shapely.make_valid(polygon)):
+        for part in without_holes(whole):
+            yield with_height(shapely.get_coordinates(part.exterior)[:-1], known_m)
 
 
 def united(rings: Iterable[FloatArray]) -> shapely.Geometry:
