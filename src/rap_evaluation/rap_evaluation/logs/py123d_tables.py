@@ -18,6 +18,9 @@ METADATA_KEY = b"metadata"
 """Schema metadata: msgpack. Source: py123d 0.7, `api/utils/arrow_metadata_utils.py`."""
 
 _QUATERNION_TOLERANCE = 1e-3
+_LARGEST = 1e9  # UTM northings are below 1e7 m.
+_LATEST_US = 2**62 // 1000  # Year 2116; later stamps do not fit into nanoseconds.
+_LONGEST_US = 24 * 3600 * 10**6
 
 Setting = TypeVar("Setting")
 
@@ -52,11 +55,16 @@ class Py123dTable:
         column = self.column("timestamp_us")
         if not pa.types.is_int64(column.type) or column.null_count:
             raise self.error(f"timestamp_us: expected int64, got {column.type}")
-        stamps: npt.NDArray[np.int64] = np.asarray(column) * 1000
-        if (np.diff(stamps) <= 0).any():
-            row = int(np.argmax(np.diff(stamps) <= 0)) + 1
+        stamps_us: npt.NDArray[np.int64] = np.asarray(column)
+        steps_us = np.diff(stamps_us)
+        if (steps_us <= 0).any():
+            row = int(np.argmax(steps_us <= 0)) + 1
             raise self.error(f"timestamp_us: row {row} is not later than the one before")
-        return stamps
+        if len(stamps_us) and not 0 <= stamps_us[0] <= stamps_us[-1] < _LATEST_US:
+            raise self.error(f"timestamp_us: {stamps_us[0]} to {stamps_us[-1]} is no time")
+        if len(stamps_us) and stamps_us[-1] - stamps_us[0] > _LONGEST_US:
+            raise self.error("timestamp_us: spans more than a day")
+        return stamps_us * 1000
 
     def fixed(self, name: str, width: int) -> FloatArray:
         """Returns a column of lists of `width` numbers as (n, width); NaN where there is none."""
@@ -78,6 +86,8 @@ class Py123dTable:
         if column.type != wanted:
             raise self.error(f"{name}: expected {wanted}, got {column.type}")
         flat = np.asarray(column.values, dtype=np.float64).reshape(-1, width)
+        if (np.abs(flat) > _LARGEST).any():
+            raise self.error(f"{name}: expected numbers up to {_LARGEST:g}")
         return np.where(np.asarray(column.is_valid())[:, None], flat, np.nan)
 
     def setting(self, name: str, kind: type[Setting]) -> Setting:
@@ -111,11 +121,14 @@ def open_table(file: Path) -> Py123dTable:
     try:
         with pa.memory_map(str(file), "r") as source:
             table = pa.ipc.open_file(source).read_all()
-        table.validate()
+        table.validate(full=True)
+        names = table.column_names
     except FileNotFoundError as error:
         raise LogError(f"{file}: missing; is {file.parent} a log of py123d?") from error
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise LogError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
+    if len(set(names)) < len(names):
+        raise LogError(f"{file}: has two columns of one name")
     packed = (table.schema.metadata or {}).get(METADATA_KEY)
     if packed is None:
         raise LogError(f"{file}: has no '{METADATA_KEY.decode()}' in its schema")
