@@ -53,6 +53,7 @@ _AREAS = {
     MapLayer.CROSSWALK: PolygonKind.CROSSWALK,
     MapLayer.SPEED_BUMP: PolygonKind.SPEED_BUMP,
 }
+_FARTHEST_M = 1e7  # Largest northing of UTM.
 _BIKE_LANE = 3  # Of `LaneType`.
 _NO_LINE = 0  # Of `RoadLineType`; and
 _DASHED = frozenset({4, 5, 8, 9})  # those that may be crossed from both sides.
@@ -70,8 +71,10 @@ class _Row:
     def line(self, name: str) -> FloatArray:
         """Returns a (n, 3) feature."""
         line = np.asarray(self.features[name], dtype=np.float64)
-        if line.ndim != 2 or line.shape[1] != 3 or len(line) < 2 or not np.isfinite(line).all():
-            raise ValueError(f"{name}: expected 2 points or more of 3 finite numbers")
+        if line.ndim != 2 or line.shape[1] != 3 or len(line) < 2:
+            raise ValueError(f"{name}: expected 2 points or more of 3 numbers")
+        if not (np.abs(line) <= _FARTHEST_M).all():
+            raise ValueError(f"{name}: expected numbers up to {_FARTHEST_M:g}")
         return line
 
     def key(self, name: str) -> str | None:
@@ -118,8 +121,10 @@ def _rows(table: Py123dTable) -> Iterator[_Row]:
             row = _Row(MapLayer(layer), key, unpacked(features), shapely.from_wkb(wkb))
         except (ValueError, shapely.errors.ShapelyError) as error:
             raise LogError(f"{table.file}: row {index}: {_line(error)}") from error
-        if not isinstance(row.features, dict) or not np.isfinite(row.geometry.bounds).all():
-            raise LogError(f"{table.file}: row {index}: has no features or no geometry")
+        if not isinstance(row.features, dict):
+            raise LogError(f"{table.file}: row {index}: features: expected a map")
+        if not (np.abs(row.geometry.bounds) <= _FARTHEST_M).all():
+            raise LogError(f"{table.file}: row {index}: wkb: expected places up to {_FARTHEST_M:g}")
         yield row
 
 
