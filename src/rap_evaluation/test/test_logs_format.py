@@ -325,7 +325,7 @@ def test_headings_turn_the_short_way_between_steps(tmp_path):
     states = recording.tracks.states.copy()
     states[100:140, 3] = np.where(np.arange(40) % 2 == 0, np.pi - 0.1, -np.pi + 0.1)
     turning = replace(recording, tracks=replace(recording.tracks, states=states))
-    log = DriveLog(StoredLog(turning, {}, np.zeros(len(states), np.uint8)))
+    log = DriveLog(StoredLog(Path("turning"), turning, {}, np.zeros(len(states), np.uint8)))
     scene = log.scene_at(int(log.stamps_ns[30]) + STEP_NS // 2, 7)
     (yaw,) = scene.boxes.yaws_rad[scene.boxes.ids == 9]
     assert abs(yaw) == pytest.approx(np.pi)
