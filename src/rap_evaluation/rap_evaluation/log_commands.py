@@ -122,7 +122,7 @@ def _summary(recording: Recording) -> str:
 def _missing(recording: Recording) -> list[str]:
     """Returns a line for everything that a log can have and this one has not."""
     missing = {
-        "no lanes: no routes, no commands from them, and no checks by lane": recording.map.lanes,
+        "no lanes: no routes, no commands from them, no checks by lane; --map gives some": recording.map.lanes,
         "no drivable area: no checks of leaving the road": recording.map.polygons.kinds.size,
         "no cameras: no pairs of images and rasters": recording.cameras,
         "not known whether the vehicle drove itself": recording.engaged is not None,
