@@ -121,14 +121,15 @@ def _summary(recording: Recording) -> str:
 
 def _missing(recording: Recording) -> list[str]:
     """Returns a line for everything that a log can have and this one has not."""
-    missing = {
-        "no lanes: no routes, no commands from them, and no checks by lane": recording.map.lanes,
-        "no drivable area: no checks of leaving the road": recording.map.polygons.kinds.size,
-        "no cameras: no pairs of images and rasters": recording.cameras,
-        "not known whether the vehicle drove itself": recording.engaged is not None,
-        "no license stated: give one with --license": recording.license,
-    }
-    return [line for line, known in missing.items() if not known]
+    area, known = recording.map.polygons, recording.engaged is not None
+    lines = (
+        (recording.map.lanes, "no lanes: no routes, no commands from them; --map gives some"),
+        (len(area), "no drivable area: no checks of leaving the road"),
+        (recording.cameras, "no cameras: no pairs of images and rasters"),
+        (known, "not known whether the vehicle drove itself"),
+        (recording.license, "no license stated: give one with --license"),
+    )
+    return [line for found, line in lines if not found]
 
 
 def bag_command(

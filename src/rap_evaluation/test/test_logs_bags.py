@@ -194,6 +194,14 @@ def test_lanes_are_made_of_the_centrelines_of_the_map(drive, replayed, tmp_path)
     assert set(log.commands(log.egos[0])) == {Command.STRAIGHT}
 
 
+@pytest.mark.parametrize(("velocity", "lanes"), [(8.0, 12), (-8.0, 0)])
+def test_centrelines_that_traffic_drives_against_are_no_lanes(drive, tmp_path, velocity, lanes):
+    boxes = Boxes.from_rows([[5, 1, 40, 0.3, 0.8, 4.5, 1.9, 1.6, 0.0, velocity, 0.2]])
+    objects = tuple(replace(step, boxes=boxes) for step in drive.objects)
+    write_bag(replace(drive, objects=objects), tmp_path / "bag")
+    assert len(read_bag(tmp_path / "bag").map.lanes) == lanes
+
+
 def test_another_seat_sees_the_recording_vehicle_and_no_cameras(drive, tmp_path):
     write_log(tmp_path, recording_of(drive))
     log = DriveLog.open(tmp_path)
