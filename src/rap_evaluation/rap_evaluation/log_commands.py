@@ -24,9 +24,10 @@ from rap_evaluation.drive_export import camera_rig, eventful_drive, recorded_dri
 from rap_evaluation.logs.drive_log import DriveLog, LogError
 from rap_evaluation.logs.drive_recording import recording_of
 from rap_evaluation.logs.log_writer import write_log
+from rap_evaluation.logs.py123d_reader import read_py123d
 from rap_evaluation.logs.recording import Recording
 from rap_inference.bundle import load_bundle
-from rap_raster.maps.opendrive import load_opendrive
+from rap_raster.maps.map_file import load_map
 from rap_raster.vehicle import VehicleDimensions
 
 SIMULATED_S = 24.0
@@ -41,6 +42,7 @@ class Source(str, Enum):
     COMMONROAD = "commonroad"
     DGP = "dgp"
     BAG = "bag"
+    PY123D = "py123d"
 
 
 def log_command(
@@ -50,7 +52,11 @@ def log_command(
     out: Annotated[Path, typer.Option(help="Folder of the log; made if missing.")],
     map_file: Annotated[
         Path | None,
-        typer.Option("--map", help="OpenDRIVE map that takes the place of the recording's."),
+        typer.Option(
+            "--map",
+            help="OpenDRIVE (.xodr) or Lanelet2 (.osm) map that takes the place of the "
+            "recording's; of py123d its map file.",
+        ),
     ] = None,
     vehicle: Annotated[
         tuple[float, float, float, float] | None,
@@ -68,8 +74,8 @@ def log_command(
     """Turns a recording into a log, from which any of its vehicles can be the ego.
 
     SOURCE is, for nuscenes, a scene (.npz) or a keyframe folder; for argoverse2 a log folder; for
-    commonroad a scenario (.xml); for dgp a scene folder; for bag a rosbag2 folder or the drive.mcap
-    that `rap replay` leaves.
+    commonroad a scenario (.xml); for dgp a scene folder; for py123d a log folder; for bag a rosbag2
+    folder or the drive.mcap that `rap replay` leaves.
 
     Example: rap-evaluate log nuscenes scene-0796.npz --out out/logs/real/scene-0796
 
@@ -77,18 +83,34 @@ def log_command(
     --out out/logs/fleet/2026-03-01
     """
     with progress_bar(f"reading {source.name}") as report:
-        drive = _reader(kind, source, report)(source)
-    if map_file is not None:
-        drive = replace(drive, map=load_opendrive(map_file))
-    if vehicle is not None:
-        drive = replace(drive, vehicle=_dimensions(vehicle))
+        if kind is Source.PY123D:
+            recording = _py123d(source, map_file, vehicle)
+        else:
+            recording = recording_of(_drive(kind, source, map_file, vehicle, report))
     if license_text is not None:
-        drive = replace(drive, license=license_text)
-    recording = recording_of(drive)
+        recording = replace(recording, license=license_text)
     write_log(out, recording)
     sys.stdout.write(f"{out}: {_summary(recording)}\n")
     for line in _missing(recording):
         sys.stdout.write(f"  {line}\n")
+
+
+_Size = tuple[float, float, float, float]
+
+
+def _py123d(source: Path, map_file: Path | None, vehicle: _Size | None) -> Recording:
+    if vehicle is not None:
+        raise ValueError("--vehicle: logs of py123d tell it themselves")
+    return read_py123d(source, map_file)
+
+
+def _drive(
+    kind: Source, source: Path, map_file: Path | None, vehicle: _Size | None, report: Report
+) -> RecordedDrive:
+    drive = _reader(kind, source, report)(source)
+    if map_file is not None:
+        drive = replace(drive, map=load_map(map_file))
+    return drive if vehicle is None else replace(drive, vehicle=_dimensions(vehicle))
 
 
 def _reader(kind: Source, source: Path, report: Report) -> Callable[[Path], RecordedDrive]:
@@ -102,7 +124,7 @@ def _reader(kind: Source, source: Path, report: Report) -> Callable[[Path], Reco
     return readers[kind]
 
 
-def _dimensions(numbers: tuple[float, float, float, float]) -> VehicleDimensions:
+def _dimensions(numbers: _Size) -> VehicleDimensions:
     vehicle = VehicleDimensions(*numbers)
     sizes = vehicle.length_m, vehicle.width_m, vehicle.height_m
     if not min(sizes) > 0 or not 0 <= vehicle.rear_axle_to_center_m < vehicle.length_m:

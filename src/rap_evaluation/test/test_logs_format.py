@@ -337,9 +337,14 @@ def test_what_comes_between_two_steps_is_there_from_the_middle_on(log):
     assert 9 not in log.scene_at(before, 7).boxes.ids
     assert 9 in log.scene_at(after, 7).boxes.ids
     assert log.scene_at(int(log.stamps_ns[19]) + 1, 9) is None
-    assert log.scene_at(int(log.stamps_ns[0]) - 1, 7) is None
-    assert log.scene_at(int(log.stamps_ns[-1]), 7) is not None
-    assert log.scene_at(int(log.stamps_ns[-1]) + 1, 7) is None
+    # The first and the last half step are driven on at the speed of the step beside them.
+    for end, sign in ((0, -1), (-1, 1)):
+        stamp_ns, away_ns = int(log.stamps_ns[end]), STEP_NS * 4 // 10
+        near, far = (log.scene_at(stamp_ns + sign * part * STEP_NS // 10, 7) for part in (4, 6))
+        there = log.scene_at(stamp_ns, 7).ego
+        moved_m = log.states(7)[end, 4] * sign * away_ns * 1e-9
+        assert near.ego.x_m == pytest.approx(there.x_m + moved_m, abs=1e-6)
+        assert far is None
 
 
 @pytest.mark.parametrize(("step", "state"), [(49.4, LightState.RED), (49.6, LightState.GREEN)])
@@ -374,7 +379,7 @@ def test_a_log_may_have_one_step_and_no_lanes(tmp_path):
     assert log.dt_s == DT_S
     assert len(log.scene(0, 7).boxes) == 0
     assert log.scene_at(1_000_000_000, 7) is not None
-    assert log.scene_at(1_000_000_001, 7) is None
+    assert log.scene_at(1_000_000_000 + STEP_NS, 7) is None
     assert log.geometry(0, 7, load_style("rap")) is not None
 
 

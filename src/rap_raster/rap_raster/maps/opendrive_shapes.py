@@ -40,7 +40,7 @@ def map_shapes(
     areas: list[Shape] = []
     junctions: dict[str, list[RoadRecord]] = defaultdict(list)
     for road in file.roads.values():
-        lines += _centerlines(surfaces[road.id])
+        lines += _centerlines(road, surfaces[road.id])
         areas += _crosswalks(road)
         if road.junction is None:
             for surface in surfaces[road.id]:
@@ -55,13 +55,17 @@ def map_shapes(
     return Shapes.from_list(lines), Shapes.from_list(areas)
 
 
-def _centerlines(surfaces: list[SectionSurface]) -> list[Shape]:
+def _centerlines(road: RoadRecord, surfaces: list[SectionSurface]) -> list[Shape]:
+    """Returns centrelines in driving direction, of which receivers may make lanes again."""
     return [
         shape
         for surface in surfaces
         for strip in surface.strips
         if strip.lane.type in DRIVING_TYPES
-        for shape in split_line(LineKind.LANE_CENTERLINE, strip.center_m)
+        for shape in split_line(
+            LineKind.LANE_CENTERLINE,
+            strip.center_m if (strip.lane.id > 0) == road.left_hand else strip.center_m[::-1],
+        )
     ]
 
 
