@@ -1,0 +1,55 @@
+"""Samples in words: what was changed, and where and when it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from rap_planner.route import Command
+from rap_raster.scene import ObjectClass
+from rap_training.augmentation.situation import Situation
+
+UNITS = {
+    "_radps": (np.rad2deg(1.0), "deg/s"),
+    "_rad": (np.rad2deg(1.0), "deg"),
+    "_mps": (1.0, "m/s"),
+    "_mps2": (1.0, "m/s2"),
+    "_1pm": (1.0, "1/m"),
+    "_m": (1.0, "m"),
+    "_s": (1.0, "s"),
+    "_percent": (1.0, "%"),
+}
+"""Suffix of a figure's name: factor and unit for people."""
+
+SIDES = {"lateral_m": ("left", "right"), "longitudinal_m": ("ahead", "back")}
+"""Figures whose sign is a direction."""
+
+
+def change_in_words(details: Mapping[str, float | str]) -> str:
+    """Returns what was changed, such as `0.60 m left, yaw +4.0 deg, speed +0.8 m/s`."""
+    return ", ".join(_in_words(name, value) for name, value in details.items())
+
+
+def place_in_words(situation: Situation) -> str:
+    """Returns whose seat, which log and when."""
+    moment, vehicle = situation.moment, situation.vehicle
+    kind = ObjectClass(moment.log.object_class(moment.seat)).name.lower()
+    return (
+        f"{moment.log.name}   {moment.step * moment.log.dt_s:.1f} s   "
+        f"{kind} {moment.seat} ({vehicle.length_m:.1f} x {vehicle.width_m:.1f} m)   "
+        f"{situation.ego.vx_mps:.1f} m/s   command {Command(situation.command).name.lower()}"
+    )
+
+
+def _in_words(name: str, value: float | str) -> str:
+    plain = name.replace("_", " ")
+    if isinstance(value, str):
+        return f"{plain}: {value}"
+    suffix = max((s for s in UNITS if name.endswith(s)), key=len, default=None)
+    if name in SIDES:
+        return f"{abs(value):.2f} m {SIDES[name][value < 0]}"
+    if suffix is None:
+        return f"{plain} {value:g}"
+    factor, unit = UNITS[suffix]
+    return f"{name.removesuffix(suffix).replace('_', ' ')} {factor * value:+.2f} {unit}"
