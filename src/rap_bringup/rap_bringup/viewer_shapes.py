@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rap_bringup.birds_eye import AREAS, BOXES, LINES
+from rap_bringup.birds_eye import AREAS, BOXES, EGO, LINES, Color
 from rap_raster.frames import FloatArray, Pose
 from rap_raster.maps.vector_map import VectorMap, shapes_near
 from rap_raster.scene import Boxes, LineKind, ObjectClass, PolygonKind, Shapes
@@ -66,15 +66,17 @@ def map_lines(
     return around
 
 
-def agent_boxes(rerun: Rerun, boxes: Boxes, origin_m: FloatArray) -> Rerun:
-    """Returns boxes in the colours of their classes."""
-    colors = [rgb(BOXES[ObjectClass(int(code))]) for code in boxes.classes]
+def agent_boxes(
+    rerun: Rerun, boxes: Boxes, origin_m: FloatArray, color: Color | None = None
+) -> Rerun:
+    """Returns boxes, solid in the colours of their classes or as outlines in one colour."""
+    colors = [rgb(color or BOXES[ObjectClass(int(code))]) for code in boxes.classes]
     return rerun.Boxes3D(
         centers=boxes.centers_m - origin_m,
         sizes=boxes.sizes_m,
         quaternions=_quaternions(boxes.yaws_rad),
         colors=colors,
-        fill_mode="solid",
+        fill_mode="solid" if color is None else "majorwireframe",
     )
 
 
@@ -83,14 +85,13 @@ def vehicle_box(
     vehicle: VehicleDimensions,
     pose: Pose,
     origin_m: FloatArray,
-    color: tuple[int, ...] = (255, 255, 255),
 ) -> Rerun:
     """Returns the box of a vehicle whose ego frame is at `pose`."""
     return rerun.Boxes3D(
         centers=[vehicle.box_center(pose) - origin_m],
         sizes=[[vehicle.length_m, vehicle.width_m, vehicle.height_m]],
         quaternions=_quaternions(np.array([pose.yaw_rad])),
-        colors=[rgb(color)],
+        colors=[EGO],
         fill_mode="solid",
     )
 

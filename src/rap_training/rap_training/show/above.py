@@ -62,6 +62,7 @@ def draw_above(shown: Shown, size: tuple[int, int]) -> Canvas:
     draw_map(canvas, view, around, origin)
     draw_boxes(canvas, view, situation.boxes, origin)
     _draw_lights(canvas, view, situation.lights, origin)
+    _outline_recorders(canvas, view, situation)
     _draw_changes(canvas, view, shown)
     draw_ego(canvas, view, situation.vehicle)
     _draw_history(canvas, view, situation)
@@ -99,6 +100,12 @@ def _draw_lights(canvas: Canvas, view: View, lights: Lights, origin: FloatArray)
     places = local_points(origin, lights.centers_m)
     for place, state in zip(places, lights.states, strict=True):
         _dot(canvas, view, place, 5, LIGHTS[int(state)])
+
+
+def _outline_recorders(canvas: Canvas, view: View, situation: Situation) -> None:
+    recorders = np.isin(situation.boxes.ids, list(situation.moment.log.egos))
+    for ring in _outlines(situation.boxes.select(recorders), situation.ego.planar):
+        _outline(canvas, view, ring, RECORDED)
 
 
 def _draw_changes(canvas: Canvas, view: View, shown: Shown) -> None:

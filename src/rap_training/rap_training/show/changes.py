@@ -1,4 +1,4 @@
-"""What is around the ego that was not recorded so: agents removed, added or moved, lights turned."""
+"""What is around the ego that was not recorded so: agents gone, new or moved, lights turned."""
 
 from __future__ import annotations
 

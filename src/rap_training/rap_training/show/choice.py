@@ -42,7 +42,7 @@ class Shown:
         return bool(self.situation.details) or self.situation.ego != self.recorded.ego
 
     def recorded_path(self) -> FloatArray:
-        """Returns the (T + 1, 3) recorded drive from now on, in the frame of the situation's ego."""
+        """Returns the (T + 1, 3) recorded drive from now on, frame of the situation's ego."""
         origin = self.recorded.ego.planar
         driven = to_parent(origin, self.recorded.path_m)
         return to_local(self.situation.ego.planar, np.concatenate([origin[None], driven]))

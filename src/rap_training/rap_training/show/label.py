@@ -47,11 +47,14 @@ def image_points(
 
 
 def draw_ribbon(
-    picture: Picture, camera: CameraModel, path_m: FloatArray, color: Color, width_m: float = WIDTH_M
+    picture: Picture,
+    camera: CameraModel,
+    path_m: FloatArray,
+    color: Color,
 ) -> None:
     """Lays a translucent ribbon on the ground along (n, 3) x, y, yaw in the ego frame."""
     line = _evenly_spaced(path_m)
-    to_left = 0.5 * width_m * np.column_stack([-np.sin(line[:, 2]), np.cos(line[:, 2])])
+    to_left = 0.5 * WIDTH_M * np.column_stack([-np.sin(line[:, 2]), np.cos(line[:, 2])])
     left, left_ahead = image_points(camera, _ground(line[:, :2] + to_left))
     right, right_ahead = image_points(camera, _ground(line[:, :2] - to_left))
     cover = np.zeros(picture.shape[:2], dtype=np.uint8)
@@ -62,15 +65,22 @@ def draw_ribbon(
     picture[:] = np.rint(picture + share * (np.array(color, np.float32) - picture))
 
 
-def draw_dots(
-    picture: Picture, camera: CameraModel, places_m: FloatArray, color: Color
-) -> None:
-    """Draws a dot at each of (n, >= 2) places on the ground, ego frame; the farthest first."""
+def draw_dots(picture: Picture, camera: CameraModel, places_m: FloatArray, color: Color) -> None:
+    """Draws a dot at each of (n, >= 2) places on the ground, ego frame, where dots do not touch."""
     pixels, ahead = image_points(camera, _ground(places_m))
-    for pixel in _fixed(pixels[ahead])[::-1].tolist():
+    for pixel in _fixed(_apart(pixels[ahead]))[::-1].tolist():
         for radius, level in ((DOT_PX + 1, RIM), (DOT_PX, color)):
             size = radius << SUBPIXEL_BITS
             cv2.circle(picture, pixel, size, level, -1, cv2.LINE_AA, SUBPIXEL_BITS)
+
+
+def _apart(pixels: FloatArray) -> FloatArray:
+    """Returns those of (n, 2) pixels that are farther than a dot's width from the one before."""
+    kept: list[FloatArray] = []
+    for pixel in pixels:
+        if not kept or np.hypot(*(pixel - kept[-1])) > 2 * DOT_PX + 2:
+            kept.append(pixel)
+    return np.array(kept).reshape(-1, 2)
 
 
 def _evenly_spaced(path_m: FloatArray) -> FloatArray:

@@ -1,40 +1,115 @@
 """`samples.png`: one row per sample, its cameras beside the scene from above.
 
-A changed sample starts with its front camera as it would have been: what is to its right differs by
-the change alone.
+A changed sample starts with its front camera as it would have been, so that what is to its right
+differs by the change alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from rap_bringup.birds_eye import BACKGROUND, TEXT, Canvas, Color
-from rap_bringup.console import Report, silent
 from rap_bringup.tiles import FONT, draw_label
-from rap_bringup.viewer_shapes import rgb
-from rap_raster.styles import Style
 from rap_training.augmentation.mixture import name_of
 from rap_training.augmentation.situation import SourceKind
 from rap_training.show.above import CHANGED, GONE, HISTORY, LABEL, RECORDED, draw_above
 from rap_training.show.choice import Shown
-from rap_training.show.views import View
+from rap_training.show.label import Picture
+from rap_training.show.views import Pictured, View
 from rap_training.show.words import change_in_words, place_in_words
 
-SHEET_NAME = "samples.png"
 WIDTH = 1920
 TILE = (336, 168)
+"""Width and height of a camera's picture."""
 GAP = 6
-TITLE_HEIGHT = 34
-LEGEND_HEIGHT = 40
-MUTED: Color = (170, 170, 170)
+TITLE_HEIGHT = 36
+LEGEND_HEIGHT = 44
+ROW_GAP = 18
+BADGE_WIDTH = 136
+MUTED: Color = (175, 175, 175)
 BADGES: dict[SourceKind, Color] = {
     SourceKind.EGO: (150, 110, 70),
     SourceKind.RECOVERY: (60, 120, 40),
-    SourceKind.CROSS_AGENT: (40, 100, 170),
+    SourceKind.CROSS_AGENT: (30, 95, 175),
     SourceKind.EDIT: (130, 50, 130),
 }
-BADGE_WIDTH = 132
+LEGEND: tuple[tuple[str, Color, bool], ...] = (
+    ("label: to drive, a dot each 0.5 s", LABEL, False),
+    ("recorded drive, recording vehicle", RECORDED, True),
+    ("history", HISTORY, False),
+    ("agent or light as changed", CHANGED, False),
+    ("agent as recorded before the change", GONE, False),
+)
+
+
+def draw_sheet(samples: Sequence[Pictured]) -> Canvas:
+    """Returns the rows of all samples below a legend, (H, W, 3) blue green red."""
+    parts = [_legend()]
+    for sample in samples:
+        parts += [draw_row(sample), _blank(ROW_GAP, WIDTH)]
+    return np.concatenate(parts)
+
+
+def draw_row(sample: Pictured) -> Canvas:
+    """Returns one sample: a title, its pictures and the scene from above."""
+    columns = [_column(view, view.camera.name.replace("_", " ")) for view in sample.views]
+    if sample.original is not None:
+        name = sample.original.camera.name
+        columns = [_column(sample.original, f"{name}, as recorded"), *columns]
+    height = columns[0].shape[0]
+    parts = [part for column in columns for part in (column, _blank(height, GAP))]
+    left = sum(part.shape[1] for part in parts)
+    parts.append(draw_above(sample.shown, (WIDTH - left, height)))
+    return np.concatenate([_title(sample.shown), np.concatenate(parts, axis=1)])
+
+
+def _column(view: View, name: str) -> Canvas:
+    """Returns a camera's raster above its image."""
+    tiles = [_tile(view.raster, f"raster {name}"), _tile(view.image, f"camera {name}")]
+    return np.concatenate([tiles[0], _blank(GAP, TILE[0]), tiles[1]])
+
+
+def _tile(picture: Picture, label: str) -> Canvas:
+    tile = np.ascontiguousarray(picture[..., ::-1])
+    draw_label(tile, label, 0, tile.shape[1])
+    return tile
+
+
+def _title(shown: Shown) -> Canvas:
+    """Returns a strip with the source, what was changed, and where it was."""
+    title = _blank(TITLE_HEIGHT, WIDTH)
+    kind = shown.situation.kind
+    title[2:-4, :BADGE_WIDTH] = BADGES[kind]
+    _write(title, name_of(kind).replace("_", " "), 12, TEXT)
+    what = change_in_words(shown.situation.details) or "as recorded"
+    _write(title, what, BADGE_WIDTH + 16, TEXT)
+    place = place_in_words(shown.situation)
+    _write(title, place, WIDTH - 12 - _text_width(place), MUTED)
+    return title
+
+
+def _legend() -> Canvas:
+    legend = _blank(LEGEND_HEIGHT, WIDTH)
+    left = 12
+    for text, color, dashed in LEGEND:
+        for start in (0, 20) if dashed else (0,):
+            end = start + (12 if dashed else 32)
+            cv2.line(legend, (left + start, 19), (left + end, 19), color, 3, cv2.LINE_AA)
+        _write(legend, text, left + 42, TEXT)
+        left += 42 + _text_width(text) + 36
+    return legend
+
+
+def _write(canvas: Canvas, text: str, left: int, color: Color) -> None:
+    cv2.putText(canvas, text, (left, 24), FONT, 0.55, color, 1, cv2.LINE_AA)
+
+
+def _text_width(text: str) -> int:
+    return cv2.getTextSize(text, FONT, 0.55, 1)[0][0]
+
+
+def _blank(height: int, width: int) -> Canvas:
+    return np.full((height, width, 3), BACKGROUND, dtype=np.uint8)
