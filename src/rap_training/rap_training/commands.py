@@ -23,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
+
 @app.command("fit")
 def fit_command(
     logs: Annotated[Path, typer.Option(help="Folder of logs, made by `rap-evaluate record`.")],

@@ -55,6 +55,21 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """A sample and what it is a picture of.
+
+    Attributes:
+        sample: What a training sees.
+        situation: What it is drawn of.
+        rig: The cameras it is drawn through.
+    """
+
+    sample: Sample
+    situation: Situation
+    rig: tuple[CameraModel, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Plan:
     """All of a sample but its pixels."""
 
@@ -85,22 +100,21 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         """Returns several samples, drawn by one call; PyTorch's loader asks for batches so."""
         return [
             {
-                name: torch.from_numpy(np.asarray(getattr(sample, name)))
+                name: torch.from_numpy(np.asarray(getattr(drawn.sample, name)))
                 for name in Sample.__dataclass_fields__
             }
-            for sample in self.samples(indices)
+            for drawn in self.drawn(indices)
         ]
 
-    def samples(self, indices: Sequence[int]) -> list[Sample]:
-        """Returns samples, the same ones each time."""
+    def drawn(self, indices: Sequence[int]) -> list[Drawn]:
+        """Returns samples with what they are pictures of, the same ones each time."""
         plans = [self._plan(index) for index in indices]
         geometries = [plan.draw.situation.geometry(self._style) for plan in plans]
         rasters = render_batch(geometries, [plan.rig for plan in plans])["rgb"]
-        return [self._sample(plan, raster) for plan, raster in zip(plans, rasters, strict=True)]
-
-    def situation(self, index: int) -> Situation:
-        """Returns what a sample is drawn of."""
-        return self._plan(index).draw.situation
+        return [
+            Drawn(self._sample(plan, raster), plan.draw.situation, plan.rig)
+            for plan, raster in zip(plans, rasters, strict=True)
+        ]
 
     def _plan(self, index: int) -> _Plan:
         rng = np.random.default_rng([self._config.optimizer.seed, index])

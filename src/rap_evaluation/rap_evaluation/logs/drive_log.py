@@ -32,6 +32,7 @@ class DriveLog:
     """A log opened for reading; arrays are views of the mapped files.
 
     Attributes:
+        path: Its folder.
         name: Name of the log.
         license: Terms of the recording, one line.
         provenance: How it was made, for people.
@@ -47,6 +48,7 @@ class DriveLog:
     def __init__(self, stored: StoredLog) -> None:
         """Indexes what was read; use `open`."""
         recording = stored.recording
+        self.path = stored.path
         self.name = recording.name
         self.license = recording.license
         self.provenance = recording.provenance
@@ -145,7 +147,9 @@ class DriveLog:
         boxes, lights = self.objects(step, seat, ego.planar, radius_m)
         return self.scene_around(ego.pose, boxes, lights, radius_m)
 
-    def scene_around(self, ego: Pose, boxes: Boxes, lights: Lights, radius_m: float = RADIUS_M) -> Scene:
+    def scene_around(
+        self, ego: Pose, boxes: Boxes, lights: Lights, radius_m: float = RADIUS_M
+    ) -> Scene:
         """Returns the scene of an ego anywhere on the map, among given boxes and lights."""
         center_m = np.array([ego.x_m, ego.y_m])
         return Scene(
@@ -173,13 +177,9 @@ class DriveLog:
             return self.scene(step, seat, radius_m)
         center = np.array([ego.x_m, ego.y_m])
         rows, states = self._states_between(step, share)
-        return Scene(
-            ego=ego,
-            boxes=self._boxes_of(rows, states, seat, center, radius_m),
-            polylines=self._polylines.near(center, radius_m),
-            polygons=self._polygons.near(center, radius_m),
-            lights=self._lights(step + round(share), center, radius_m),
-        )
+        boxes = self._boxes_of(rows, states, seat, center, radius_m)
+        lights = self._lights(step + round(share), center, radius_m)
+        return self.scene_around(ego, boxes, lights, radius_m)
 
     def geometry(self, step: int, seat: int, style: Style) -> Geometry:
         """Returns what `style` draws of `scene`; its ground is kept for the next call.
