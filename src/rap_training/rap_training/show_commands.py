@@ -30,7 +30,7 @@ def show_command(
     config: Annotated[Path | None, typer.Option(help="Training YAML; default: built in.")] = None,
     count: Annotated[int, typer.Option(min=1, help="Samples of each source.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Which samples.")] = 0,
-    style: Annotated[str | None, typer.Option(help="Raster style; default: the YAML's.")] = None,
+    style: Annotated[str | None, typer.Option(help="Default: the configuration's.")] = None,
 ) -> None:
     """Shows samples of every source that has a weight: a contact sheet and a Rerun file.
 

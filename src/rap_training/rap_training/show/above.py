@@ -28,7 +28,7 @@ from rap_raster.vehicle import VehicleDimensions
 from rap_training.augmentation.situation import Situation
 from rap_training.show.changes import changes_of
 from rap_training.show.choice import Shown
-from rap_training.show.views import dots_on, path_from_now
+from rap_training.show.views import dots_on, known_history, path_from_now
 
 LABEL: Color = CHOSEN
 RECORDED: Color = DRIVEN
@@ -90,9 +90,9 @@ def _draw_paths(canvas: Canvas, view: View, shown: Shown) -> None:
 
 
 def _draw_history(canvas: Canvas, view: View, situation: Situation) -> None:
-    known = situation.history[situation.history[:, 6] > 0, :2].astype(np.float64)
-    draw_path(canvas, view, known, HISTORY, 2)
-    for place in known:
+    poses = known_history(situation)
+    draw_path(canvas, view, poses[:, :2], HISTORY, 2)
+    for place in poses:
         _dot(canvas, view, place, 3, HISTORY)
 
 

@@ -44,7 +44,8 @@ def changes_of(shown: Shown) -> Changes:
 
 
 def _near(boxes: Boxes, ego_m: FloatArray) -> npt.NDArray[np.bool_]:
-    return np.hypot(*(boxes.centers_m[:, :2] - ego_m).T) < NEAR_M
+    away_m = boxes.centers_m[:, :2] - ego_m
+    return np.less(np.hypot(away_m[:, 0], away_m[:, 1]), NEAR_M)
 
 
 def _differing(boxes: Boxes, others: Boxes) -> npt.NDArray[np.bool_]:
@@ -79,4 +80,5 @@ def _turned(lights: Lights, recorded: Lights) -> FloatArray:
         states.get(tuple(center), state) != state
         for center, state in zip(lights.centers_m, lights.states, strict=True)
     ]
-    return lights.centers_m[np.array(turned, dtype=bool)]
+    places: FloatArray = lights.centers_m[np.array(turned, dtype=bool)]
+    return places

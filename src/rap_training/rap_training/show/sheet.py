@@ -69,7 +69,7 @@ def draw_row(sample: Pictured) -> Canvas:
 def _column(view: View, name: str) -> Canvas:
     """Returns a camera's raster above its image."""
     tiles = [_tile(view.raster, f"raster {name}"), _tile(view.image, f"camera {name}")]
-    return np.concatenate([tiles[0], _blank(GAP, TILE[0]), tiles[1]])
+    return np.concatenate([tiles[0], _blank(GAP, view.camera.width), tiles[1]])
 
 
 def _tile(picture: Picture, label: str) -> Canvas:

@@ -25,7 +25,7 @@ from rap_raster.maps.vector_map import VectorMap
 from rap_training.augmentation.mixture import name_of
 from rap_training.show.above import CHANGED, GONE, HISTORY
 from rap_training.show.changes import changes_of
-from rap_training.show.views import Pictured, View, path_from_now
+from rap_training.show.views import Pictured, View, known_history, path_from_now
 from rap_training.show.words import change_in_words, place_in_words
 
 TIMELINE = "sample"
@@ -88,8 +88,7 @@ def _entities(rerun: Rerun, sample: Pictured) -> dict[str, Rerun]:
     entities |= {f"/around/{name}": what for name, what in _around(rerun, sample).items()}
     entities["/ego/box"] = vehicle_box(rerun, situation.vehicle, _HERE, np.zeros(3))
     entities["/ego/label"] = _path(rerun, path_from_now(situation), CHOSEN)
-    known = situation.history[:, 6] > 0
-    entities["/ego/history"] = _path(rerun, situation.history[known, :3], HISTORY)
+    entities["/ego/history"] = _path(rerun, known_history(situation), HISTORY)
     if sample.shown.changed:
         entities["/ego/recorded"] = _path(rerun, sample.shown.recorded_path(), DRIVEN)
     for view in sample.views:

@@ -75,6 +75,12 @@ def dots_on(situation: Situation) -> FloatArray:
     return situation.future_m(steps, DOT_S)
 
 
+def known_history(situation: Situation) -> FloatArray:
+    """Returns the (n, 3) recent poses that are known, the last one now, ego frame."""
+    history = situation.history
+    return history[history[:, 6] > 0, :3].astype(np.float64)
+
+
 def _view(situation: Situation, camera: CameraModel, style: Style, seed: int, color: Color) -> View:
     raster = render(situation.geometry(style), camera)["rgb"].copy()
     image = situation.camera_image(camera, seed).copy()
