@@ -65,12 +65,14 @@ class View:
         height: Pixels.
         behind_m: How far the picture reaches behind the ego.
         ahead_m: How far it reaches ahead.
+        aside_m: How far to the ego's left its middle row lies.
     """
 
     width: int
     height: int
     behind_m: float = 30.0
     ahead_m: float = 75.0
+    aside_m: float = 0.0
 
     @property
     def pixels_per_m(self) -> float:
@@ -80,13 +82,13 @@ class View:
     @property
     def reach_m(self) -> float:
         """Distance from the ego to the farthest corner."""
-        side_m = 0.5 * self.height / self.pixels_per_m
+        side_m = 0.5 * self.height / self.pixels_per_m + abs(self.aside_m)
         return float(np.hypot(max(self.ahead_m, self.behind_m), side_m))
 
     def pixels(self, points_ego: FloatArray) -> npt.NDArray[np.int32]:
         """Returns (..., 2) fixed-point pixels of (..., >= 2) ego-frame metres."""
         x = (points_ego[..., 0] + self.behind_m) * self.pixels_per_m
-        y = 0.5 * self.height - points_ego[..., 1] * self.pixels_per_m
+        y = 0.5 * self.height - (points_ego[..., 1] - self.aside_m) * self.pixels_per_m
         fixed = np.stack([x, y], axis=-1) * (1 << SUBPIXEL_BITS)
         return np.round(fixed).astype(np.int32)
 

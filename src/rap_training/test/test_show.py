@@ -27,7 +27,7 @@ from rap_training.show.label import draw_dots, draw_ribbon, image_points
 from rap_training.show.sheet import WIDTH, draw_row, draw_sheet
 from rap_training.show.viewer_file import write_viewer_file
 from rap_training.show.views import pictured
-from rap_training.show.words import change_in_words
+from rap_training.show.words import figure_in_words
 from rap_training.show_commands import show_command
 
 STEPS, DT_S = 80, 0.1
@@ -204,9 +204,10 @@ def test_the_recorded_drive_is_shown_where_it_was(samples):
 
 
 def test_words_have_units_and_sides():
-    details = {"lateral_m": -0.6, "yaw_rad": np.pi / 45, "speed_mps": 0.8, "edit": "light red"}
-    said = change_in_words(details)
-    assert said == "0.60 m right, yaw +4.00 deg, speed +0.80 m/s, edit: light red"
+    assert figure_in_words("lateral_m", -0.6) == "0.60 m right"
+    assert figure_in_words("yaw_rad", np.pi / 45) == "yaw +4.00 deg"
+    assert figure_in_words("speed_mps", 0.8) == "speed +0.80 m/s"
+    assert figure_in_words("edit", "light red") == "edit: light red"
 
 
 def test_samples_differ_from_each_other(mixture, log):
@@ -222,7 +223,9 @@ def read_viewer_file(path: Path) -> dict[str, dict[int, dict]]:
     """Reads a file with the viewer's own reader: entity, place on the timeline, components."""
     entities: dict[str, dict[int, dict]] = {}
     for chunk in RrdReader(path).stream().to_chunks():
-        for row in chunk.to_record_batch().to_pylist():
+        batch = chunk.to_record_batch()
+        kept = [name for name in batch.column_names if name != "log_time"]  # of no type of Python
+        for row in batch.select(kept).to_pylist():
             if row.get("sample") is not None:
                 of_sample = entities.setdefault(chunk.entity_path, {})
                 of_sample.setdefault(row["sample"], {}).update(row)

@@ -74,10 +74,11 @@ def draw_above(shown: Shown, size: tuple[int, int]) -> Canvas:
 def view_around(path_m: FloatArray, size: tuple[int, int]) -> View:
     """Returns the closest view that shows a path."""
     width, height = size
-    ahead_m = max(LEAST_AHEAD_M, float(path_m[:, 0].max()) + MARGIN_M)
-    side_m = float(np.abs(path_m[:, 1]).max()) + MARGIN_M
-    least_m = 2.0 * side_m * width / height - BEHIND_M
-    return View(width, height, behind_m=BEHIND_M, ahead_m=max(ahead_m, least_m))
+    right_m, left_m = float(path_m[:, 1].min()), float(path_m[:, 1].max())
+    along_m = max(LEAST_AHEAD_M, float(path_m[:, 0].max()) + MARGIN_M) + BEHIND_M
+    across_m = left_m - right_m + 2.0 * MARGIN_M
+    along_m = max(along_m, across_m * width / height)
+    return View(width, height, BEHIND_M, along_m - BEHIND_M, aside_m=0.5 * (left_m + right_m))
 
 
 def _draw_paths(canvas: Canvas, view: View, shown: Shown) -> None:

@@ -1,6 +1,6 @@
 """`samples.png`: one row per sample, its cameras beside the scene from above.
 
-A changed sample starts with its front camera as it would have been, so that what is to its right
+A changed sample starts with its front camera as it would have been; the picture to the right of that
 differs by the change alone.
 """
 
@@ -41,7 +41,7 @@ LEGEND: tuple[tuple[str, Color, bool], ...] = (
     ("recorded drive, recording vehicle", RECORDED, True),
     ("history", HISTORY, False),
     ("agent or light as changed", CHANGED, False),
-    ("agent as recorded before the change", GONE, False),
+    ("agent as recorded, now gone or moved", GONE, False),
 )
 
 
@@ -55,10 +55,13 @@ def draw_sheet(samples: Sequence[Pictured]) -> Canvas:
 
 def draw_row(sample: Pictured) -> Canvas:
     """Returns one sample: a title, its pictures and the scene from above."""
-    columns = [_column(view, view.camera.name.replace("_", " ")) for view in sample.views]
+    views = list(sample.views)
+    columns = []
     if sample.original is not None:
-        name = sample.original.camera.name
-        columns = [_column(sample.original, f"{name}, as recorded"), *columns]
+        front = sample.original.camera.name
+        views.sort(key=lambda view: view.camera.name != front)
+        columns = [_column(sample.original, f"{front}, as recorded")]
+    columns += [_column(view, view.camera.name.replace("_", " ")) for view in views]
     height = columns[0].shape[0]
     parts = [part for column in columns for part in (column, _blank(height, GAP))]
     left = sum(part.shape[1] for part in parts)
@@ -84,8 +87,7 @@ def _title(shown: Shown) -> Canvas:
     kind = shown.situation.kind
     title[2:-4, :BADGE_WIDTH] = BADGES[kind]
     _write(title, name_of(kind).replace("_", " "), 12, TEXT)
-    what = change_in_words(shown.situation.details) or "as recorded"
-    _write(title, what, BADGE_WIDTH + 16, TEXT)
+    _write(title, change_in_words(shown.situation), BADGE_WIDTH + 16, TEXT)
     place = place_in_words(shown.situation)
     _write(title, place, WIDTH - 12 - _text_width(place), MUTED)
     return title

@@ -101,8 +101,8 @@ def _entities(rerun: Rerun, sample: Pictured) -> dict[str, Rerun]:
 
 def _words(sample: Pictured) -> str:
     situation = sample.shown.situation
-    changed = change_in_words(situation.details) or "as recorded"
-    return f"{name_of(situation.kind)}: {changed}\n\n{place_in_words(situation)}"
+    what = f"{name_of(situation.kind)}: {change_in_words(situation)}"
+    return f"{what}\n\n{place_in_words(situation)}"
 
 
 def _around(rerun: Rerun, sample: Pictured) -> dict[str, Rerun]:

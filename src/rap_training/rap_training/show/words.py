@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from rap_planner.route import Command
@@ -26,9 +24,14 @@ SIDES = {"lateral_m": ("left", "right"), "longitudinal_m": ("ahead", "back")}
 """Figures whose sign is a direction."""
 
 
-def change_in_words(details: Mapping[str, float | str]) -> str:
-    """Returns what was changed, such as `0.60 m left, yaw +4.0 deg, speed +0.8 m/s`."""
-    return ", ".join(_in_words(name, value) for name, value in details.items())
+def change_in_words(situation: Situation) -> str:
+    """Returns what was changed, such as `0.60 m left, yaw +4.00 deg, speed +0.80 m/s`."""
+    log, seat = situation.moment.log, situation.moment.seat
+    recorders = " and ".join(str(ego) for ego in log.egos)
+    seen = "" if seat in log.egos else f"from the seat of {seat}, recorded by {recorders}"
+    parts = [seen] if seen else []
+    parts += [figure_in_words(name, value) for name, value in situation.details.items()]
+    return ", ".join(parts) or "as recorded"
 
 
 def place_in_words(situation: Situation) -> str:
@@ -42,7 +45,8 @@ def place_in_words(situation: Situation) -> str:
     )
 
 
-def _in_words(name: str, value: float | str) -> str:
+def figure_in_words(name: str, value: float | str) -> str:
+    """Returns one of a situation's details, with its unit or its side."""
     plain = name.replace("_", " ")
     if isinstance(value, str):
         return f"{plain}: {value}"
