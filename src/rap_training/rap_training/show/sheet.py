@@ -1,7 +1,7 @@
 """`samples.png`: one row per sample, its cameras beside the scene from above.
 
-A changed sample starts with its front camera as it would have been; the picture to the right of that
-differs by the change alone.
+A changed sample starts with its front camera as it would have been, beside what that camera sees
+after the change.
 """
 
 from __future__ import annotations
