@@ -31,7 +31,8 @@ class Sample:
 
     Attributes:
         rasters: (C, H, W, 3) uint8.
-        images: (C, H, W, 3) uint8 simulated camera images; zero where `has_images` is 0.
+        images: (C, H, W, 3) uint8 simulated camera images; zero where `has_images` is 0. (0, H, W,
+            3) if the configuration wants none at all.
         has_images: 1 if there are camera images.
         image_from_ego: (C, 3, 4) float32.
         history: (S, 7) float32.
@@ -120,12 +121,10 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         rng = np.random.default_rng([self._config.optimizer.seed, index])
         draw = self._mixture.draw(rng)
         data = self._config.data
-        cameras = fitted_rig(draw.situation.vehicle)
+        cameras = fitted_rig(draw.situation.vehicle, data.image_size)
         return _Plan(
             draw=draw,
-            rig=tuple(
-                jittered(camera.resized(*data.image_size), self._config, rng) for camera in cameras
-            ),
+            rig=tuple(jittered(camera, self._config, rng) for camera in cameras),
             image_seed=int(rng.integers(2**31)) if rng.random() < data.camera_share else None,
             history=self._history(draw.situation, rng),
             command=self._command(draw.situation, rng),
@@ -133,7 +132,7 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
 
     def _sample(self, plan: _Plan, rasters: npt.NDArray[np.uint8]) -> Sample:
         situation, model = plan.draw.situation, self._config.model
-        images = np.zeros_like(rasters)
+        images = np.zeros_like(rasters) if self._config.data.camera_share else rasters[:0]
         if plan.image_seed is not None:
             for camera, image in zip(plan.rig, images, strict=True):
                 image[:] = situation.camera_image(camera, plan.image_seed)
@@ -166,13 +165,16 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         return one_hot
 
 
+_CAMERA_FROM_LEVEL = optical_rotation(0.0).T
+
+
 def jittered(camera: CameraModel, config: TrainingConfig, rng: np.random.Generator) -> CameraModel:
     """Returns a camera mounted a little differently, so that the model must read calibrations."""
     data = config.data
-    focal = 1.0 + data.focal_jitter * rng.normal()
+    focal, yaw_rad, pitch_rad, *shift_m = rng.normal(size=6)
+    turn = optical_rotation(data.yaw_jitter_rad * yaw_rad, data.yaw_jitter_rad * pitch_rad)
     pose: FloatArray = camera.ego_from_camera.copy()
-    level = optical_rotation(0.0)
-    yaw_rad, pitch_rad = data.yaw_jitter_rad * rng.normal(size=2)
-    pose[:3, :3] = pose[:3, :3] @ level.T @ optical_rotation(yaw_rad, pitch_rad)
-    pose[:3, 3] += data.position_jitter_m * rng.normal(size=3)
-    return replace(camera, fx=camera.fx * focal, fy=camera.fy * focal, ego_from_camera=pose)
+    pose[:3, :3] = pose[:3, :3] @ _CAMERA_FROM_LEVEL @ turn
+    pose[:3, 3] += data.position_jitter_m * np.array(shift_m)
+    scale = 1.0 + data.focal_jitter * focal
+    return replace(camera, fx=camera.fx * scale, fy=camera.fy * scale, ego_from_camera=pose)

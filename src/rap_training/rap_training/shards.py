@@ -33,7 +33,7 @@ from rap_planner.route import Command
 from rap_training.augmentation.mixture import mixture_of, name_of
 from rap_training.augmentation.situation import DROPS, SourceKind
 from rap_training.config import TrainingConfig
-from rap_training.dataset import DriveDataset, Drawn
+from rap_training.dataset import Drawn, DriveDataset
 
 SCHEMA = "rap.shards/1"
 MANIFEST_NAME = "manifest.json"

@@ -181,6 +181,23 @@ class DriveLog:
         lights = self._lights(step + round(share), center, radius_m)
         return self.scene_around(ego, boxes, lights, radius_m)
 
+    def objects(self, step: int, seat: int) -> tuple[Boxes, Lights]:
+        """Returns all that was there at a step, however far away; the seat is not among it."""
+        anywhere = np.zeros(2), np.inf
+        return self._boxes(step, seat, *anywhere), self._lights(step, *anywhere)
+
+    def observed(self, step: int, tracks: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """Returns which of some tracks were seen at a step, and not interpolated."""
+        rows = np.array([self._row(int(track)) for track in tracks], dtype=np.intp)
+        states = self._offsets[rows] + step - self.tracks.first_steps[rows]
+        observed: npt.NDArray[np.bool_] = self.tracks.observed[states]
+        return observed
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether steps have absolute stamps: simulated logs start at zero."""
+        return bool(self.stamps_ns[0] > 0)
+
     def geometry(self, step: int, seat: int, style: Style) -> Geometry:
         """Returns what `style` draws of `scene`; its ground is kept for the next call.
 
