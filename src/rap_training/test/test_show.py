@@ -18,11 +18,11 @@ from rap_raster.maps.vector_map import VectorMap
 from rap_raster.scene import LineKind, ObjectClass, PolygonKind, Shapes
 from rap_raster.styles import load_style
 from rap_training.augmentation.mixture import Mixture
-from rap_training.augmentation.recorded import EgoSource, as_recorded
+from rap_training.augmentation.recorded import EgoSource
 from rap_training.augmentation.situation import SourceKind
 from rap_training.config import EgoConfig, ModelConfig
 from rap_training.show.changes import changes_of
-from rap_training.show.choice import Shown, choose, varied
+from rap_training.show.choice import Shown, candidates, choose, varied
 from rap_training.show.label import draw_dots, draw_ribbon, image_points
 from rap_training.show.sheet import WIDTH, draw_row, draw_sheet
 from rap_training.show.viewer_file import write_viewer_file
@@ -83,7 +83,7 @@ class Changed(EgoSource):
     kind = SourceKind.EDIT
 
     def situation(self, start, rng):
-        recorded = as_recorded(self.moment(start), self.kind, MODEL)
+        recorded = super().situation(start, rng)
         boxes = recorded.boxes.select(recorded.boxes.ids != CAR)
         boxes.centers_m[0, 0] += 3.0
         ego, yaw = recorded.ego, recorded.ego.yaw_rad
@@ -205,18 +205,18 @@ def test_the_recorded_drive_is_shown_where_it_was(samples):
 
 def test_words_have_units_and_sides():
     assert figure_in_words("lateral_m", -0.6) == "0.60 m right"
-    assert figure_in_words("yaw_rad", np.pi / 45) == "yaw +4.00 deg"
-    assert figure_in_words("speed_mps", 0.8) == "speed +0.80 m/s"
+    assert figure_in_words("yaw_rad", np.pi / 45) == "yaw +4.0 deg"
+    assert figure_in_words("speed_mps", 0.8) == "speed +0.8 m/s"
+    assert figure_in_words("speed_ratio", -0.1) == "speed -10 %"
     assert figure_in_words("edit", "light red") == "edit: light red"
 
 
-def test_samples_differ_from_each_other(mixture, log):
-    source = mixture.sources[0]
-    rng = np.random.default_rng(0)
-    first, last = (source.situation(start, rng) for start in (0, len(source) - 1))
-    other = as_recorded(replace(first.moment, seat=CAR), SourceKind.EGO, MODEL)
-    chosen = varied([first, last, other], 2)
-    assert [situation.moment.seat for situation in chosen] == [EGO, CAR]
+def test_samples_differ_from_each_other(mixture):
+    first, second, third = candidates(mixture.sources[0], MODEL, 3, seed=0)
+    moment = replace(third.recorded.moment, seat=CAR)
+    other = replace(third, recorded=replace(third.recorded, moment=moment))
+    chosen = varied([first, second, other], 2)
+    assert [shown.recorded.moment.seat for shown in chosen] == [EGO, CAR]
 
 
 def read_viewer_file(path: Path) -> dict[str, dict[int, dict]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from rap_raster.frames import FloatArray, to_local, to_parent
 from rap_training.augmentation.mixture import Mixture
-from rap_training.augmentation.recorded import as_recorded
+from rap_training.augmentation.recorded import as_recorded, path_ahead_m
 from rap_training.augmentation.situation import Situation, Source
 from rap_training.config import ModelConfig
 
@@ -50,43 +50,46 @@ class Shown:
 
 def choose(mixture: Mixture, model: ModelConfig, count: int, seed: int) -> list[Shown]:
     """Chooses up to `count` samples of each source, the same ones for the same seed."""
-    chosen = []
-    for source in mixture.sources:
-        rng = np.random.default_rng([seed, int(source.kind)])
-        for situation in varied(_candidates(source, POOL * count, rng), count):
-            recorded = as_recorded(situation.moment, situation.kind, model)
-            chosen.append(Shown(situation, recorded, int(rng.integers(2**31))))
-    return chosen
+    return [
+        shown
+        for source in mixture.sources
+        for shown in varied(candidates(source, model, POOL * count, seed), count)
+    ]
 
 
-def varied(candidates: list[Situation], count: int) -> list[Situation]:
-    """Returns `count` candidates, each the one least like those before it."""
-    left, chosen = list(range(len(candidates))), list[Situation]()
-    while left and len(chosen) < count:
-        likeness = [sum(_likeness(candidates[i], other) for other in chosen) for i in left]
-        chosen.append(candidates[left.pop(int(np.argmin(likeness)))])
-    return chosen
-
-
-def _candidates(source: Source, count: int, rng: np.random.Generator) -> list[Situation]:
-    found = list[Situation]()
+def candidates(source: Source, model: ModelConfig, count: int, seed: int) -> list[Shown]:
+    """Makes up to `count` samples of a source in which the ego moves."""
+    rng = np.random.default_rng([seed, int(source.kind)])
+    found = list[Shown]()
     for start in rng.permutation(len(source))[:MAX_STARTS].tolist():
         result = source.situation(start, rng)
         if isinstance(result, Situation) and np.hypot(*result.path_m[-1, :2]) > LEAST_TRAVEL_M:
-            found.append(result)
+            moment = source.moment(start)
+            recorded = as_recorded(moment, source.kind, path_ahead_m(moment, model), model)
+            found.append(Shown(result, recorded, int(rng.integers(2**31))))
         if len(found) == count:
             break
     return found
 
 
-def _likeness(one: Situation, other: Situation) -> int:
-    """Returns what two situations share; a log weighs most, then the kind of change."""
-    same_log = one.moment.log is other.moment.log
+def varied(samples: list[Shown], count: int) -> list[Shown]:
+    """Returns `count` samples, each the one least like those before it."""
+    left, chosen = list(range(len(samples))), list[Shown]()
+    while left and len(chosen) < count:
+        likeness = [sum(_likeness(samples[i], other) for other in chosen) for i in left]
+        chosen.append(samples[left.pop(int(np.argmin(likeness)))])
+    return chosen
+
+
+def _likeness(one: Shown, other: Shown) -> int:
+    """Returns what two samples share; a log weighs most, then the kind of change."""
+    first, second = one.recorded.moment, other.recorded.moment
+    same_log = first.log is second.log
     return (
         4 * same_log
-        + 3 * (_changed_things(one) == _changed_things(other))
-        + 2 * (same_log and one.moment.seat == other.moment.seat)
-        + (one.command == other.command)
+        + 3 * (_changed_things(one.situation) == _changed_things(other.situation))
+        + 2 * (same_log and first.seat == second.seat)
+        + (one.situation.command == other.situation.command)
     )
 
 

@@ -9,23 +9,23 @@ from rap_raster.scene import ObjectClass
 from rap_training.augmentation.situation import Situation
 
 UNITS = {
-    "_radps": (np.rad2deg(1.0), "deg/s"),
-    "_rad": (np.rad2deg(1.0), "deg"),
-    "_mps": (1.0, "m/s"),
-    "_mps2": (1.0, "m/s2"),
-    "_1pm": (1.0, "1/m"),
-    "_m": (1.0, "m"),
-    "_s": (1.0, "s"),
-    "_percent": (1.0, "%"),
+    "_radps": (np.rad2deg(1.0), "{:+.1f} deg/s"),
+    "_rad": (np.rad2deg(1.0), "{:+.1f} deg"),
+    "_mps2": (1.0, "{:+.1f} m/s2"),
+    "_mps": (1.0, "{:+.1f} m/s"),
+    "_1pm": (1.0, "{:+.3f} 1/m"),
+    "_ratio": (100.0, "{:+.0f} %"),
+    "_m": (1.0, "{:+.2f} m"),
+    "_s": (1.0, "{:+.1f} s"),
 }
-"""Suffix of a figure's name: factor and unit for people."""
+"""Suffix of a figure's name: factor and form for people."""
 
 SIDES = {"lateral_m": ("left", "right"), "longitudinal_m": ("ahead", "back")}
 """Figures whose sign is a direction."""
 
 
 def change_in_words(situation: Situation) -> str:
-    """Returns what was changed, such as `0.60 m left, yaw +4.00 deg, speed +0.80 m/s`."""
+    """Returns what was changed, such as `0.60 m left, yaw +4.0 deg, speed +10 %`."""
     log, seat = situation.moment.log, situation.moment.seat
     recorders = " and ".join(str(ego) for ego in log.egos)
     seen = "" if seat in log.egos else f"from the seat of {seat}, recorded by {recorders}"
@@ -47,13 +47,12 @@ def place_in_words(situation: Situation) -> str:
 
 def figure_in_words(name: str, value: float | str) -> str:
     """Returns one of a situation's details, with its unit or its side."""
-    plain = name.replace("_", " ")
     if isinstance(value, str):
-        return f"{plain}: {value}"
-    suffix = max((s for s in UNITS if name.endswith(s)), key=len, default=None)
+        return f"{name.replace('_', ' ')}: {value}"
     if name in SIDES:
         return f"{abs(value):.2f} m {SIDES[name][value < 0]}"
-    if suffix is None:
-        return f"{plain} {value:g}"
-    factor, unit = UNITS[suffix]
-    return f"{name.removesuffix(suffix).replace('_', ' ')} {factor * value:+.2f} {unit}"
+    for suffix, (factor, form) in UNITS.items():
+        if name.endswith(suffix):
+            plain = name.removesuffix(suffix).replace("_", " ")
+            return f"{plain} {form.format(factor * value)}"
+    return f"{name.replace('_', ' ')} {value:g}"
