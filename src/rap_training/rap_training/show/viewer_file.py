@@ -62,7 +62,7 @@ def _blueprint(rerun: Rerun, samples: Sequence[Pictured]) -> Rerun:
     views = rerun.blueprint
     names = [view.camera.name for view in samples[0].views]
     pictures = [
-        views.Spatial2DView(origin=f"/ego/{kind}/{name}", name=f"{kind} {name}")
+        views.Spatial2DView(origin=f"/ego/{kind}/{name}/lens", name=f"{kind} {name}")
         for kind in ("raster", "camera")
         for name in names
     ]
@@ -140,7 +140,7 @@ def _cameras(rerun: Rerun, view: View) -> dict[str, Rerun]:
     )
     for kind, picture in (("raster", view.raster), ("camera", view.image)):
         entity = f"/ego/{kind}/{camera.name}"
-        entities[f"{entity}"] = place
+        entities[entity] = place
         entities[f"{entity}/lens"] = lens
         entities[f"{entity}/lens/picture"] = rerun.Image(picture)
     return entities
