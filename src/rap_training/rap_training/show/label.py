@@ -40,18 +40,14 @@ def image_points(
     ahead = points_camera[:, 2] > NEAR_M
     points = points_camera[:, :2] / np.where(ahead, points_camera[:, 2], 1.0)[:, None]
     if camera.distortion is not None:
-        ahead &= np.hypot(*points.T) < lens_coefficients(camera.distortion)[-1]
+        largest_radius = lens_coefficients(camera.distortion)[-1]
+        ahead &= np.hypot(*points.T) < largest_radius
         points = distort(camera.distortion, points)
     pixels: FloatArray = points * [camera.fx, camera.fy] + [camera.cx, camera.cy]
     return pixels, ahead
 
 
-def draw_ribbon(
-    picture: Picture,
-    camera: CameraModel,
-    path_m: FloatArray,
-    color: Color,
-) -> None:
+def draw_ribbon(picture: Picture, camera: CameraModel, path_m: FloatArray, color: Color) -> None:
     """Lays a translucent ribbon on the ground along (n, 3) x, y, yaw in the ego frame."""
     line = _evenly_spaced(path_m)
     to_left = 0.5 * WIDTH_M * np.column_stack([-np.sin(line[:, 2]), np.cos(line[:, 2])])

@@ -25,7 +25,7 @@ WIDTH = 1920
 TILE = (336, 168)
 """Width and height of a camera's picture."""
 GAP = 6
-TITLE_HEIGHT = 36
+TITLE_HEIGHT = 58
 LEGEND_HEIGHT = 44
 ROW_GAP = 18
 BADGE_WIDTH = 136
@@ -85,11 +85,10 @@ def _title(shown: Shown) -> Canvas:
     """Returns a strip with the source, what was changed, and where it was."""
     title = _blank(TITLE_HEIGHT, WIDTH)
     kind = shown.situation.kind
-    title[2:-4, :BADGE_WIDTH] = BADGES[kind]
-    _write(title, name_of(kind).replace("_", " "), 12, TEXT)
-    _write(title, change_in_words(shown.situation), BADGE_WIDTH + 16, TEXT)
-    place = place_in_words(shown.situation)
-    _write(title, place, WIDTH - 12 - _text_width(place), MUTED)
+    title[2:-6, :BADGE_WIDTH] = BADGES[kind]
+    _write(title, name_of(kind).replace("_", " "), (12, 34), TEXT)
+    _write(title, change_in_words(shown.situation), (BADGE_WIDTH + 16, 22), TEXT)
+    _write(title, place_in_words(shown.situation), (BADGE_WIDTH + 16, 46), MUTED)
     return title
 
 
@@ -100,13 +99,14 @@ def _legend() -> Canvas:
         for start in (0, 20) if dashed else (0,):
             end = start + (12 if dashed else 32)
             cv2.line(legend, (left + start, 19), (left + end, 19), color, 3, cv2.LINE_AA)
-        _write(legend, text, left + 42, TEXT)
+        _write(legend, text, (left + 42, 24), TEXT)
         left += 42 + _text_width(text) + 36
     return legend
 
 
-def _write(canvas: Canvas, text: str, left: int, color: Color) -> None:
-    cv2.putText(canvas, text, (left, 24), FONT, 0.55, color, 1, cv2.LINE_AA)
+def _write(canvas: Canvas, text: str, foot: tuple[int, int], color: Color) -> None:
+    """Writes from a pixel on the foot line on."""
+    cv2.putText(canvas, text, foot, FONT, 0.55, color, 1, cv2.LINE_AA)
 
 
 def _text_width(text: str) -> int:

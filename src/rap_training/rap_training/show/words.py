@@ -15,8 +15,8 @@ UNITS = {
     "_mps": (1.0, "{:+.1f} m/s"),
     "_1pm": (1.0, "{:+.3f} 1/m"),
     "_ratio": (100.0, "{:+.0f} %"),
-    "_m": (1.0, "{:+.2f} m"),
-    "_s": (1.0, "{:+.1f} s"),
+    "_m": (1.0, "{:.1f} m"),
+    "_s": (1.0, "{:.1f} s"),
 }
 """Suffix of a figure's name: factor and form for people."""
 
@@ -30,7 +30,7 @@ def change_in_words(situation: Situation) -> str:
     recorders = " and ".join(str(ego) for ego in log.egos)
     seen = "" if seat in log.egos else f"from the seat of {seat}, recorded by {recorders}"
     parts = [seen] if seen else []
-    parts += [figure_in_words(name, value) for name, value in situation.details.items()]
+    parts += [figure_in_words(name, value) for name, value in situation.details.items() if value]
     return ", ".join(parts) or "as recorded"
 
 
@@ -48,7 +48,7 @@ def place_in_words(situation: Situation) -> str:
 def figure_in_words(name: str, value: float | str) -> str:
     """Returns one of a situation's details, with its unit or its side."""
     if isinstance(value, str):
-        return f"{name.replace('_', ' ')}: {value}"
+        return f"{name}: {value}".replace("_", " ")
     if name in SIDES:
         return f"{abs(value):.2f} m {SIDES[name][value < 0]}"
     for suffix, (factor, form) in UNITS.items():
