@@ -106,7 +106,7 @@ def _draw_lights(canvas: Canvas, view: View, lights: Lights, origin: FloatArray)
 def _outline_recorders(canvas: Canvas, view: View, situation: Situation) -> None:
     recorders = np.isin(situation.boxes.ids, list(situation.moment.log.egos))
     for ring in _outlines(situation.boxes.select(recorders), situation.ego.planar):
-        _outline(canvas, view, ring, RECORDED)
+        _dashed_outline(canvas, view, ring)
 
 
 def _draw_changes(canvas: Canvas, view: View, shown: Shown) -> None:
@@ -122,7 +122,7 @@ def _draw_changes(canvas: Canvas, view: View, shown: Shown) -> None:
         cv2.circle(canvas, center, 9 << SUBPIXEL_BITS, CHANGED, 2, cv2.LINE_AA, SUBPIXEL_BITS)
     if shown.recorded.ego.pose != shown.situation.ego.pose:
         ghost = to_local(origin, shown.recorded.ego.planar)
-        _outline(canvas, view, _ego_outline(ghost, shown.situation.vehicle), RECORDED)
+        _dashed_outline(canvas, view, _ego_outline(ghost, shown.situation.vehicle))
 
 
 def _outlines(boxes: Boxes, origin: FloatArray) -> list[FloatArray]:
@@ -143,6 +143,10 @@ def _ego_outline(pose: FloatArray, vehicle: VehicleDimensions) -> FloatArray:
 
 def _outline(canvas: Canvas, view: View, ring: FloatArray, color: Color) -> None:
     cv2.polylines(canvas, [view.pixels(ring)], True, color, 2, cv2.LINE_AA, SUBPIXEL_BITS)
+
+
+def _dashed_outline(canvas: Canvas, view: View, ring: FloatArray) -> None:
+    draw_path(canvas, view, ring[[0, 1, 2, 3, 0]], RECORDED, 1, dashed=True)
 
 
 def _dot(canvas: Canvas, view: View, place: FloatArray, radius: int, color: Color) -> None:

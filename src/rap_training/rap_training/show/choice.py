@@ -18,7 +18,7 @@ MAX_STARTS = 400
 POOL = 6
 """So many situations are made for each one shown."""
 
-LEAST_TRAVEL_M = 5.0
+LEAST_TRAVEL_M = 10.0
 """A sample that moves less within the horizon shows little."""
 
 
