@@ -108,7 +108,7 @@ def _objects(moment: Moment, stamp_ns: int) -> list[RecordedObjects]:
     """Returns what was seen at a moment; nothing where all that is known was interpolated."""
     log, step = moment.log, moment.step
     if log.is_recorded:
-        boxes, lights = log.objects(step, moment.seat)
+        boxes, lights = log.all_objects(step, moment.seat)
     else:
         scene = moment.scene()  # Simulated sensors do not see the whole town.
         boxes, lights = scene.boxes, scene.lights

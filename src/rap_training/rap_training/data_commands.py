@@ -15,7 +15,7 @@ from rap_evaluation.command_options import RayOption
 from rap_evaluation.logs.drive_log import open_logs
 from rap_training.augmentation.mixture import mixture_of, name_of
 from rap_training.augmentation.survey import SourceCount, survey
-from rap_training.bench_data import BenchOptions, bench_data
+from rap_training.bench_data import bench_data
 from rap_training.config import TrainingConfig, load_config
 from rap_training.shards import ShardPlan, write_shards
 
@@ -85,7 +85,7 @@ def bench_data_command(
     changes = {"image_size": (width, height), "style": style or settings.data.style}
     settings = settings.model_copy(update={"data": settings.data.model_copy(update=changes)})
     with progress_bar("drawing") as report:
-        figures = bench_data(open_logs(logs), settings, BenchOptions(samples), report)
+        figures = bench_data(open_logs(logs), settings, samples, report)
     typer.echo(json.dumps(figures, indent=2))
 
 

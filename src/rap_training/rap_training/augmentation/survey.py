@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -45,15 +47,19 @@ def survey(
         report: Called with the share that is done.
     """
     total = sum(len(source) for source in mixture.sources)
-    counts, done = [], 0
+    counts: list[SourceCount] = []
     for source in mixture.sources:
-        counts.append(_counted(source, tries_per_start, seed, done, total, report))
-        done += len(source)
+        done = sum(count.starts for count in counts)
+        counts.append(_counted(source, tries_per_start, seed, partial(_told, report, total, done)))
     return counts
 
 
+def _told(report: Report, total: int, before: int, starts: int) -> None:
+    report((before + starts) / total)
+
+
 def _counted(
-    source: Source, tries_per_start: int, seed: int, done: int, total: int, report: Report
+    source: Source, tries_per_start: int, seed: int, starts_done: Callable[[int], None]
 ) -> SourceCount:
     tracks: set[tuple[str, int]] = set()
     drops: Counter[Drop] = Counter()
@@ -67,6 +73,6 @@ def _counted(
                 tracks.add((result.moment.log.name, result.moment.seat))
             else:
                 drops[result] += 1
-        report((done + start + 1) / total)
+        starts_done(start + 1)
     tries = len(source) * tries_per_start
     return SourceCount(source.kind, len(source), tries, samples, len(tracks), dict(drops))
