@@ -13,7 +13,7 @@ from rap_bringup.console import progress_bar
 from rap_evaluation.logs.drive_log import open_logs
 from rap_raster.styles import load_style
 from rap_training.augmentation.mixture import MixtureError, mixture_of, name_of
-from rap_training.config import TrainingConfig, load_config
+from rap_training.data_commands import ConfigOption, LogsOption, settings_of
 from rap_training.show.choice import choose
 from rap_training.show.sheet import TILE, draw_sheet
 from rap_training.show.viewer_file import write_viewer_file
@@ -25,9 +25,9 @@ VIEWER_FILE_NAME = "samples.rrd"
 
 def show_command(
     *,
-    logs: Annotated[Path, typer.Option(help="Folder of logs.")],
+    logs: LogsOption,
     out: Annotated[Path, typer.Option(help="Folder for samples.png and samples.rrd.")],
-    config: Annotated[Path | None, typer.Option(help="Training YAML; default: built in.")] = None,
+    config: ConfigOption = None,
     count: Annotated[int, typer.Option(min=1, help="Samples of each source.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Which samples.")] = 0,
     style: Annotated[str | None, typer.Option(help="Default: the configuration's.")] = None,
@@ -36,7 +36,7 @@ def show_command(
 
     Example: rap-train show --logs out/logs/train --out out/show
     """
-    settings = load_config(config) if config else TrainingConfig()
+    settings = settings_of(config)
     raster_style = load_style(style or settings.data.style)
     mixture = mixture_of(open_logs(logs), settings.data.sources, settings.model)
     samples = []
