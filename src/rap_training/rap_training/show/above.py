@@ -82,12 +82,13 @@ def view_around(path_m: FloatArray, size: tuple[int, int]) -> View:
 
 
 def _draw_paths(canvas: Canvas, view: View, shown: Shown) -> None:
-    """Draws the label over the recorded drive, which is left out where they are the same."""
+    """Draws the label over the recorded drive, which is left out where nothing was changed."""
+    if shown.changed:
+        # Wider than the label, so that one sees it where both are the same.
+        draw_path(canvas, view, shown.recorded_path()[:, :2], RECORDED, 4, dashed=True)
     draw_path(canvas, view, path_from_now(shown.situation)[:, :2], LABEL, 2)
     for place in dots_on(shown.situation):
         _dot(canvas, view, place, 3, LABEL)
-    if shown.changed:
-        draw_path(canvas, view, shown.recorded_path()[:, :2], RECORDED, 2, dashed=True)
 
 
 def _draw_history(canvas: Canvas, view: View, situation: Situation) -> None:
