@@ -9,7 +9,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from rap_bringup.bags import write_bag
@@ -61,6 +60,10 @@ def log_command(
             metavar="LENGTH WIDTH HEIGHT REAR_AXLE_TO_CENTER",
         ),
     ] = None,
+    license_text: Annotated[
+        str | None,
+        typer.Option("--license", help="Its terms, one line; default: what it tells."),
+    ] = None,
 ) -> None:
     """Turns a recording into a log, from which any of its vehicles can be the ego.
 
@@ -79,6 +82,8 @@ def log_command(
         drive = replace(drive, map=load_opendrive(map_file))
     if vehicle is not None:
         drive = replace(drive, vehicle=_dimensions(vehicle))
+    if license_text is not None:
+        drive = replace(drive, license=license_text)
     recording = recording_of(drive)
     write_log(out, recording)
     sys.stdout.write(f"{out}: {_summary(recording)}\n")
@@ -107,10 +112,9 @@ def _dimensions(numbers: tuple[float, float, float, float]) -> VehicleDimensions
 
 def _summary(recording: Recording) -> str:
     images = sum(len(camera.images) for camera in recording.cameras)
-    tracks = len(np.unique(recording.tracks.source_ids))
     return (
-        f"{recording.name}, {len(recording.stamps_ns)} steps, {tracks} road users in "
-        f"{len(recording.tracks)} tracks, {recording.lights.states.shape[1]} lights, "
+        f"{recording.name}, {len(recording.stamps_ns)} steps, {len(recording.tracks)} tracks, "
+        f"{recording.lights.states.shape[1]} lights, "
         f"{images} images of {len(recording.cameras)} cameras"
     )
 
@@ -122,7 +126,7 @@ def _missing(recording: Recording) -> list[str]:
         "no drivable area: no checks of leaving the road": recording.map.polygons.kinds.size,
         "no cameras: no pairs of images and rasters": recording.cameras,
         "not known whether the vehicle drove itself": recording.engaged is not None,
-        "no license stated": recording.license,
+        "no license stated: give one with --license": recording.license,
     }
     return [line for line, known in missing.items() if not known]
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from rap_evaluation.camera_sim import CameraSimulator
 from rap_evaluation.logs.ego_motion import EgoStates, at_rear_axle
 from rap_evaluation.logs.log_reader import LogCamera, LogError, StoredLog, read_log
-from rap_evaluation.logs.recording import SEAT_CLASSES, STEP_NS, engagement
+from rap_evaluation.logs.recording import SEAT_CLASSES, STEP_NS, UNSEEN_LIGHT, engagement
 from rap_raster.ego_history import EgoState, extrapolated
 from rap_raster.frames import FloatArray, Pose, wrap_angle
 from rap_raster.geometry import Geometry, place
@@ -316,6 +316,7 @@ class DriveLog:
     def _lights(self, step: int, center_m: FloatArray, radius_m: float) -> Lights:
         lights = self.lights
         near = np.abs(lights.centers_m[:, :2] - center_m).max(axis=1, initial=0.0) <= radius_m
+        near &= lights.states[step] != UNSEEN_LIGHT
         return Lights(
             lights.states[step, near],
             lights.centers_m[near],
