@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from rap_bringup.bags import (
     odometry_message,
     write_bag,
 )
+from rap_bringup.drives.bag import read_bag
 from rap_bringup.drives.odometry import densified, states_from_poses
 from rap_bringup.drives.recorded_drive import (
     CameraImage,
@@ -38,6 +40,10 @@ from rap_bringup.drives.recorded_drive import (
     RecordedDrive,
     RecordedObjects,
 )
+from rap_evaluation.drive_export import recorded_drive, whole_drive
+from rap_evaluation.logs.drive_log import DriveLog
+from rap_evaluation.logs.drive_recording import recording_of
+from rap_evaluation.logs.log_writer import write_log
 from rap_inference.bundle import file_sha256
 from rap_raster.camera import CameraModel, optical_rotation
 from rap_raster.maps.vector_map import VectorMap
@@ -164,6 +170,24 @@ def test_recording_holds_inputs_and_outputs(raster_replay):
     assert len(decoded(raster_replay, "/rap/map")) == len(decoded(raster_replay, "/route")) == 1
     assert len(decoded(raster_replay, "/rap/candidates")) >= 43
     assert decoded(raster_replay, "/rap/state")
+
+
+def test_recording_becomes_a_log_and_a_bag_with_the_same_objects_and_poses(raster_replay, tmp_path):
+    true = read_bag(raster_replay / "drive.mcap")
+    write_log(tmp_path / "log", recording_of(true))
+    log = DriveLog.open(tmp_path / "log")
+    write_bag(recorded_drive(log, log.egos[0], *whole_drive(log, log.egos[0])), tmp_path / "bag")
+    found = read_bag(tmp_path / "bag")
+    assert [step.stamp_ns for step in found.objects] == [step.stamp_ns for step in true.objects]
+    for step, expected in zip(found.objects, true.objects, strict=True):
+        assert step.boxes.ids.tolist() == expected.boxes.ids.tolist()
+        for name in ("classes", "centers_m", "sizes_m", "yaws_rad"):
+            one, other = getattr(step.boxes, name), getattr(expected.boxes, name)
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+    driven = {state.stamp_ns: state for state in true.ego}
+    assert len(found.ego) == len(true.objects)
+    for state in found.ego:
+        assert astuple(state) == pytest.approx(astuple(driven[state.stamp_ns]), abs=1e-6)
 
 
 def test_overview_shows_rasters_and_the_scene_from_above(raster_replay):

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rap_bringup.instants import Instant, Proposals
+from rap_bringup.tiles import FONT
 from rap_raster.frames import FloatArray, to_local
 from rap_raster.maps.vector_map import VectorMap, shapes_near
 from rap_raster.scene import Boxes, LineKind, ObjectClass, PolygonKind
-from rap_raster.vehicle import PACIFICA
+from rap_raster.vehicle import PACIFICA, VehicleDimensions
 
 Canvas = npt.NDArray[np.uint8]
 Color = tuple[int, int, int]
@@ -64,12 +65,14 @@ class View:
         height: Pixels.
         behind_m: How far the picture reaches behind the ego.
         ahead_m: How far it reaches ahead.
+        aside_m: How far to the ego's left its middle row lies.
     """
 
     width: int
     height: int
     behind_m: float = 30.0
     ahead_m: float = 75.0
+    aside_m: float = 0.0
 
     @property
     def pixels_per_m(self) -> float:
@@ -79,13 +82,13 @@ class View:
     @property
     def reach_m(self) -> float:
         """Distance from the ego to the farthest corner."""
-        side_m = 0.5 * self.height / self.pixels_per_m
+        side_m = 0.5 * self.height / self.pixels_per_m + abs(self.aside_m)
         return float(np.hypot(max(self.ahead_m, self.behind_m), side_m))
 
     def pixels(self, points_ego: FloatArray) -> npt.NDArray[np.int32]:
         """Returns (..., 2) fixed-point pixels of (..., >= 2) ego-frame metres."""
         x = (points_ego[..., 0] + self.behind_m) * self.pixels_per_m
-        y = 0.5 * self.height - points_ego[..., 1] * self.pixels_per_m
+        y = 0.5 * self.height - (points_ego[..., 1] - self.aside_m) * self.pixels_per_m
         fixed = np.stack([x, y], axis=-1) * (1 << SUBPIXEL_BITS)
         return np.round(fixed).astype(np.int32)
 
@@ -99,14 +102,14 @@ def draw_birds_eye(instant: Instant, view: View) -> Canvas:
     canvas = np.full((view.height, view.width, 3), BACKGROUND, dtype=np.uint8)
     origin = instant.ego.planar
     if instant.map is not None:
-        _draw_map(canvas, view, instant.map, origin)
+        draw_map(canvas, view, instant.map, origin)
     if instant.objects is not None:
-        _draw_boxes(canvas, view, instant.objects.boxes, origin)
+        draw_boxes(canvas, view, instant.objects.boxes, origin)
     _draw_proposals(canvas, view, instant.proposals, origin)
-    _draw_path(canvas, view, _local(origin, instant.driven_m), DRIVEN, 2, dashed=True)
-    chosen = np.concatenate([np.zeros((1, 2)), _local(origin, instant.trajectory_m)])
-    _draw_path(canvas, view, chosen, CHOSEN, 4)
-    _draw_ego(canvas, view)
+    draw_path(canvas, view, local_points(origin, instant.driven_m), DRIVEN, 2, dashed=True)
+    chosen = np.concatenate([np.zeros((1, 2)), local_points(origin, instant.trajectory_m)])
+    draw_path(canvas, view, chosen, CHOSEN, 4)
+    draw_ego(canvas, view, PACIFICA)
     return canvas
 
 
@@ -117,34 +120,36 @@ def score_colors(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
     return cv2.applyColorMap(shade.astype(np.uint8)[:, None], SCORE_COLORS)[:, 0].astype(np.uint8)
 
 
-def _local(origin: FloatArray, points_map: FloatArray) -> FloatArray:
+def local_points(origin: FloatArray, points_map: FloatArray) -> FloatArray:
     """Returns (n, 2) ego-frame points of (n, >= 2) map-frame points."""
     padded = np.concatenate([points_map[..., :2], np.zeros((*points_map.shape[:-1], 1))], axis=-1)
     return to_local(origin, padded)[..., :2]
 
 
-def _draw_map(canvas: Canvas, view: View, vector_map: VectorMap, origin: FloatArray) -> None:
+def draw_map(canvas: Canvas, view: View, vector_map: VectorMap, origin: FloatArray) -> None:
+    """Draws areas and lines of a map around (3,) x, y, yaw of the ego."""
     areas = shapes_near(vector_map.polygons, origin, view.reach_m)
     for kind, color in AREAS.items():
         for index in np.flatnonzero(areas.kinds == kind):
-            ring = view.pixels(_local(origin, areas[int(index)]))
+            ring = view.pixels(local_points(origin, areas[int(index)]))
             cv2.fillPoly(canvas, [ring], color, cv2.LINE_AA, SUBPIXEL_BITS)
     lines = shapes_near(vector_map.polylines, origin, view.reach_m)
     for kind, (color, width) in LINES.items():
         for index in np.flatnonzero(lines.kinds == kind):
-            points = _local(origin, lines[int(index)])
+            points = local_points(origin, lines[int(index)])
             dashed = kind == LineKind.LANE_DIVIDER
-            _draw_path(canvas, view, points, color, width, dashed=dashed)
+            draw_path(canvas, view, points, color, width, dashed=dashed)
 
 
-def _draw_boxes(canvas: Canvas, view: View, boxes: Boxes, origin: FloatArray) -> None:
+def draw_boxes(canvas: Canvas, view: View, boxes: Boxes, origin: FloatArray) -> None:
+    """Draws boxes around (3,) x, y, yaw of the ego, each with a stroke to its front."""
     for index in range(len(boxes)):
         color = BOXES.get(int(boxes.classes[index]), BOXES[ObjectClass.GENERIC])
         pose = np.array([*boxes.centers_m[index, :2], boxes.yaws_rad[index]])
         x, y, yaw = to_local(origin, pose)
         if np.hypot(x, y) > view.reach_m:
             continue
-        corners = _corners((x, y, yaw), boxes.sizes_m[index, :2])
+        corners = box_corners((x, y, yaw), boxes.sizes_m[index, :2])
         ring = view.pixels(corners)
         dim = tuple(int(0.45 * channel) for channel in color)
         cv2.fillPoly(canvas, [ring], dim, cv2.LINE_AA, SUBPIXEL_BITS)
@@ -153,7 +158,7 @@ def _draw_boxes(canvas: Canvas, view: View, boxes: Boxes, origin: FloatArray) ->
         cv2.polylines(canvas, [view.pixels(nose)], False, color, 1, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def _corners(pose: tuple[float, float, float], size_m: FloatArray) -> FloatArray:
+def box_corners(pose: tuple[float, float, float], size_m: FloatArray) -> FloatArray:
     """Returns (4, 2) corners of a box, the two at the front first."""
     x, y, yaw = pose
     half = 0.5 * size_m
@@ -166,14 +171,14 @@ def _corners(pose: tuple[float, float, float], size_m: FloatArray) -> FloatArray
 def _draw_proposals(canvas: Canvas, view: View, proposals: Proposals, origin: FloatArray) -> None:
     colors = score_colors(proposals.scores)
     for index in np.argsort(proposals.scores):
-        points = np.concatenate([np.zeros((1, 2)), _local(origin, proposals.poses_m[index])])
+        points = np.concatenate([np.zeros((1, 2)), local_points(origin, proposals.poses_m[index])])
         color = tuple(int(channel) for channel in colors[index])
-        _draw_path(canvas, view, points, color, 1)
+        draw_path(canvas, view, points, color, 1)
         end = view.pixels(points[-1:])[0]
         cv2.circle(canvas, end.tolist(), 2 << SUBPIXEL_BITS, color, -1, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def _draw_path(
+def draw_path(
     canvas: Canvas,
     view: View,
     points_ego: FloatArray,
@@ -182,6 +187,7 @@ def _draw_path(
     *,
     dashed: bool = False,
 ) -> None:
+    """Draws a line through (n, 2) ego-frame points."""
     if len(points_ego) < 2:
         return
     if not dashed:
@@ -205,8 +211,17 @@ def _dashes(points_m: FloatArray, length_m: float = 1.5, gap_m: float = 1.5) -> 
     ]
 
 
-def _draw_ego(canvas: Canvas, view: View) -> None:
-    size_m = np.array([PACIFICA.length_m, PACIFICA.width_m])
-    corners = _corners((PACIFICA.rear_axle_to_center_m, 0.0, 0.0), size_m)
+def draw_ego(canvas: Canvas, view: View, vehicle: VehicleDimensions) -> None:
+    """Draws the ego at the origin of its frame."""
+    size_m = np.array([vehicle.length_m, vehicle.width_m])
+    corners = box_corners((vehicle.rear_axle_to_center_m, 0.0, 0.0), size_m)
     cv2.fillPoly(canvas, [view.pixels(corners)], (110, 90, 60), cv2.LINE_AA, SUBPIXEL_BITS)
     cv2.polylines(canvas, [view.pixels(corners)], True, EGO, 2, cv2.LINE_AA, SUBPIXEL_BITS)
+
+
+def draw_scale_bar(canvas: Canvas, view: View) -> None:
+    """Draws a bar of ten metres in the lower left corner."""
+    length = round(10 * view.pixels_per_m)
+    x, y = 16, canvas.shape[0] - 16
+    cv2.line(canvas, (x, y), (x + length, y), TEXT, 2, cv2.LINE_AA)
+    cv2.putText(canvas, "10 m", (x + 4, y - 8), FONT, 0.45, TEXT, 1, cv2.LINE_AA)

@@ -22,6 +22,7 @@ from rap_bringup.birds_eye import (
     Color,
     View,
     draw_birds_eye,
+    draw_scale_bar,
 )
 from rap_bringup.instants import Instant, Rgb, choose_stamp, read_instant
 from rap_bringup.tiles import FONT, draw_label, scaled
@@ -109,7 +110,7 @@ def _fitted(image: Rgb, width: int, height: int) -> Canvas:
 def _bottom(result: ReplayResult, instant: Instant) -> Canvas:
     view = View(WIDTH - PANEL_WIDTH - GAP, BIRDS_EYE_HEIGHT)
     above = draw_birds_eye(instant, view)
-    _scale_bar(above, view)
+    draw_scale_bar(above, view)
     gap = np.full((BIRDS_EYE_HEIGHT, GAP, 3), BACKGROUND, dtype=np.uint8)
     return np.concatenate([above, gap, _panel(result, instant)], axis=1)
 
@@ -172,10 +173,3 @@ def _legend(panel: Canvas, top: int) -> None:
         for left, right in dashes:
             cv2.line(panel, (left, y - 5), (right, y - 5), color, width, cv2.LINE_AA)
         cv2.putText(panel, text, (68, y), FONT, 0.5, TEXT, 1, cv2.LINE_AA)
-
-
-def _scale_bar(canvas: Canvas, view: View) -> None:
-    length = round(10 * view.pixels_per_m)
-    x, y = 16, canvas.shape[0] - 16
-    cv2.line(canvas, (x, y), (x + length, y), TEXT, 2, cv2.LINE_AA)
-    cv2.putText(canvas, "10 m", (x + 4, y - 8), FONT, 0.45, TEXT, 1, cv2.LINE_AA)

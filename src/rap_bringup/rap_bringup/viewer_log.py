@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rap_bringup.answers import ReplayResult
 from rap_bringup.bag_reader import RecordedMessage, ego_state, objects_of, read_map
 from rap_bringup.bag_types import deserialized, raw_stamp_ns
-from rap_bringup.bags import BagError
-from rap_bringup.birds_eye import AREAS, BOXES, CHOSEN, LINES, score_colors
+from rap_bringup.birds_eye import CHOSEN, score_colors
 from rap_bringup.instants import decode_image, path_of, proposals_of
 from rap_bringup.recording import RECORDING_NAME, recorded
+from rap_bringup.viewer_shapes import (
+    LIFT_M,
+    Rerun,
+    agent_boxes,
+    load_viewer,
+    map_lines,
+    rgb,
+    vehicle_box,
+)
 from rap_raster.ego_history import EgoState
 from rap_raster.frames import FloatArray
-from rap_raster.maps.vector_map import VectorMap, shapes_near
-from rap_raster.scene import Boxes, LineKind, ObjectClass, PolygonKind
+from rap_raster.maps.vector_map import VectorMap
+from rap_raster.scene import Boxes
 from rap_raster.vehicle import PACIFICA
 
 VIEWER_LOG_NAME = "drive.rrd"
@@ -27,14 +33,8 @@ TIMELINE = "drive_time"
 MAP_MARGIN_M = 150.0
 """Farther from the drive nothing is ever drawn."""
 
-LIFT_M = 0.15
-"""Paths float a little above the ground, or they would flicker with it."""
-
 ODOMETRY_PERIOD_NS = 100_000_000
 """The ego is shown ten times a second; odometry may come faster."""
-
-Rerun = Any
-"""The viewer's module; it is optional and loaded when it is used."""
 
 
 def write_viewer_log(result: ReplayResult, progress: Callable[[float], None]) -> Path:
@@ -48,12 +48,9 @@ def write_viewer_log(result: ReplayResult, progress: Callable[[float], None]) ->
         The file.
 
     Raises:
-        BagError: If the viewer's package is not installed.
+        ViewerError: If the viewer's package is not installed.
     """
-    try:
-        import rerun  # noqa: PLC0415 - optional: only drive.rrd needs it
-    except ImportError as error:
-        raise BagError("drive.rrd needs the package rerun-sdk: run make setup") from error
+    rerun = load_viewer(VIEWER_LOG_NAME)
     path = result.out / VIEWER_LOG_NAME
     rerun.init("rap", recording_id=result.bag.drive, spawn=False)
     rerun.save(str(path), default_blueprint=_blueprint(rerun, result))
@@ -120,21 +117,9 @@ class _Writer:
             self._log_image(item)
 
     def _log_map(self, vector_map: VectorMap) -> None:
-        rerun = self._rerun
-        for shapes, kinds, closed in (
-            (vector_map.polygons, AREAS, True),
-            (vector_map.polylines, LINES, False),
-        ):
-            near = shapes_near(shapes, self._origin, MAP_MARGIN_M + self._drive_reach_m())
-            for kind, look in kinds.items():
-                strips = [
-                    self._strip(near[int(index)], closed=closed)
-                    for index in np.flatnonzero(near.kinds == kind)
-                ]
-                color = look[0] if isinstance(look[0], tuple) else look
-                name = (PolygonKind if closed else LineKind)(kind).name.lower()
-                lines = rerun.LineStrips3D(strips, colors=[_rgb(color)], radii=[0.04])
-                rerun.log(f"/map/{name}", lines, static=True)
+        reach_m = MAP_MARGIN_M + self._drive_reach_m()
+        for name, lines in map_lines(self._rerun, vector_map, self._origin, reach_m).items():
+            self._rerun.log(f"/map/{name}", lines, static=True)
 
     def _drive_reach_m(self) -> float:
         path = [_state(item) for item in recorded(self._file(), {"odometry"})]
@@ -144,27 +129,17 @@ class _Writer:
     def _file(self) -> Path:
         return self._result.out / RECORDING_NAME
 
-    def _strip(self, points_m: FloatArray, *, closed: bool) -> FloatArray:
-        ring = np.concatenate([points_m, points_m[:1]]) if closed else points_m
-        return np.asarray(ring - self._origin, dtype=np.float64)
-
     def _log_ego(self, state: EgoState) -> None:
         rerun = self._rerun
         if state.stamp_ns - self._ego_shown_ns < ODOMETRY_PERIOD_NS:
             return
         self._ego_shown_ns = state.stamp_ns
         self._ground_m = state.z_m - self._origin[2]
-        center = PACIFICA.box_center(state.pose) - self._origin
-        size = [PACIFICA.length_m, PACIFICA.width_m, PACIFICA.height_m]
-        rerun.log("/ego/box", _boxes(rerun, center[None], [size], [state.yaw_rad], [(255,) * 3]))
+        rerun.log("/ego/box", vehicle_box(rerun, PACIFICA, state.pose, self._origin))
         rerun.log("/plot/speed_mps", rerun.Scalars(state.vx_mps))
 
     def _log_boxes(self, boxes: Boxes) -> None:
-        rerun = self._rerun
-        colors = [_rgb(BOXES[ObjectClass(int(code))]) for code in boxes.classes]
-        centers = boxes.centers_m - self._origin
-        drawn = _boxes(rerun, centers, boxes.sizes_m, boxes.yaws_rad, colors)
-        rerun.log("/world/objects", drawn)
+        self._rerun.log("/world/objects", agent_boxes(self._rerun, boxes, self._origin))
 
     def _log_proposals(self, raw: bytes) -> None:
         rerun = self._rerun
@@ -180,7 +155,7 @@ class _Writer:
         rerun = self._rerun
         strip = self._path(path_of(raw))
         rerun.log(
-            "/world/trajectory", rerun.LineStrips3D([strip], colors=[_rgb(CHOSEN)], radii=[0.15])
+            "/world/trajectory", rerun.LineStrips3D([strip], colors=[rgb(CHOSEN)], radii=[0.15])
         )
 
     def _path(self, points_m: FloatArray) -> FloatArray:
@@ -202,23 +177,3 @@ class _Writer:
 
 def _state(item: RecordedMessage) -> EgoState:
     return ego_state(deserialized(item.raw, "nav_msgs/msg/Odometry"))
-
-
-def _boxes(
-    rerun: Rerun,
-    centers: npt.ArrayLike,
-    sizes: npt.ArrayLike,
-    yaws: npt.ArrayLike,
-    colors: npt.ArrayLike,
-) -> Rerun:
-    half_turns = 0.5 * np.asarray(yaws, dtype=np.float64)
-    zeros = np.zeros_like(half_turns)
-    quaternions = np.column_stack([zeros, zeros, np.sin(half_turns), np.cos(half_turns)])
-    return rerun.Boxes3D(
-        centers=centers, sizes=sizes, quaternions=quaternions, colors=colors, fill_mode="solid"
-    )
-
-
-def _rgb(color: tuple[int, ...]) -> tuple[int, ...]:
-    """Turns blue, green, red around."""
-    return color[::-1]

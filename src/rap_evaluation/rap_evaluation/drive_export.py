@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ from rap_evaluation.photo.daylight import Daylight
 from rap_inference.bundle import Bundle
 from rap_planner.route import Command
 from rap_raster.camera import CameraModel
+from rap_raster.ego_history import EgoState
 from rap_raster.features import nominal_rig
 from rap_raster.frames import wrap_angle
 from rap_raster.maps.vector_map import VectorMap, shapes_near
@@ -63,7 +65,7 @@ def recorded_drive(
         seconds: Its length; the seat must exist as long.
         rig: Cameras to simulate; none for the log's own, if the seat is its ego.
         seed: Of the light and the noise of the cameras.
-        report: Called with the share that is done.
+        report: Called with the share of pictures that is done.
 
     Raises:
         LogError: If the seat does not exist at all steps.
@@ -74,34 +76,33 @@ def recorded_drive(
             f"{log.name}: track {seat} exists from step {log.first_step(seat)} to "
             f"{log.last_step(seat)}, not from {steps[0]} to {steps[-1]}"
         )
-    offset_ns = 0 if log.is_recorded else START_NS - int(log.stamps_ns[first_step])
-    ego, objects, pictures = [], [], []
-    for number, step in enumerate(steps):
-        moment = Moment(log, seat, step)
-        stamp_ns = int(log.stamps_ns[step]) + offset_ns
-        state = moment.ego()
-        assert state is not None  # the seat exists at all these steps
-        ego.append(replace(state, stamp_ns=stamp_ns))
-        objects += _objects(moment, stamp_ns)
-        pictures.append([CameraImage(stamp_ns, _jpeg(moment, c, seed, number)) for c in rig])
-        report((number + 1) / len(steps))
-    path = np.array([state.planar for state in ego])
-    route_m, route_source = route_of_drive(log.map, log.ego_poses(seat))
-    simulated = tuple(map(RecordedCamera, rig, zip(*pictures, strict=True)))
-    stamps = log.stamps_ns[steps] + offset_ns
+    stamps = log.stamps_ns[steps]
+    if not log.is_recorded:
+        stamps = stamps - stamps[0] + START_NS
+    moments = [Moment(log, seat, step) for step in steps]
+    path = log.ego_poses(seat)
+    route_m, route_source = route_of_drive(log.map, path)
     return RecordedDrive(
         name=log.name if seat in log.egos else f"{log.name} track {seat}",
         license=log.license,
-        map=_cropped(log.map, path),
-        ego=tuple(ego),
-        objects=tuple(objects),
-        cameras=simulated if rig else _logged_cameras(log, seat, stamps),
+        map=_cropped(log.map, path[steps.start - log.first_step(seat) :][: len(steps)]),
+        ego=tuple(map(_ego, moments, stamps.tolist())),
+        objects=tuple(chain.from_iterable(map(_objects, moments, stamps.tolist()))),
+        cameras=_simulated_cameras(moments, stamps, rig, seed, report)
+        if rig
+        else _logged_cameras(log, seat, stamps),
         route_m=route_m,
         route_source=route_source,
         vehicle=log.dimensions(seat),
         commands=None if route_m is not None else _commands(log, seat, steps, stamps),
         engaged=_engaged(log, seat, steps, stamps),
     )
+
+
+def _ego(moment: Moment, stamp_ns: int) -> EgoState:
+    state = moment.ego()
+    assert state is not None  # the seat exists at all steps of a drive
+    return replace(state, stamp_ns=stamp_ns)
 
 
 def _objects(moment: Moment, stamp_ns: int) -> list[RecordedObjects]:
@@ -126,6 +127,24 @@ def _bag_ids(log: DriveLog, tracks: npt.NDArray[np.int32]) -> npt.NDArray[np.int
         return tracks
     of_track = dict(zip(log.tracks.ids.tolist(), sources.tolist(), strict=True))
     return np.array([of_track[int(track)] or track for track in tracks], dtype=np.int32)
+
+
+def _simulated_cameras(
+    moments: Sequence[Moment],
+    stamps_ns: npt.NDArray[np.int64],
+    rig: Sequence[CameraModel],
+    seed: int,
+    report: Report,
+) -> tuple[RecordedCamera, ...]:
+    """Takes a picture with every camera of a rig at every moment."""
+    taken: list[list[CameraImage]] = [[] for _ in rig]
+    for number, (moment, stamp_ns) in enumerate(zip(moments, stamps_ns.tolist(), strict=True)):
+        for images, camera in zip(taken, rig, strict=True):
+            images.append(CameraImage(stamp_ns, _jpeg(moment, camera, seed, number)))
+        report((number + 1) / len(moments))
+    return tuple(
+        RecordedCamera(camera, tuple(images)) for camera, images in zip(rig, taken, strict=True)
+    )
 
 
 def _logged_cameras(

@@ -9,7 +9,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from rap_bringup.bags import write_bag
@@ -25,9 +24,10 @@ from rap_evaluation.drive_export import camera_rig, eventful_drive, recorded_dri
 from rap_evaluation.logs.drive_log import DriveLog, LogError
 from rap_evaluation.logs.drive_recording import recording_of
 from rap_evaluation.logs.log_writer import write_log
+from rap_evaluation.logs.py123d_reader import read_py123d
 from rap_evaluation.logs.recording import Recording
 from rap_inference.bundle import load_bundle
-from rap_raster.maps.opendrive import load_opendrive
+from rap_raster.maps.map_file import load_map
 from rap_raster.vehicle import VehicleDimensions
 
 SIMULATED_S = 24.0
@@ -42,6 +42,7 @@ class Source(str, Enum):
     COMMONROAD = "commonroad"
     DGP = "dgp"
     BAG = "bag"
+    PY123D = "py123d"
 
 
 def log_command(
@@ -51,7 +52,11 @@ def log_command(
     out: Annotated[Path, typer.Option(help="Folder of the log; made if missing.")],
     map_file: Annotated[
         Path | None,
-        typer.Option("--map", help="OpenDRIVE map that takes the place of the recording's."),
+        typer.Option(
+            "--map",
+            help="OpenDRIVE (.xodr) or Lanelet2 (.osm) map that takes the place of the "
+            "recording's; of py123d its map file.",
+        ),
     ] = None,
     vehicle: Annotated[
         tuple[float, float, float, float] | None,
@@ -61,12 +66,16 @@ def log_command(
             metavar="LENGTH WIDTH HEIGHT REAR_AXLE_TO_CENTER",
         ),
     ] = None,
+    license_text: Annotated[
+        str | None,
+        typer.Option("--license", help="Its terms, one line; default: what it tells."),
+    ] = None,
 ) -> None:
     """Turns a recording into a log, from which any of its vehicles can be the ego.
 
     SOURCE is, for nuscenes, a scene (.npz) or a keyframe folder; for argoverse2 a log folder; for
-    commonroad a scenario (.xml); for dgp a scene folder; for bag a rosbag2 folder or the drive.mcap
-    that `rap replay` leaves.
+    commonroad a scenario (.xml); for dgp a scene folder; for py123d a log folder; for bag a rosbag2
+    folder or the drive.mcap that `rap replay` leaves.
 
     Example: rap-evaluate log nuscenes scene-0796.npz --out out/logs/real/scene-0796
 
@@ -74,16 +83,34 @@ def log_command(
     --out out/logs/fleet/2026-03-01
     """
     with progress_bar(f"reading {source.name}") as report:
-        drive = _reader(kind, source, report)(source)
-    if map_file is not None:
-        drive = replace(drive, map=load_opendrive(map_file))
-    if vehicle is not None:
-        drive = replace(drive, vehicle=_dimensions(vehicle))
-    recording = recording_of(drive)
+        if kind is Source.PY123D:
+            recording = _py123d(source, map_file, vehicle)
+        else:
+            recording = recording_of(_drive(kind, source, map_file, vehicle, report))
+    if license_text is not None:
+        recording = replace(recording, license=license_text)
     write_log(out, recording)
     sys.stdout.write(f"{out}: {_summary(recording)}\n")
     for line in _missing(recording):
         sys.stdout.write(f"  {line}\n")
+
+
+_Size = tuple[float, float, float, float]
+
+
+def _py123d(source: Path, map_file: Path | None, vehicle: _Size | None) -> Recording:
+    if vehicle is not None:
+        raise ValueError("--vehicle: logs of py123d tell it themselves")
+    return read_py123d(source, map_file)
+
+
+def _drive(
+    kind: Source, source: Path, map_file: Path | None, vehicle: _Size | None, report: Report
+) -> RecordedDrive:
+    drive = _reader(kind, source, report)(source)
+    if map_file is not None:
+        drive = replace(drive, map=load_map(map_file))
+    return drive if vehicle is None else replace(drive, vehicle=_dimensions(vehicle))
 
 
 def _reader(kind: Source, source: Path, report: Report) -> Callable[[Path], RecordedDrive]:
@@ -97,7 +124,7 @@ def _reader(kind: Source, source: Path, report: Report) -> Callable[[Path], Reco
     return readers[kind]
 
 
-def _dimensions(numbers: tuple[float, float, float, float]) -> VehicleDimensions:
+def _dimensions(numbers: _Size) -> VehicleDimensions:
     vehicle = VehicleDimensions(*numbers)
     sizes = vehicle.length_m, vehicle.width_m, vehicle.height_m
     if not min(sizes) > 0 or not 0 <= vehicle.rear_axle_to_center_m < vehicle.length_m:
@@ -107,24 +134,24 @@ def _dimensions(numbers: tuple[float, float, float, float]) -> VehicleDimensions
 
 def _summary(recording: Recording) -> str:
     images = sum(len(camera.images) for camera in recording.cameras)
-    tracks = len(np.unique(recording.tracks.source_ids))
     return (
-        f"{recording.name}, {len(recording.stamps_ns)} steps, {tracks} road users in "
-        f"{len(recording.tracks)} tracks, {recording.lights.states.shape[1]} lights, "
+        f"{recording.name}, {len(recording.stamps_ns)} steps, {len(recording.tracks)} tracks, "
+        f"{recording.lights.states.shape[1]} lights, "
         f"{images} images of {len(recording.cameras)} cameras"
     )
 
 
 def _missing(recording: Recording) -> list[str]:
     """Returns a line for everything that a log can have and this one has not."""
-    missing = {
-        "no lanes: no routes, no commands from them, and no checks by lane": recording.map.lanes,
-        "no drivable area: no checks of leaving the road": recording.map.polygons.kinds.size,
-        "no cameras: no pairs of images and rasters": recording.cameras,
-        "not known whether the vehicle drove itself": recording.engaged is not None,
-        "no license stated": recording.license,
-    }
-    return [line for line, known in missing.items() if not known]
+    area, known = recording.map.polygons, recording.engaged is not None
+    lines = (
+        (recording.map.lanes, "no lanes: no routes, no commands from them; --map gives some"),
+        (len(area), "no drivable area: no checks of leaving the road"),
+        (recording.cameras, "no cameras: no pairs of images and rasters"),
+        (known, "not known whether the vehicle drove itself"),
+        (recording.license, "no license stated: give one with --license"),
+    )
+    return [line for found, line in lines if not found]
 
 
 def bag_command(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rap_bringup.console import Report, silent
-from rap_evaluation.logs.drive_log import DriveLog
+from rap_evaluation.logs.drive_log import DriveLog, LogError
 from rap_evaluation.moments import Moment, is_standing, moments
 from rap_evaluation.planners.bundle_driver import BundleDriver
 from rap_inference.bundle import Bundle
@@ -120,9 +120,14 @@ def open_loop_report(
         count: How many moments; all there are if fewer.
         seed: Of the draw.
         report: Called with the share that is done.
+
+    Raises:
+        LogError: If no vehicle is there for as long as the bundle plans.
     """
     horizon_s = bundle.manifest.horizon_steps * bundle.manifest.dt_s
     every = [moment for log in logs for moment in moments(log, horizon_s)]
+    if not every:
+        raise LogError(f"{logs[0].name}: no vehicle is there for {horizon_s:g} s")
     order = np.random.default_rng(seed).permutation(len(every))[:count]
     return evaluate_open_loop(bundle, [every[i] for i in order], report)
 

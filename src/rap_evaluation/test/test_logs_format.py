@@ -2,25 +2,33 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import fields, replace
+from contextlib import suppress
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from rap_bringup.drives.recorded_drive import CameraImage, RecordedCamera
 from rap_evaluation.logs import log_schema as schema
 from rap_evaluation.logs.drive_log import DriveLog, LogError, StoredLog
+from rap_evaluation.logs.log_reader import read_log
 from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.logs.py123d_files import packed
-from rap_evaluation.logs.recording import LightTracks, Recording, Tracks
+from rap_evaluation.logs.recording import Engagement, LightTracks, Recording, Tracks
 from rap_evaluation.logs.seat_routes import commands_along
 from rap_planner.route import Command
+from rap_raster.camera import CameraModel, Distortion
 from rap_raster.frames import Pose
 from rap_raster.maps.vector_map import Lane, TrafficLight, VectorMap
 from rap_raster.scene import LightState, LineKind, ObjectClass, PolygonKind, Shapes
+from rap_raster.styles import load_style
 
 STEPS, DT_S = 100, 0.1
+STEP_NS = 100_000_000
 
 
 def street():
@@ -288,6 +296,214 @@ def test_tracks_that_do_not_fit_their_states_are_named(path):
     rewrite(path, schema.STATES, lambda table: table.slice(0, 10))
     with pytest.raises(LogError, match=r"rap_states\.arrow: state: expected 340 rows, got 10"):
         DriveLog.open(path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.9])
+def test_scenes_between_steps_are_interpolated(log, share):
+    """The truth is known: everything moves evenly."""
+    stamp_ns = round(1_000_000_000 + (30 + share) * STEP_NS)
+    scene = log.scene_at(stamp_ns, 7)
+    elapsed_s = (30 + share) * DT_S
+    assert astuple(scene.ego) == pytest.approx((6 * elapsed_s - 1.4, 0.0, 0.25, 0.0))
+    person = scene.boxes.select(scene.boxes.ids == 4)
+    np.testing.assert_allclose(person.centers_m, [[20 + elapsed_s, -5, 0.25 + 0.9]])
+    np.testing.assert_array_equal(scene.boxes.velocities_mps, log.scene(30, 7).boxes.velocities_mps)
+
+
+@pytest.mark.parametrize("step", [0, 30, 99])
+def test_the_scene_at_the_stamp_of_a_step_is_that_of_the_step(log, step):
+    found, true = log.scene_at(int(log.stamps_ns[step]), 7), log.scene(step, 7)
+    assert found.ego == true.ego
+    for part in ("boxes", "lights", "polylines", "polygons"):
+        for field in fields(getattr(true, part)):
+            one, other = (getattr(getattr(scene, part), field.name) for scene in (found, true))
+            np.testing.assert_array_equal(one, other)
+
+
+def test_headings_turn_the_short_way_between_steps(tmp_path):
+    recording = make_recording()
+    states = recording.tracks.states.copy()
+    states[100:140, 3] = np.where(np.arange(40) % 2 == 0, np.pi - 0.1, -np.pi + 0.1)
+    turning = replace(recording, tracks=replace(recording.tracks, states=states))
+    log = DriveLog(StoredLog(Path("turning"), turning, {}, np.zeros(len(states), np.uint8)))
+    scene = log.scene_at(int(log.stamps_ns[30]) + STEP_NS // 2, 7)
+    (yaw,) = scene.boxes.yaws_rad[scene.boxes.ids == 9]
+    assert abs(yaw) == pytest.approx(np.pi)
+
+
+def test_what_comes_between_two_steps_is_there_from_the_middle_on(log):
+    """Truck 9 exists from step 20 to 59, car 7 from 0 to 99."""
+    before, after = (int(log.stamps_ns[19]) + part * STEP_NS // 10 for part in (4, 6))
+    assert 9 not in log.scene_at(before, 7).boxes.ids
+    assert 9 in log.scene_at(after, 7).boxes.ids
+    assert log.scene_at(int(log.stamps_ns[19]) + 1, 9) is None
+    # The first and the last half step are driven on at the speed of the step beside them.
+    for end, sign in ((0, -1), (-1, 1)):
+        stamp_ns, away_ns = int(log.stamps_ns[end]), STEP_NS * 4 // 10
+        near, far = (log.scene_at(stamp_ns + sign * part * STEP_NS // 10, 7) for part in (4, 6))
+        there = log.scene_at(stamp_ns, 7).ego
+        moved_m = log.states(7)[end, 4] * sign * away_ns * 1e-9
+        assert near.ego.x_m == pytest.approx(there.x_m + moved_m, abs=1e-6)
+        assert far is None
+
+
+@pytest.mark.parametrize(("step", "state"), [(49.4, LightState.RED), (49.6, LightState.GREEN)])
+def test_lights_between_steps_have_the_state_of_the_nearer(log, step, state):
+    scene = log.scene_at(1_000_000_000 + round(step * STEP_NS), 7)
+    assert scene.lights.states.tolist() == [state]
+
+
+def test_a_log_may_have_one_step_and_no_lanes(tmp_path):
+    recording = make_recording()
+    first = Tracks(
+        **{
+            field.name: getattr(recording.tracks, field.name)[:1]
+            for field in fields(Tracks)
+            if field.name not in ("states", "observed", "last_steps")
+        },
+        last_steps=np.array([0], np.int32),
+        states=recording.tracks.states[:1],
+        observed=recording.tracks.observed[:1],
+    )
+    lights = replace(recording.lights, states=recording.lights.states[:1])
+    nothing = Shapes.from_list([])
+    single = replace(
+        recording,
+        map=VectorMap("none", nothing, nothing),
+        stamps_ns=recording.stamps_ns[:1],
+        tracks=first,
+        lights=lights,
+    )
+    write_log(tmp_path, single)
+    log = DriveLog.open(tmp_path)
+    assert log.dt_s == DT_S
+    assert len(log.scene(0, 7).boxes) == 0
+    assert log.scene_at(1_000_000_000, 7) is not None
+    assert log.scene_at(1_000_000_000 + STEP_NS, 7) is None
+    assert log.geometry(0, 7, load_style("rap")) is not None
+
+
+def cameras():
+    lenses = [None, Distortion("equidistant", (0.1, 0.2, -0.3, 0.4))]
+    pose = np.linspace(-1.0, 1.0, 16).reshape(4, 4)
+    models = [
+        CameraModel(name, 64, 32, 50.1, 50.2, 31.5, 15.5, pose, lens)
+        for name, lens in zip(("front", "fisheye"), lenses, strict=True)
+    ]
+    images = [CameraImage(stamp, bytes([stamp % 251]) * stamp) for stamp in (3, 70_000, 5)]
+    return RecordedCamera(models[0], tuple(images[:2])), RecordedCamera(models[1], (images[2],))
+
+
+def test_images_come_back_byte_for_byte_with_stamps_of_their_own(tmp_path):
+    write_log(tmp_path, replace(make_recording(), cameras=cameras()))
+    log = DriveLog.open(tmp_path)
+    for found, true in zip(log.cameras, cameras(), strict=True):
+        for field in fields(CameraModel):
+            one, other = getattr(found.model, field.name), getattr(true.model, field.name)
+            np.testing.assert_array_equal(one, other)
+        assert found.stamps_ns.tolist() == [image.stamp_ns for image in true.images]
+        assert [found.jpeg(k) for k in range(len(true.images))] == [i.jpeg for i in true.images]
+
+
+def test_header_tells_terms_origin_egos_and_engagement(tmp_path):
+    engaged = np.tile([Engagement.MANUAL, Engagement.ENGAGED], 50).astype(np.uint8)
+    write_log(tmp_path, replace(make_recording(), engaged=engaged))
+    log = DriveLog.open(tmp_path)
+    assert (log.license, log.provenance, log.egos) == ("ours", {"source": "by hand"}, (7,))
+    np.testing.assert_array_equal(log.engaged, engaged)
+
+
+def test_commands_of_the_source_hold_where_there_is_no_route(tmp_path):
+    """Car 7 has a route and car 8, which stands, has none."""
+    told = {7: np.full(100, Command.RIGHT), 8: np.full(100, Command.LEFT)}
+    write_log(tmp_path, replace(make_recording(), known_commands=told))
+    log = DriveLog.open(tmp_path)
+    assert Command.RIGHT not in log.commands(7)
+    assert set(log.commands(8)) == {Command.LEFT}
+    assert set(log.commands(9)) == {Command.UNKNOWN}
+
+
+@st.composite
+def recordings(draw):
+    """Any recording the format can hold."""
+    steps, count = draw(st.integers(1, 12)), draw(st.integers(1, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    spans = np.sort(rng.integers(0, steps, (count, 2)), axis=1).astype(np.int32)
+    states = int((spans[:, 1] - spans[:, 0] + 1).sum())
+    heads = draw(st.integers(0, 3))
+    ids = np.unique(rng.integers(1, 2**31 - 1, count)).astype(np.int32)
+    tracks = Tracks(
+        ids=ids,
+        source_ids=rng.integers(0, 2**62, count),
+        classes=rng.integers(1, 10, count).astype(np.uint8),
+        sizes_m=rng.uniform(0.05, 20, (count, 3)),
+        rear_axles_m=rng.uniform(0, 3, count),
+        first_steps=spans[:, 0],
+        last_steps=spans[:, 1],
+        states=rng.normal(0, 100, (states, 7)),
+        observed=rng.random(states) < 0.5,
+    )
+    lights = LightTracks(
+        lane_ids=tuple(draw(st.text(max_size=4)) for _ in range(heads)),
+        centers_m=rng.normal(0, 100, (heads, 3)),
+        sizes_m=rng.uniform(0.1, 1, (heads, 3)),
+        yaws_rad=rng.uniform(-4, 4, heads),
+        states=rng.choice(np.array([0, 30, 31, 32, 33], np.uint8), (steps, heads)),
+    )
+    return Recording(
+        name=draw(st.text(max_size=8)),
+        map=street(),
+        stamps_ns=draw(st.integers(0, 2**60)) + np.arange(steps) * draw(st.integers(10**6, 10**10)),
+        tracks=tracks,
+        lights=lights,
+        provenance=draw(st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)),
+        license=draw(st.text(max_size=8)),
+        egos=tuple(ids[: draw(st.integers(0, count))].tolist()),
+        engaged=rng.choice(np.array([0, 1, 255], np.uint8), steps),
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(recording=recordings())
+def test_any_recording_comes_back_as_it_was(tmp_path_factory, recording):
+    path = tmp_path_factory.mktemp("log")
+    write_log(path, recording)
+    found = read_log(path).recording
+    for part in ("tracks", "lights"):
+        for field in fields(getattr(recording, part)):
+            one, other = (getattr(getattr(r, part), field.name) for r in (found, recording))
+            np.testing.assert_array_equal(one, other)
+    for name in ("name", "provenance", "license", "egos"):
+        assert getattr(found, name) == getattr(recording, name)
+    for name in ("stamps_ns", "engaged"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(recording, name))
+
+
+@pytest.fixture(scope="module")
+def whole_log(tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "log"
+    write_log(path, replace(make_recording(), cameras=cameras()))
+    return path
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    name=st.sampled_from(sorted(schema.COLUMNS)),
+    damage=st.tuples(st.floats(0.0, 1.0), st.binary(max_size=12), st.booleans()),
+)
+def test_damaged_files_give_log_errors_and_nothing_else(whole_log, tmp_path_factory, name, damage):
+    cut, garbage, keep_rest = damage
+    path = tmp_path_factory.mktemp("damaged")
+    for file in whole_log.iterdir():
+        (path / file.name).symlink_to(file)
+    content = (whole_log / name).read_bytes()
+    at = round(cut * len(content))
+    (path / name).unlink()
+    rest = content[at + len(garbage) :] if keep_rest else b""
+    (path / name).write_bytes(content[:at] + garbage + rest)
+    with suppress(LogError):
+        log = DriveLog.open(path)
+        log.scene(30, int(log.tracks.ids[0]))
 
 
 def test_older_files_do_not_survive_rewriting(path):

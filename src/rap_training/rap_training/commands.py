@@ -16,6 +16,7 @@ from rap_training.config import TrainingConfig, load_config
 from rap_training.data_commands import augment_command, bench_data_command, sources_command
 from rap_training.export import export_bundle, with_metrics
 from rap_training.fit import fit, load_model
+from rap_training.show_commands import show_command
 
 app = typer.Typer(
     help="Trains planners on logs and exports them as bundles.",
@@ -26,6 +27,7 @@ app = typer.Typer(
 
 app.command("augment")(augment_command)
 app.command("bench-data")(bench_data_command)
+app.command("show")(show_command)
 app.command("sources")(sources_command)
 
 

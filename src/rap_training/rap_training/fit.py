@@ -90,13 +90,15 @@ def training_step(model: RapModel, batch: dict[str, Tensor], config: TrainingCon
     shared = batch["image_from_ego"], batch["history"], batch["command"]
     valid = torch.ones(batch["rasters"].shape[:2])
     raster = model(normalize(batch["rasters"]), valid, *shared)
-    raster_loss = planning_loss(raster.proposals, raster.scores, batch["target"], config.loss)
+    aims = batch["target"], batch["loss_weight"]
+    raster_loss = planning_loss(raster.proposals, raster.scores, *aims, config.loss)
     has = batch["has_images"] > 0
     if not has.any():
         zero = raster_loss.new_zeros(())
         return Losses(raster_loss, raster_loss, zero, zero)
     camera = model(normalize(batch["images"][has]), valid[has], *(x[has] for x in shared))
-    camera_loss = planning_loss(camera.proposals, camera.scores, batch["target"][has], config.loss)
+    aims = batch["target"][has], batch["loss_weight"][has]
+    camera_loss = planning_loss(camera.proposals, camera.scores, *aims, config.loss)
     alignment = alignment_loss(camera.features, raster.features[has])
     share = has.float().mean()
     total = raster_loss + share * (camera_loss + config.loss.alignment * alignment)

@@ -29,16 +29,21 @@ def pose_error(proposals: Tensor, target: Tensor) -> Tensor:
 
 
 def imitation_loss(
-    proposals: list[Tensor], target: Tensor, early_weight: float, others_weight: float
+    proposals: list[Tensor],
+    target: Tensor,
+    weights: Tensor,
+    early_weight: float,
+    others_weight: float,
 ) -> Tensor:
     """Winner takes nearly all: the nearest proposal is pulled towards the driven future.
 
-    Source: RAP section 3; earlier passes count `early_weight` times the one after them. All
-    proposals together are pulled with `others_weight`, so that those that never win stay drivable.
+    Source: RAP section 3; earlier passes count `early_weight` times the one after them, and every
+    sample as much as its (B,) weight says. All proposals together are pulled with `others_weight`,
+    so that those that never win stay drivable.
     """
     total = proposals[0].new_zeros(())
     for passed in proposals:
-        error = pose_error(passed, target)
+        error = weights[:, None] * pose_error(passed, target)
         nearest = error.min(dim=1).values.mean()
         total = early_weight * total + nearest + others_weight * error.mean()
     return total
@@ -69,9 +74,11 @@ def alignment_loss(camera_features: Tensor, raster_features: Tensor) -> Tensor:
 
 
 def planning_loss(
-    proposals: list[Tensor], scores: Tensor, target: Tensor, config: LossConfig
+    proposals: list[Tensor], scores: Tensor, target: Tensor, weights: Tensor, config: LossConfig
 ) -> Tensor:
-    """Imitation plus score loss of one batch."""
-    imitation = imitation_loss(proposals, target, config.early_refinements, config.other_proposals)
+    """Imitation plus score loss of one batch; `weights` (B,) are those of the imitation."""
+    imitation = imitation_loss(
+        proposals, target, weights, config.early_refinements, config.other_proposals
+    )
     score = score_loss(proposals[-1], scores, target, config.score_scale_m)
     return imitation + config.score * score

@@ -7,6 +7,8 @@ import torch
 
 from rap_training.losses import alignment_loss, imitation_loss, pose_error, score_loss
 
+ONE = torch.ones(1)
+
 
 def test_heading_error_is_wrapped():
     near_pi = torch.tensor([[[[0.0, 0.0, math.pi - 0.01]]]])
@@ -16,7 +18,7 @@ def test_heading_error_is_wrapped():
 
 def test_only_the_nearest_proposal_is_pulled():
     proposals = torch.tensor([[[[1.0, 0.0, 0.0]], [[5.0, 0.0, 0.0]]]], requires_grad=True)
-    imitation_loss([proposals], torch.zeros(1, 1, 3), 0.3, others_weight=0.0).backward()
+    imitation_loss([proposals], torch.zeros(1, 1, 3), ONE, 0.3, others_weight=0.0).backward()
     assert proposals.grad is not None
     assert proposals.grad[0, 0].abs().sum() > 0
     assert proposals.grad[0, 1].abs().sum() == 0
@@ -24,9 +26,17 @@ def test_only_the_nearest_proposal_is_pulled():
 
 def test_losing_proposals_are_pulled_weakly_if_wanted():
     proposals = torch.tensor([[[[1.0, 0.0, 0.0]], [[5.0, 0.0, 0.0]]]], requires_grad=True)
-    imitation_loss([proposals], torch.zeros(1, 1, 3), 0.3, others_weight=0.1).backward()
+    imitation_loss([proposals], torch.zeros(1, 1, 3), ONE, 0.3, others_weight=0.1).backward()
     assert proposals.grad is not None
     assert 0 < proposals.grad[0, 1].abs().sum() < 0.1 * proposals.grad[0, 0].abs().sum()
+
+
+def test_samples_count_as_much_as_their_weight_says():
+    proposals = torch.ones(2, 3, 1, 3, requires_grad=True)
+    weights = torch.tensor([1.0, 0.1])
+    imitation_loss([proposals], torch.zeros(2, 1, 3), weights, 0.3, others_weight=0.1).backward()
+    assert proposals.grad is not None
+    torch.testing.assert_close(proposals.grad[1], 0.1 * proposals.grad[0])
 
 
 def test_score_loss_prefers_a_high_score_for_the_nearest_proposal():

@@ -10,11 +10,11 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from rap_bringup.drives.recorded_drive import RecordedObjects
-from rap_evaluation.logs.recording import LightTracks
+from rap_evaluation.logs.recording import UNSEEN_LIGHT, LightTracks
 from rap_raster.ego_history import MAX_GAP_S
 from rap_raster.frames import FloatArray, wrap_angle
 from rap_raster.maps.vector_map import VectorMap
-from rap_raster.scene import Lights, LightState
+from rap_raster.scene import Lights
 
 SAME_LIGHT_M = 0.5
 """Sights of one head lie closer; heads side by side are farther apart, or are seen at once."""
@@ -55,12 +55,11 @@ def light_tracks(
 ) -> LightTracks:
     """Returns the lights of a drive at the steps of a log.
 
-    A state holds until objects are seen again, for `MAX_GAP_S` at most; where a light is not seen
-    its state is UNKNOWN.
+    A state holds until objects are seen again, for `MAX_GAP_S` at most.
     """
     heads = _Heads()
     rows = [heads.rows_of(instant.lights) for instant in objects]
-    states = np.full((len(grid_ns), len(heads.yaws_rad)), LightState.UNKNOWN, dtype=np.uint8)
+    states = np.full((len(grid_ns), len(heads.yaws_rad)), UNSEEN_LIGHT, dtype=np.uint8)
     seen_ns = np.array([instant.stamp_ns for instant in objects], dtype=np.int64)
     newest = np.searchsorted(seen_ns, grid_ns, side="right") - 1
     for step in np.flatnonzero(newest >= 0):

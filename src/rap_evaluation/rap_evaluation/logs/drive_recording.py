@@ -116,8 +116,6 @@ def _ego_pieces(drive: RecordedDrive, grid_ns: Stamps) -> list[_Piece]:
 def _box_states(rows: FloatArray, ahead_m: float) -> FloatArray:
     """Moves (n, 7) rear-axle states with ego-frame velocities to the box `ahead_m` of it."""
     x, y, z, yaw, vx, vy, yaw_rate = rows.T
-    if len(rows) > 1:
-        yaw_rate = np.gradient(np.unwrap(yaw), STEP_NS * 1e-9)
     cos, sin = np.cos(yaw), np.sin(yaw)
     across = vy + yaw_rate * ahead_m
     velocity = [cos * vx - sin * across, sin * vx + cos * across]

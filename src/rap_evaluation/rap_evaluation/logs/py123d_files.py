@@ -102,7 +102,8 @@ def _dynamics(ego: EgoStates) -> FloatArray:
     result = np.zeros((len(ego.stamps_ns), 9))
     result[:, :2] = ego.velocities_mps
     if len(ego.stamps_ns) > 1:
-        result[:, 3:5] = np.gradient(ego.velocities_mps, ego.stamps_ns * 1e-9, axis=0)
+        elapsed_s = (ego.stamps_ns - ego.stamps_ns[0]) * 1e-9
+        result[:, 3:5] = np.gradient(ego.velocities_mps, elapsed_s, axis=0)
     result[:, 8] = ego.yaw_rates_radps
     return result
 
@@ -146,7 +147,7 @@ def _write_traffic_lights(
     numbers = {key: number for number, key in enumerate(recording.map.lanes)}
     known = [i for i, key in enumerate(recording.lights.lane_ids) if key in numbers]
     lane = np.array([numbers[recording.lights.lane_ids[i]] for i in known], dtype=np.int32)
-    status = np.zeros(256, dtype=np.uint8)
+    status = np.full(256, STATUSES[LightState.UNKNOWN], dtype=np.uint8)
     for state, code in STATUSES.items():
         status[state] = code
     states = status[recording.lights.states[steps][:, known]]

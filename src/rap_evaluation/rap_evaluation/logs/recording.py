@@ -33,6 +33,10 @@ NO_SOURCE_ID = 0
 """Source id of a track the source gave none, such as the recording vehicle."""
 
 
+UNSEEN_LIGHT = 0
+"""State of a light at a step at which it was not seen; it is in no scene then."""
+
+
 class Engagement(IntEnum):
     """Whether the recording vehicle drove itself."""
 
@@ -93,7 +97,7 @@ class LightTracks:
         centers_m: (L, 3) map frame.
         sizes_m: (L, 3) length, width, height.
         yaws_rad: (L,) direction they shine towards.
-        states: (T, L) uint8 `LightState` codes.
+        states: (T, L) uint8 `LightState` codes, or `UNSEEN_LIGHT`.
     """
 
     lane_ids: tuple[str, ...]

@@ -13,6 +13,7 @@ from scipy.signal import savgol_filter
 
 from rap_evaluation.expert.road_areas import RoadAreas, route_centerline
 from rap_evaluation.logs.drive_log import DriveLog, LogError
+from rap_evaluation.logs.recording import UNSEEN_LIGHT
 from rap_evaluation.metrics.pdm_measures import drivable_area_compliance, ego_areas
 from rap_evaluation.metrics.pdm_scene import (
     DT_S,
@@ -187,7 +188,7 @@ class SeatDrive:
         signals = {
             lane: LightState(int(code))
             for lane, code in zip(lights.lane_ids, lights.states[step], strict=True)
-            if lane
+            if lane and code != UNSEEN_LIGHT
         }
         return Surroundings(scene.boxes, scene.lights, signals)
 

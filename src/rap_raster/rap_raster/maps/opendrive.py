@@ -15,7 +15,6 @@ import numpy as np
 from rap_raster.frames import FloatArray, wrap_angle
 from rap_raster.maps.lane_geometry import simplify
 from rap_raster.maps.opendrive_file import (
-    MapError,
     OpenDriveFile,
     RoadRecord,
     SignalRecord,
@@ -29,12 +28,10 @@ from rap_raster.maps.road_surface import (
     road_point,
     section_surfaces,
 )
-from rap_raster.maps.vector_map import Lane, TrafficLight, VectorMap
+from rap_raster.maps.vector_map import LIGHT_HEIGHT_M, Lane, TrafficLight, VectorMap
+from rap_raster.maps.xml_file import MapError
 
 __all__ = ["MapError", "load_opendrive"]
-
-LIGHT_HEIGHT_M = 5.5
-"""Height of signal heads above the road; the towns give the foot of the post, not the head."""
 
 _LINK_GAP_M = 2.0  # Links over a longer gap are mistakes in the file.
 

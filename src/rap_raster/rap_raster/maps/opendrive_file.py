@@ -1,28 +1,18 @@
 """OpenDRIVE files as plain data: reading and checking the XML, no geometry.
 
-Only what a driving stack draws and routes on is kept. Document type declarations are refused,
-because entities could expand to anything.
+Only what a driving stack draws and routes on is kept.
 """
 
 from __future__ import annotations
 
-import gzip
-import math
 import xml.etree.ElementTree as ET
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from rap_raster.maps.lane_geometry import PiecewiseCubic, PlanElement
-
-MAX_BYTES = 1 << 30
-"""Largest file that is read, uncompressed: five times the largest known town (Town13)."""
+from rap_raster.maps.xml_file import MapError, integer_of, number_of, read_xml, text_of
 
 _SPEED_UNITS_MPS = {"m/s": 1.0, "mph": 0.44704, "km/h": 1.0 / 3.6}
-
-
-class MapError(ValueError):
-    """A map file that cannot be used; the message names the file and the element."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,91 +129,30 @@ def read_opendrive(path: Path) -> OpenDriveFile:
     Raises:
         MapError: If the file cannot be read, is not OpenDRIVE, or an attribute is missing or wrong.
     """
-    root = _parse_xml(_read_bytes(path), path)
-    if root.tag != "OpenDRIVE":
-        raise MapError(f"{path}: expected the root element OpenDRIVE, got {root.tag}")
+    root = read_xml(path, "OpenDRIVE")
     roads = [_road(element, f"{path}: road {i}") for i, element in enumerate(root.iter("road"))]
     if not roads:
         raise MapError(f"{path}: has no road")
     junctions = {}
     for i, element in enumerate(root.iter("junction")):
         where = f"{path}: junction {i}"
-        junctions[_text(element, "id", where)] = _connections(element, where)
+        junctions[text_of(element, "id", where)] = _connections(element, where)
     return OpenDriveFile({road.id: road for road in roads}, junctions)
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        if path.suffix == ".gz":
-            with gzip.open(path, "rb") as stream:
-                data = stream.read(MAX_BYTES + 1)
-        else:
-            with path.open("rb") as stream:
-                data = stream.read(MAX_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise MapError(f"{path}: cannot be read: {error}") from error
-    if len(data) > MAX_BYTES:
-        raise MapError(f"{path}: larger than {MAX_BYTES} bytes")
-    return data
-
-
-def _parse_xml(data: bytes, path: Path) -> ET.Element:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise MapError(f"{path}: not UTF-8 text: {error}") from error
-    if b"<!DOCTYPE" in data:
-        raise MapError(f"{path}: document type declarations are not accepted")
-    try:
-        return ET.fromstring(data)
-    except ET.ParseError as error:
-        raise MapError(f"{path}: malformed XML: {error}") from error
-
-
-def _text(element: ET.Element, name: str, where: str) -> str:
-    value = element.get(name)
-    if value is None:
-        raise MapError(f"{where}: {element.tag} has no attribute '{name}'")
-    return value
-
-
-def _number(element: ET.Element, name: str, where: str, default: float | None = None) -> float:
-    text = element.get(name)
-    if text is None and default is not None:
-        return default
-    try:
-        value = float(_text(element, name, where))
-    except ValueError as error:
-        if isinstance(error, MapError):
-            raise
-        raise MapError(f"{where}: {element.tag} {name}: expected a number, got '{text}'") from error
-    if not math.isfinite(value):
-        raise MapError(f"{where}: {element.tag} {name}: expected a finite number, got '{text}'")
-    return value
-
-
-def _integer(element: ET.Element, name: str, where: str) -> int:
-    text = _text(element, name, where)
-    try:
-        return int(text)
-    except ValueError as error:
-        message = f"{where}: {element.tag} {name}: expected an integer, got '{text}'"
-        raise MapError(message) from error
 
 
 def _cubics(elements: list[ET.Element], start: str, where: str) -> PiecewiseCubic:
     names = (start, "a", "b", "c", "d")
     records = []
     for element in elements:
-        s, a, b, c, d = (_number(element, name, where) for name in names)
+        s, a, b, c, d = (number_of(element, name, where) for name in names)
         records.append((s, a, b, c, d))
     return PiecewiseCubic.from_records(records)
 
 
 def _road(element: ET.Element, where: str) -> RoadRecord:
-    road_id = _text(element, "id", where)
+    road_id = text_of(element, "id", where)
     where = f"{where} (id {road_id})"
-    length_m = _number(element, "length", where)
+    length_m = number_of(element, "length", where)
     junction = element.get("junction", "-1")
     sections = tuple(_section(s, where) for s in element.iterfind("lanes/laneSection"))
     if not sections:
@@ -251,8 +180,8 @@ def _road_link(element: ET.Element | None, where: str) -> RoadLink | None:
     if element is None:
         return None
     return RoadLink(
-        is_junction=_text(element, "elementType", where) == "junction",
-        id=_text(element, "elementId", where),
+        is_junction=text_of(element, "elementType", where) == "junction",
+        id=text_of(element, "elementId", where),
         at_start=element.get("contactPoint", "start") == "start",
     )
 
@@ -273,8 +202,8 @@ def _plan_element(element: ET.Element, where: str) -> PlanElement:
         known = ", ".join(_PLAN_PARAMETERS)
         raise MapError(f"{where}: expected one of {known}")
     names = ("s", "x", "y", "hdg", "length")
-    s, x, y, heading, length = (_number(element, name, where) for name in names)
-    parameters = tuple(_number(shape, name, where) for name in _PLAN_PARAMETERS[shape.tag])
+    s, x, y, heading, length = (number_of(element, name, where) for name in names)
+    parameters = tuple(number_of(shape, name, where) for name in _PLAN_PARAMETERS[shape.tag])
     if shape.tag == "paramPoly3":
         parameters += (1.0 if shape.get("pRange", "normalized") == "normalized" else length,)
     return PlanElement(s, x, y, heading, length, shape.tag, parameters)
@@ -290,20 +219,20 @@ _PLAN_PARAMETERS: dict[str, tuple[str, ...]] = {
 
 
 def _section(element: ET.Element, where: str) -> SectionRecord:
-    s_m = _number(element, "s", where)
+    s_m = number_of(element, "s", where)
     where = f"{where}: laneSection at {s_m:.2f} m"
     lanes = [_lane(lane, where) for lane in element.iterfind("*/lane")]
     return SectionRecord(s_m, {lane.id: lane for lane in lanes})
 
 
 def _lane(element: ET.Element, where: str) -> LaneRecord:
-    lane_id = _integer(element, "id", where)
+    lane_id = integer_of(element, "id", where)
     where = f"{where}: lane {lane_id}"
     widths, borders = element.findall("width"), element.findall("border")
     if lane_id != 0 and not widths and not borders:
         raise MapError(f"{where}: has neither width nor border")
     marks = [
-        (_number(mark, "sOffset", where), mark.get("type", "none"))
+        (number_of(mark, "sOffset", where), mark.get("type", "none"))
         for mark in element.iterfind("roadMark")
     ]
     return LaneRecord(
@@ -319,7 +248,7 @@ def _lane(element: ET.Element, where: str) -> LaneRecord:
 
 
 def _lane_link(element: ET.Element | None, where: str) -> int | None:
-    return None if element is None else _integer(element, "id", where)
+    return None if element is None else integer_of(element, "id", where)
 
 
 def _speed_limit(element: ET.Element | None, where: str) -> float | None:
@@ -329,19 +258,19 @@ def _speed_limit(element: ET.Element | None, where: str) -> float | None:
     if unit not in _SPEED_UNITS_MPS:
         known = ", ".join(_SPEED_UNITS_MPS)
         raise MapError(f"{where}: speed unit: expected one of {known}, got '{unit}'")
-    return _number(element, "max", where) * _SPEED_UNITS_MPS[unit]
+    return number_of(element, "max", where) * _SPEED_UNITS_MPS[unit]
 
 
 def _object(element: ET.Element, where: str) -> ObjectRecord:
     corners = [
-        tuple(_number(corner, name, where, default=0.0) for name in ("u", "v", "z"))
+        tuple(number_of(corner, name, where, default=0.0) for name in ("u", "v", "z"))
         for corner in element.iterfind(".//outline/cornerLocal")
     ]
     return ObjectRecord(
-        s_m=_number(element, "s", where),
-        t_m=_number(element, "t", where),
-        z_offset_m=_number(element, "zOffset", where, default=0.0),
-        heading_rad=_number(element, "hdg", where, default=0.0),
+        s_m=number_of(element, "s", where),
+        t_m=number_of(element, "t", where),
+        z_offset_m=number_of(element, "zOffset", where, default=0.0),
+        heading_rad=number_of(element, "hdg", where, default=0.0),
         type=element.get("type", ""),
         corners_m=tuple((u, v, z) for u, v, z in corners),
     )
@@ -352,14 +281,14 @@ def _signal(element: ET.Element, where: str) -> SignalRecord:
     # 1000001 is the three-colour light of the standard's signal list; 10000xx its relatives.
     is_light = element.get("dynamic") == "yes" and element.get("type", "").startswith("10000")
     validity = tuple(
-        (_integer(v, "fromLane", where), _integer(v, "toLane", where))
+        (integer_of(v, "fromLane", where), integer_of(v, "toLane", where))
         for v in element.iterfind("validity")
     )
     return SignalRecord(
-        id=_text(element, "id", where),
-        s_m=_number(element, "s", where),
-        t_m=_number(element, "t", where),
-        heading_offset_rad=_number(element, "hOffset", where, default=0.0),
+        id=text_of(element, "id", where),
+        s_m=number_of(element, "s", where),
+        t_m=number_of(element, "t", where),
+        heading_offset_rad=number_of(element, "hOffset", where, default=0.0),
         along_road=element.get("orientation", "+") != "-",
         is_light=None if is_reference else is_light,
         validity=validity,
@@ -372,13 +301,13 @@ def _connections(junction: ET.Element, where: str) -> tuple[Connection, ...]:
         if element.get("connectingRoad") is None:  # A direct junction has no connecting roads.
             continue
         links = tuple(
-            (_integer(link, "from", where), _integer(link, "to", where))
+            (integer_of(link, "from", where), integer_of(link, "to", where))
             for link in element.iterfind("laneLink")
         )
         connections.append(
             Connection(
-                incoming_road=_text(element, "incomingRoad", where),
-                connecting_road=_text(element, "connectingRoad", where),
+                incoming_road=text_of(element, "incomingRoad", where),
+                connecting_road=text_of(element, "connectingRoad", where),
                 at_start=element.get("contactPoint", "start") == "start",
                 lane_links=links,
             )

@@ -7,27 +7,28 @@ drawn and the boundary is that of the union of all connectors, open where roads 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from itertools import pairwise
 
 import numpy as np
 import shapely
 
 from rap_raster.frames import FloatArray, transform_from_yaw, transform_points
-from rap_raster.maps.lane_geometry import polyline_length, simplify
+from rap_raster.maps.lane_geometry import simplify
 from rap_raster.maps.opendrive_file import ObjectRecord, OpenDriveFile, RoadRecord
 from rap_raster.maps.road_surface import DRIVING_TYPES, SectionSurface, Strip, road_point
+from rap_raster.maps.shape_parts import (
+    Shape,
+    pieces,
+    polygons_of,
+    split_line,
+    united,
+    with_height,
+    without_holes,
+)
 from rap_raster.scene import LineKind, PolygonKind, Shapes
 
-PIECE_M = 50.0
-"""Longest piece of a line or surface."""
-
-_SEAM_M = 0.2  # Slits between connectors narrower than twice this are closed.
 _MOUTH_M = 0.5  # Half width of the opening cut around the line where a road enters a junction.
-_MIN_ISLAND_M2 = 2.0  # Smaller holes in a junction are gaps of the file, not islands.
 _MIN_LINE_M = 0.3  # Shorter rests of a boundary are left over by cutting.
 
-Shape = tuple[int, FloatArray]
 Surfaces = dict[str, list[SectionSurface]]
 
 
@@ -39,7 +40,7 @@ def map_shapes(
     areas: list[Shape] = []
     junctions: dict[str, list[RoadRecord]] = defaultdict(list)
     for road in file.roads.values():
-        lines += _centerlines(surfaces[road.id])
+        lines += _centerlines(road, surfaces[road.id])
         areas += _crosswalks(road)
         if road.junction is None:
             for surface in surfaces[road.id]:
@@ -54,27 +55,17 @@ def map_shapes(
     return Shapes.from_list(lines), Shapes.from_list(areas)
 
 
-def _pieces(n: int, length_m: float) -> Iterator[slice]:
-    """Cuts n samples into runs that share their ends and are no longer than `PIECE_M`."""
-    count = max(1, int(np.ceil(length_m / PIECE_M)))
-    cuts = np.linspace(0, n - 1, count + 1).round().astype(int)
-    for first, last in pairwise(cuts):
-        if last > first:
-            yield slice(first, last + 1)
-
-
-def _split_line(kind: LineKind, points_m: FloatArray) -> list[Shape]:
-    pieces = _pieces(len(points_m), polyline_length(points_m))
-    return [(kind, simplify(points_m[piece])) for piece in pieces]
-
-
-def _centerlines(surfaces: list[SectionSurface]) -> list[Shape]:
+def _centerlines(road: RoadRecord, surfaces: list[SectionSurface]) -> list[Shape]:
+    """Returns centrelines in driving direction, of which receivers may make lanes again."""
     return [
         shape
         for surface in surfaces
         for strip in surface.strips
         if strip.lane.type in DRIVING_TYPES
-        for shape in _split_line(LineKind.LANE_CENTERLINE, strip.center_m)
+        for shape in split_line(
+            LineKind.LANE_CENTERLINE,
+            strip.center_m if (strip.lane.id > 0) == road.left_hand else strip.center_m[::-1],
+        )
     ]
 
 
@@ -99,7 +90,7 @@ def _edge(
     right_is_surface: bool,
 ) -> list[Shape]:
     if left_is_surface != right_is_surface:
-        return _split_line(LineKind.ROAD_BOUNDARY, points_m)
+        return split_line(LineKind.ROAD_BOUNDARY, points_m)
     if not left_is_surface:
         return []
     shapes: list[Shape] = []
@@ -108,7 +99,7 @@ def _edge(
         kind = _line_kind(mark)
         first, last = np.searchsorted(surface.s_m, [start, end])
         if kind is not None and last > first:
-            shapes += _split_line(kind, points_m[first : last + 1])
+            shapes += split_line(kind, points_m[first : last + 1])
     return shapes
 
 
@@ -123,7 +114,7 @@ def _surface_rings(surface: SectionSurface) -> list[FloatArray]:
     rings = []
     for group in surface.groups():
         left, right = group[0].left_m, group[-1].right_m
-        for piece in _pieces(len(left), surface.s_m[-1] - surface.s_m[0]):
+        for piece in pieces(len(left), surface.s_m[-1] - surface.s_m[0]):
             ring = np.concatenate([simplify(left[piece]), simplify(right[piece])[::-1]])
             rings.append(ring)
     return rings
@@ -153,46 +144,25 @@ def _junction_shapes(
     edges = [edge for s in sections for group in s.groups() for edge in _group_edges(group)]
     if not edges:
         return [], []
-    union = _union(ring for surface in sections for ring in _surface_rings(surface))
+    union = united(ring for surface in sections for ring in _surface_rings(surface))
     heights = np.concatenate(edges)
     lines = [
         (int(LineKind.ROAD_BOUNDARY), simplify(piece[1]))
         for line in _boundary(union, _openings(file, surfaces, connectors))
-        for piece in _split_line(LineKind.ROAD_BOUNDARY, _with_height(line, heights))
+        for piece in split_line(LineKind.ROAD_BOUNDARY, with_height(line, heights))
     ]
     areas: list[Shape] = []
-    for polygon in _polygons(union):
+    for polygon in polygons_of(union):
         outline = shapely.get_coordinates(polygon.exterior)[:-1]
-        areas.append((PolygonKind.INTERSECTION, _with_height(outline, heights)))
-        for part in _without_holes(polygon):
+        areas.append((PolygonKind.INTERSECTION, with_height(outline, heights)))
+        for part in without_holes(polygon):
             ring = shapely.get_coordinates(part.exterior)[:-1]
-            areas.append((PolygonKind.DRIVABLE, _with_height(ring, heights)))
+            areas.append((PolygonKind.DRIVABLE, with_height(ring, heights)))
     return lines, areas
 
 
 def _group_edges(group: list[Strip]) -> tuple[FloatArray, FloatArray]:
     return group[0].left_m, group[-1].right_m
-
-
-def _union(rings: Iterable[FloatArray]) -> shapely.Geometry:
-    """Unites surfaces, closes slits between them and drops holes that are no islands."""
-    polygons = [shapely.make_valid(shapely.Polygon(ring[:, :2])) for ring in rings]
-    grown = shapely.buffer(polygons, _SEAM_M, join_style="mitre", mitre_limit=2.0)
-    union = shapely.union_all(grown).buffer(-_SEAM_M, join_style="mitre", mitre_limit=2.0)
-    kept = [
-        shapely.Polygon(p.exterior, [h for h in p.interiors if _area(h) >= _MIN_ISLAND_M2])
-        for p in _polygons(union)
-    ]
-    return shapely.MultiPolygon(kept).simplify(0.03)
-
-
-def _area(ring: shapely.LinearRing) -> float:
-    return float(shapely.Polygon(ring).area)
-
-
-def _polygons(geometry: shapely.Geometry) -> list[shapely.Polygon]:
-    parts = shapely.get_parts(geometry)
-    return [part for part in parts if isinstance(part, shapely.Polygon) and not part.is_empty]
 
 
 def _openings(
@@ -224,20 +194,3 @@ def _boundary(union: shapely.Geometry, openings: shapely.Geometry) -> list[Float
     rest = shapely.line_merge(shapely.difference(outline, openings))
     parts = [part for part in shapely.get_parts(rest) if part.length >= _MIN_LINE_M]
     return [shapely.get_coordinates(part) for part in parts]
-
-
-def _with_height(points_m: FloatArray, known_m: FloatArray) -> FloatArray:
-    """Gives (n, 2) points the heights of the nearest of (m, 3) points."""
-    distance = np.sum((points_m[:, None, :] - known_m[None, :, :2]) ** 2, axis=-1)
-    return np.column_stack([points_m, known_m[np.argmin(distance, axis=1), 2]])
-
-
-def _without_holes(polygon: shapely.Polygon) -> list[shapely.Polygon]:
-    """Cuts a polygon with holes into polygons without, through the middle of each hole."""
-    if not polygon.interiors:
-        return [polygon]
-    x = shapely.centroid(shapely.Polygon(polygon.interiors[0])).x
-    low_x, low_y, high_x, high_y = polygon.bounds
-    halves = (shapely.box(low_x, low_y, x, high_y), shapely.box(x, low_y, high_x, high_y))
-    parts = [part for half in halves for part in _polygons(polygon.intersection(half))]
-    return [piece for part in parts for piece in _without_holes(part)]

@@ -9,6 +9,9 @@ import numpy as np
 from rap_raster.frames import FloatArray
 from rap_raster.scene import Shapes
 
+LIGHT_HEIGHT_M = 5.5
+"""Height of signal heads above the road in maps that do not tell it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lane:

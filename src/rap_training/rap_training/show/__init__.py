@@ -1,0 +1,1 @@
+"""Samples as pictures for people: a contact sheet and a file for the Rerun viewer."""
