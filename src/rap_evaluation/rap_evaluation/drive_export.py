@@ -37,8 +37,6 @@ MAP_MARGIN_M = 150.0
 IMAGE_SIZE = (320, 160)
 """Width and height of simulated images: a little more than the default bundle reads."""
 
-LICENSE = "Simulated SUMO traffic on a CARLA town (CARLA map assets: CC BY 4.0)"
-
 
 def recorded_drive(
     log: DriveLog,
@@ -87,7 +85,7 @@ def recorded_drive(
     route_m, route_source = route_of_drive(log.map, log.ego_poses(seat))
     return RecordedDrive(
         name=f"{log.name} track {seat}",
-        license=LICENSE,
+        license=log.license,
         map=_cropped(log.map, path),
         ego=tuple(ego),
         objects=tuple(objects),

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from rap_evaluation.logs import log_schema as schema
-from rap_evaluation.logs.drive_log import DriveLog, LogError
+from rap_evaluation.logs.drive_log import DriveLog, LogError, StoredLog
 from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.logs.py123d_files import packed
 from rap_evaluation.logs.recording import LightTracks, Recording, Tracks
@@ -65,14 +65,17 @@ def make_recording():
     ]
     tracks = Tracks(
         ids=np.array([7, 9, 4, 8], np.int32),
+        source_ids=np.array([7, 2**40, 4, 7], np.int64),
         classes=np.array(
             [ObjectClass.VEHICLE, ObjectClass.TRUCK, ObjectClass.PEDESTRIAN, ObjectClass.VEHICLE],
             np.uint8,
         ),
         sizes_m=np.array([[5.0, 2, 1.6], [8, 2.5, 3], [0.5, 0.6, 1.8], [4, 2, 1.5]]),
+        rear_axles_m=np.array([1.4, 2.5, 0.1, 1.2]),
         first_steps=np.array([0, 20, 0, 0], np.int32),
         last_steps=np.array([99, 59, 99, 99], np.int32),
         states=np.concatenate(states),
+        observed=np.arange(340) % 5 == 0,
     )
     light_states = np.full((STEPS, 2), LightState.RED, np.uint8)
     light_states[50:, 0] = LightState.GREEN
@@ -84,7 +87,9 @@ def make_recording():
         states=light_states,
     )
     stamps = 1_000_000_000 + np.arange(STEPS, dtype=np.int64) * 100_000_000
-    return Recording("drive", street(), stamps, tracks, lights, {"source": "by hand"})
+    return Recording(
+        "drive", street(), stamps, tracks, lights, {"source": "by hand"}, "ours", egos=(7,)
+    )
 
 
 @pytest.fixture
@@ -103,8 +108,9 @@ def test_log_reads_back_what_was_written(log):
     assert log.name == "drive"
     assert log.dt_s == DT_S
     np.testing.assert_array_equal(log.stamps_ns, wanted.stamps_ns)
-    for field in ("ids", "classes", "sizes_m", "first_steps", "last_steps", "states"):
-        np.testing.assert_array_equal(getattr(log.tracks, field), getattr(wanted.tracks, field))
+    for field in fields(Tracks):
+        found, true = getattr(log.tracks, field.name), getattr(wanted.tracks, field.name)
+        np.testing.assert_array_equal(found, true, strict=True)
     np.testing.assert_array_equal(log.lights.states, wanted.lights.states)
     assert log.lights.lane_ids == wanted.lights.lane_ids
 
@@ -129,7 +135,12 @@ def test_map_reads_back_what_was_written(log):
 
 def test_big_arrays_are_views_of_the_file(log):
     """Memory-mapped, so a hundred logs cost no memory until they are read."""
-    for array in (log.tracks.states, log.map.polylines.points_m, log.lights.states):
+    for array in (
+        log.tracks.states,
+        log.tracks.observed,
+        log.map.polylines.points_m,
+        log.lights.states,
+    ):
         assert not array.flags.owndata
         assert not array.flags.writeable
 
@@ -155,8 +166,8 @@ def test_lights_have_the_state_of_the_step(log, step, state):
 
 
 def test_ego_is_the_rear_axle_on_the_ground(log):
-    """5 m car: rear axle 1.461/5.176 * 5 m behind the centre; z is the road's."""
-    back = 1.461 / 5.176 * 5.0
+    """The rear axle of this car is 1.4 m behind the centre; z is the road's."""
+    back = 1.4
     pose = log.scene(10, 7).ego
     assert isinstance(pose, Pose)
     assert (pose.x_m, pose.y_m, pose.z_m) == pytest.approx((6.0 - back, 0.0, 0.25))
@@ -173,17 +184,8 @@ def test_velocity_at_the_rear_axle_is_a_rigid_bodys():
     states[:100, 4:6] = 0.0
     states[:100, 6] = 0.5
     spinning = replace(recording, tracks=replace(recording.tracks, states=states))
-    log = DriveLog(
-        name="spin",
-        vector_map=spinning.map,
-        stamps_ns=spinning.stamps_ns,
-        tracks=spinning.tracks,
-        lights=spinning.lights,
-        routes={},
-        commands=np.zeros(len(states), np.uint8),
-    )
-    back = 1.461 / 5.176 * 5.0
-    assert log.ego_state(5, 7).vy_mps == pytest.approx(-0.5 * back)
+    log = DriveLog(StoredLog(spinning, {}, np.zeros(len(states), np.uint8)))
+    assert log.ego_state(5, 7).vy_mps == pytest.approx(-0.5 * 1.4)
 
 
 def test_seats_are_vehicles_that_last(log):
@@ -269,9 +271,9 @@ def test_missing_or_wrong_column_is_named(path):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ({}, "schema: expected rap.log/1, got None"),
-        ({"schema": "rap.log/9"}, "schema: expected rap.log/1, got rap.log/9"),
-        ({"schema": "rap.log/1", "name": 5}, "metadata field 'name': expected str, got 5"),
+        ({}, "schema: expected rap.log/2, got None"),
+        ({"schema": "rap.log/1"}, "expected rap.log/2, got rap.log/1; make the log again"),
+        ({"schema": "rap.log/2", "name": 5}, "metadata field 'name': expected str, got 5"),
     ],
 )
 def test_wrong_header_is_named(path, header, message):

@@ -22,11 +22,14 @@ def write_straight_drive(path, map_name: str) -> None:
     states[:, 0], states[:, 4] = x, 8.0
     tracks = Tracks(
         ids=np.array([1], np.int32),
+        source_ids=np.array([1], np.int64),
         classes=np.array([ObjectClass.VEHICLE], np.uint8),
         sizes_m=np.array([[4.6, 1.9, 1.5]]),
+        rear_axles_m=np.array([1.3]),
         first_steps=np.array([0], np.int32),
         last_steps=np.array([STEPS - 1], np.int32),
         states=states,
+        observed=np.ones(STEPS, np.bool_),
     )
     lights = LightTracks(
         (), np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), np.zeros((STEPS, 0), np.uint8)

@@ -2,65 +2,69 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from rap_evaluation.camera_sim import CameraSimulator
-from rap_evaluation.logs import log_schema as schema
 from rap_evaluation.logs.ego_motion import EgoStates, at_rear_axle
-from rap_evaluation.logs.recording import SEAT_CLASSES, LightTracks, Tracks
+from rap_evaluation.logs.log_reader import LogCamera, LogError, StoredLog, read_log
+from rap_evaluation.logs.recording import SEAT_CLASSES, STEP_NS, engagement
 from rap_raster.ego_history import EgoState
-from rap_raster.frames import FloatArray, Pose
+from rap_raster.frames import FloatArray, Pose, wrap_angle
 from rap_raster.geometry import Geometry, place
 from rap_raster.ground import Ground, build_ground
 from rap_raster.maps.routing import route_points
-from rap_raster.maps.vector_map import Lane, ShapeIndex, TrafficLight, VectorMap
-from rap_raster.scene import Boxes, Lights, ObjectClass, Scene, Shapes
+from rap_raster.maps.vector_map import ShapeIndex
+from rap_raster.scene import Boxes, Lights, ObjectClass, Scene
 from rap_raster.styles import Style
 from rap_raster.vehicle import VehicleDimensions
+
+__all__ = ["RADIUS_M", "DriveLog", "LogCamera", "LogError", "StoredLog", "open_logs"]
 
 RADIUS_M = 125.0
 """How far around the ego a scene reaches: the rasterizer draws up to 120 m."""
 
 
-class LogError(ValueError):
-    """A log that cannot be used; the message names file and field."""
-
-
 class DriveLog:
-    """A log opened for reading; arrays are views of the mapped files."""
+    """A log opened for reading; arrays are views of the mapped files.
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        vector_map: VectorMap,
-        stamps_ns: npt.NDArray[np.int64],
-        tracks: Tracks,
-        lights: LightTracks,
-        routes: dict[int, list[str]],
-        commands: npt.NDArray[np.uint8],
-    ) -> None:
+    Attributes:
+        name: Name of the log.
+        license: Terms of the recording, one line.
+        provenance: How it was made, for people.
+        map: Where it took place; may be without lanes, or empty.
+        stamps_ns: (T,) int64, evenly spaced.
+        tracks: All road users.
+        lights: All traffic lights.
+        egos: Ids of the tracks whose own recording this is; the first is the log's ego.
+        engaged: (T,) uint8 `Engagement` codes: whether the recording vehicle drove itself.
+        cameras: Cameras of the first ego with their images.
+    """
+
+    def __init__(self, stored: StoredLog) -> None:
         """Indexes what was read; use `open`."""
-        self.name = name
-        self.map = vector_map
-        self.stamps_ns = stamps_ns
-        self.tracks = tracks
-        self.lights = lights
-        self._offsets = tracks.offsets
-        self._rows = {int(track): row for row, track in enumerate(tracks.ids)}
-        self._polylines = ShapeIndex(vector_map.polylines)
-        self._polygons = ShapeIndex(vector_map.polygons)
+        recording = stored.recording
+        self.name = recording.name
+        self.license = recording.license
+        self.provenance = recording.provenance
+        self.map = recording.map
+        self.stamps_ns = recording.stamps_ns
+        self.tracks = recording.tracks
+        self.lights = recording.lights
+        self.egos = recording.egos
+        self.engaged = engagement(recording)
+        self.cameras = stored.cameras
+        self._offsets = self.tracks.offsets
+        self._rows = {int(track): row for row, track in enumerate(self.tracks.ids)}
+        self._polylines = ShapeIndex(self.map.polylines)
+        self._polygons = ShapeIndex(self.map.polygons)
         self._ground: tuple[Style, Ground] | None = None
         self._egos: dict[int, EgoStates] = {}
-        self._routes = routes
-        self._commands = commands
+        self._routes = stored.routes
+        self._commands = stored.commands
 
     @classmethod
     def open(cls, path: Path) -> DriveLog:
@@ -69,22 +73,13 @@ class DriveLog:
         Raises:
             LogError: If a file is missing, damaged or of another format.
         """
-        table = _read(path, schema.TRACKS)
-        header = _header(path, table)
-        return cls(
-            name=header.name,
-            vector_map=_read_map(path, header.map),
-            stamps_ns=header.stamps_ns,
-            tracks=_read_tracks(path, table, header.steps),
-            lights=_read_lights(path, header.steps),
-            routes=_read_routes(path),
-            commands=_numbers(_read(path, schema.STATES), "command").astype(np.uint8, copy=False),
-        )
+        return cls(read_log(path))
 
     @cached_property
     def dt_s(self) -> float:
-        """Time between steps."""
-        return float(self.stamps_ns[1] - self.stamps_ns[0]) * 1e-9
+        """Time between steps; the usual one where there is only one step."""
+        steps_ns = np.diff(self.stamps_ns[:2])
+        return float(steps_ns[0] if len(steps_ns) else STEP_NS) * 1e-9
 
     def seats(self, min_steps: int = 1) -> list[int]:
         """Returns the ids of the tracks that can be the ego and last at least `min_steps`."""
@@ -112,7 +107,7 @@ class DriveLog:
 
     def dimensions(self, track: int) -> VehicleDimensions:
         """Returns the outer dimensions of a track."""
-        return VehicleDimensions.from_size(*map(float, self.tracks.sizes_m[self._row(track)]))
+        return self.tracks.dimensions(self._row(track))
 
     def ego_states(self, seat: int) -> EgoStates:
         """Returns the motion of a seat's rear axle over all its steps."""
@@ -159,6 +154,31 @@ class DriveLog:
             polylines=self._polylines.near(center_m, radius_m),
             polygons=self._polygons.near(center_m, radius_m),
             lights=lights,
+        )
+
+    def scene_at(self, stamp_ns: int, seat: int, radius_m: float = RADIUS_M) -> Scene | None:
+        """Returns the scene from a seat at any time, such as that of a camera image.
+
+        Between steps, poses are interpolated. What exists at the nearer step only is moved on at
+        its velocity. Lights have the state of the nearer step.
+
+        Returns:
+            The scene; at the stamp of a step that of `scene`. None where the seat does not exist.
+        """
+        step, share = self._place_in_time(stamp_ns)
+        ego = self._ego_between(step, share, seat)
+        if ego is None:
+            return None
+        if share == 0.0:
+            return self.scene(step, seat, radius_m)
+        center = np.array([ego.x_m, ego.y_m])
+        rows, states = self._states_between(step, share)
+        return Scene(
+            ego=ego,
+            boxes=self._boxes_of(rows, states, seat, center, radius_m),
+            polylines=self._polylines.near(center, radius_m),
+            polygons=self._polygons.near(center, radius_m),
+            lights=self._lights(step + round(share), center, radius_m),
         )
 
     def geometry(self, step: int, seat: int, style: Style) -> Geometry:
@@ -222,12 +242,51 @@ class DriveLog:
             raise LogError(f"{self.name}: has no track {track}")
         return row
 
-    def _boxes(self, step: int, seat: int, center_m: FloatArray, radius_m: float) -> Boxes:
+    def _place_in_time(self, stamp_ns: int) -> tuple[int, float]:
+        """Returns the step at or before a stamp and how far it is on its way to the next."""
+        step_ns = round(self.dt_s * 1e9)
+        step, rest_ns = divmod(stamp_ns - int(self.stamps_ns[0]), step_ns)
+        return step, rest_ns / step_ns
+
+    def _ego_between(self, step: int, share: float, seat: int) -> Pose | None:
+        before, after = self.ego_state(step, seat), self.ego_state(step + (share > 0.0), seat)
+        if before is None or after is None:
+            return None
+        ends = [np.array([[s.x_m, s.y_m, s.z_m, s.yaw_rad]]) for s in (before, after)]
+        return Pose(*map(float, _mixed(ends[0], ends[1], share)[0]))
+
+    def _states_between(self, step: int, share: float) -> tuple[npt.NDArray[np.intp], FloatArray]:
+        """Returns rows and states of the tracks that exist at the nearer of two steps."""
+        rows, states = self._states(step + round(share))
+        other_rows, others = self._states(step + 1 - round(share))
+        away = share - round(share)
+        result = states.copy()
+        result[:, :2] += away * self.dt_s * states[:, 4:6]
+        _, here, there = np.intersect1d(rows, other_rows, return_indices=True)
+        result[here] = _mixed(states[here], others[there], abs(away))
+        return rows, result
+
+    def _states(self, step: int) -> tuple[npt.NDArray[np.intp], FloatArray]:
+        """Returns rows and (n, 7) states of the tracks that exist at a step."""
         tracks = self.tracks
-        present = (tracks.first_steps <= step) & (step <= tracks.last_steps) & (tracks.ids != seat)
-        rows = np.flatnonzero(present)
-        states = tracks.states[self._offsets[rows] + step - tracks.first_steps[rows]]
+        rows = np.flatnonzero((tracks.first_steps <= step) & (step <= tracks.last_steps))
+        return rows, tracks.states[self._offsets[rows] + step - tracks.first_steps[rows]]
+
+    def _boxes(self, step: int, seat: int, center_m: FloatArray, radius_m: float) -> Boxes:
+        return self._boxes_of(*self._states(step), seat, center_m, radius_m)
+
+    def _boxes_of(
+        self,
+        rows: npt.NDArray[np.intp],
+        states: FloatArray,
+        seat: int,
+        center_m: FloatArray,
+        radius_m: float,
+    ) -> Boxes:
+        """Returns the boxes of tracks in some states, those near a place and not the seat."""
+        tracks = self.tracks
         near = np.abs(states[:, :2] - center_m).max(axis=1, initial=0.0) <= radius_m
+        near &= tracks.ids[rows] != seat
         rows, states = rows[near], states[near]
         sizes = tracks.sizes_m[rows]
         centers = states[:, :3] + np.array([0.0, 0.0, 0.5]) * sizes[:, 2:]
@@ -246,188 +305,13 @@ class DriveLog:
         )
 
 
-def _read(path: Path, name: str) -> pa.Table:
-    """Maps a file into memory and checks its columns."""
-    file = path / name
-    try:
-        # The map stays alive as long as an array refers to it.
-        table = pa.ipc.open_file(pa.memory_map(str(file), "r")).read_all()
-    except FileNotFoundError as error:
-        raise LogError(f"{file}: missing; is {path} a log?") from error
-    except (OSError, pa.ArrowInvalid) as error:
-        raise LogError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
-    for field in schema.COLUMNS[name]:
-        if field.name not in table.column_names:
-            raise LogError(f"{file}: has no column '{field.name}'")
-        found = table.schema.field(field.name).type
-        if found != field.type:
-            raise LogError(f"{file}: column '{field.name}': expected {field.type}, got {found}")
-    return table
-
-
-@dataclass(frozen=True, slots=True)
-class _Header:
-    name: str
-    map: str
-    first_stamp_ns: int
-    step_ns: int
-    steps: int
-
-    @property
-    def stamps_ns(self) -> npt.NDArray[np.int64]:
-        return self.first_stamp_ns + np.arange(self.steps, dtype=np.int64) * self.step_ns
-
-
-def _header(path: Path, table: pa.Table) -> _Header:
-    file = path / schema.TRACKS
-    try:
-        header = json.loads((table.schema.metadata or {})[schema.METADATA_KEY])
-    except (KeyError, ValueError) as error:
-        key = schema.METADATA_KEY.decode()
-        raise LogError(f"{file}: has no readable '{key}' metadata") from error
-    found = header.get("schema")
-    if found != schema.SCHEMA:
-        raise LogError(f"{file}: schema: expected {schema.SCHEMA}, got {found}")
-    kinds = {"name": str, "map": str, "first_stamp_ns": int, "step_ns": int, "steps": int}
-    for field, kind in kinds.items():
-        if not isinstance(header.get(field), kind):
-            message = f"expected {kind.__name__}, got {header.get(field)!r}"
-            raise LogError(f"{file}: metadata field '{field}': {message}")
-    return _Header(**{field: header[field] for field in kinds})
-
-
-def _column(table: pa.Table, name: str) -> pa.Array:
-    """Returns a column as one array: files have one record batch."""
-    return table.column(name).combine_chunks()
-
-
-def _numbers(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
-    """Returns a number column as (n,), or a column of lists of k numbers as (n, k)."""
-    column = _column(table, name)
-    if pa.types.is_fixed_size_list(column.type):
-        return np.asarray(column.flatten()).reshape(len(column), column.type.list_size)
-    return np.asarray(column)
-
-
-def _read_tracks(path: Path, table: pa.Table, steps: int) -> Tracks:
-    tracks = Tracks(
-        ids=_numbers(table, "track_id").astype(np.int32, copy=False),
-        classes=_numbers(table, "class").astype(np.uint8, copy=False),
-        sizes_m=_numbers(table, "size_m"),
-        first_steps=_numbers(table, "first_step").astype(np.int32, copy=False),
-        last_steps=_numbers(table, "last_step").astype(np.int32, copy=False),
-        states=_numbers(_read(path, schema.STATES), "state"),
-    )
-    first, last = tracks.first_steps, tracks.last_steps
-    bad = np.flatnonzero((first < 0) | (last < first) | (last >= steps))
-    if len(bad):
-        message = f"track {tracks.ids[bad[0]]}: steps {first[bad[0]]} to {last[bad[0]]}"
-        raise LogError(f"{path / schema.TRACKS}: {message} are not within 0 to {steps - 1}")
-    if len(tracks.states) != tracks.offsets[-1]:
-        message = f"expected {tracks.offsets[-1]} rows, got {len(tracks.states)}"
-        raise LogError(f"{path / schema.STATES}: state: {message}")
-    return tracks
-
-
-def _read_lights(path: Path, steps: int) -> LightTracks:
-    table = _read(path, schema.LIGHTS)
-    states = _numbers(_read(path, schema.LIGHT_STATES), "state").astype(np.uint8, copy=False)
-    if len(states) != steps * len(table):
-        message = f"expected {steps} steps of {len(table)} lights, got {len(states)} rows"
-        raise LogError(f"{path / schema.LIGHT_STATES}: state: {message}")
-    return LightTracks(
-        lane_ids=tuple(_column(table, "lane_id").to_pylist()),
-        centers_m=_numbers(table, "center_m"),
-        sizes_m=_numbers(table, "size_m"),
-        yaws_rad=_numbers(table, "yaw_rad"),
-        states=states.reshape(steps, len(table)),
-    )
-
-
-def _read_routes(path: Path) -> dict[int, list[str]]:
-    table = _read(path, schema.ROUTES)
-    tracks, lanes = _column(table, "track_id"), _column(table, "lane_ids")
-    return dict(zip(tracks.to_pylist(), lanes.to_pylist(), strict=True))
-
-
-def _read_map(path: Path, name: str) -> VectorMap:
-    return VectorMap(
-        name=name,
-        polylines=_read_shapes(path, schema.POLYLINES),
-        polygons=_read_shapes(path, schema.POLYGONS),
-        lanes=_read_lanes(path),
-        traffic_lights=_read_map_lights(path),
-    )
-
-
-def _ragged(table: pa.Table, name: str) -> tuple[npt.NDArray[np.int32], FloatArray]:
-    """Returns offsets and (m, 3) points of a column of polylines."""
-    column = _column(table, name)
-    points = np.asarray(column.values.flatten()).reshape(-1, 3)
-    return np.asarray(column.offsets), points
-
-
-def _read_shapes(path: Path, name: str) -> Shapes:
-    table = _read(path, name)
-    offsets, points = _ragged(table, "points_m")
-    return Shapes(np.asarray(_column(table, "kind")), offsets, points)
-
-
-def _lines(table: pa.Table, name: str) -> list[FloatArray | None]:
-    """Returns a column of polylines as views; null becomes None."""
-    offsets, points = _ragged(table, name)
-    known = np.asarray(_column(table, name).is_valid())
-    return [
-        points[start:end] if valid else None
-        for start, end, valid in zip(offsets[:-1], offsets[1:], known, strict=True)
-    ]
-
-
-def _read_lanes(path: Path) -> dict[str, Lane]:
-    table = _read(path, schema.LANES)
-    plain = (
-        "id",
-        "successors",
-        "left_neighbor",
-        "right_neighbor",
-        "in_junction",
-        "speed_limit_mps",
-    )
-    values = {name: _column(table, name).to_pylist() for name in plain}
-    lines = {name: _lines(table, name) for name in ("centerline_m", "left_m", "right_m")}
-    lanes = {}
-    for row, key in enumerate(values["id"]):
-        centerline = lines["centerline_m"][row]
-        if centerline is None:
-            raise LogError(f"{path / schema.LANES}: centerline_m: lane '{key}' has none")
-        lanes[key] = Lane(
-            id=key,
-            centerline_m=centerline,
-            left_m=lines["left_m"][row],
-            right_m=lines["right_m"][row],
-            successors=tuple(values["successors"][row]),
-            left_neighbor=values["left_neighbor"][row],
-            right_neighbor=values["right_neighbor"][row],
-            in_junction=values["in_junction"][row],
-            speed_limit_mps=values["speed_limit_mps"][row],
-        )
-    return lanes
-
-
-def _read_map_lights(path: Path) -> tuple[TrafficLight, ...]:
-    table = _read(path, schema.MAP_LIGHTS)
-    centers = _numbers(table, "center_m")
-    return tuple(
-        TrafficLight(key, centers[row], yaw, tuple(lanes))
-        for row, (key, yaw, lanes) in enumerate(
-            zip(
-                _column(table, "id").to_pylist(),
-                _column(table, "yaw_rad").to_pylist(),
-                _column(table, "lane_ids").to_pylist(),
-                strict=True,
-            )
-        )
-    )
+def _mixed(first: FloatArray, last: FloatArray, share: float) -> FloatArray:
+    """Interpolates rows whose fourth column is a heading."""
+    steps = last - first
+    steps[:, 3] = wrap_angle(steps[:, 3])
+    result = first + share * steps
+    result[:, 3] = wrap_angle(result[:, 3])
+    return result
 
 
 def open_logs(folder: Path) -> list[DriveLog]:

@@ -9,14 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from rap_bringup.drives.recorded_drive import DriveError, RecordedDrive, RecordedObjects
-from rap_evaluation.logs.recording import LightTracks, Recording, Tracks
+from rap_evaluation.logs.recording import (
+    STEP_NS,
+    LightTracks,
+    Recording,
+    Tracks,
+    typical_rear_axles,
+)
 from rap_raster.ego_history import MAX_GAP_S, EgoState
 from rap_raster.frames import FloatArray, wrap_angle
 from rap_raster.scene import ObjectClass
 from rap_raster.vehicle import PACIFICA
-
-STEP_NS = 100_000_000
-"""Of logs: 10 Hz."""
 
 EGO_ID = 1
 """Track id of the recording vehicle; others keep their order."""
@@ -48,7 +51,9 @@ def recording_of(drive: RecordedDrive) -> Recording:
         stamps_ns=grid,
         tracks=_tracks(pieces),
         lights=_no_lights(len(grid)),
-        provenance={"source": drive.name, "license": drive.license},
+        provenance={"source": drive.name},
+        license=drive.license,
+        egos=(EGO_ID,),
     )
 
 
@@ -133,13 +138,18 @@ def _resampled(
 def _tracks(pieces: Sequence[_Piece]) -> Tracks:
     first = np.array([piece[2] for piece in pieces], dtype=np.int32)
     counts = np.array([len(piece[3]) for piece in pieces], dtype=np.int32)
+    ids = np.arange(EGO_ID, EGO_ID + len(pieces), dtype=np.int32)
+    sizes_m = np.array([piece[1] for piece in pieces])
     return Tracks(
-        ids=np.arange(EGO_ID, EGO_ID + len(pieces), dtype=np.int32),
+        ids=ids,
+        source_ids=ids.astype(np.int64),
         classes=np.array([piece[0] for piece in pieces], dtype=np.uint8),
-        sizes_m=np.array([piece[1] for piece in pieces]),
+        sizes_m=sizes_m,
+        rear_axles_m=typical_rear_axles(sizes_m),
         first_steps=first,
         last_steps=first + counts - 1,
         states=np.concatenate([piece[3] for piece in pieces]),
+        observed=np.ones(counts.sum(), dtype=np.bool_),
     )
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from rap_bringup.drives.recorded_drive import RecordedCamera
 from rap_evaluation.logs import log_schema as schema
 from rap_evaluation.logs.py123d_files import write_py123d_files
-from rap_evaluation.logs.recording import Recording
+from rap_evaluation.logs.recording import Recording, engagement
 from rap_evaluation.logs.seat_routes import routes_and_commands
 from rap_raster.frames import FloatArray
 from rap_raster.maps.vector_map import Lane, VectorMap
@@ -35,14 +36,20 @@ def write_log(path: Path, recording: Recording) -> None:
     _write_lights(path, recording)
     tracks = recording.tracks
     routes, commands = routes_and_commands(recording)
-    _write(path, schema.STATES, [_fixed_lists(tracks.states), pa.array(commands)])
+    observed = tracks.observed.view(np.uint8)
+    states = [_fixed_lists(tracks.states), pa.array(observed), pa.array(commands)]
+    _write(path, schema.STATES, states)
     seats = [pa.array(list(routes), type=pa.int32()), pa.array(list(routes.values()), _STRINGS)]
     _write(path, schema.ROUTES, seats)
+    _write(path, schema.ENGAGEMENT, [pa.array(engagement(recording))])
+    _write_cameras(path, recording.cameras)
     write_py123d_files(path, recording)
     columns = [
         pa.array(tracks.ids),
+        pa.array(tracks.source_ids),
         pa.array(tracks.classes),
         _fixed_lists(tracks.sizes_m),
+        pa.array(tracks.rear_axles_m),
         pa.array(tracks.first_steps),
         pa.array(tracks.last_steps),
     ]
@@ -60,7 +67,9 @@ def _metadata(recording: Recording) -> bytes:
             "first_stamp_ns": int(stamps[0]),
             "step_ns": int(stamps[1] - stamps[0]) if len(stamps) > 1 else 0,
             "steps": len(stamps),
-            "provenance": recording.provenance,
+            "egos": list(recording.egos),
+            "license": recording.license,
+            "provenance": dict(recording.provenance),
         }
     ).encode()
 
@@ -125,6 +134,30 @@ def _lane_columns(lanes: list[Lane]) -> list[pa.Array]:
         pa.array([lane.in_junction for lane in lanes], type=pa.bool_()),
         pa.array([lane.speed_limit_mps for lane in lanes], type=pa.float64()),
     ]
+
+
+def _write_cameras(path: Path, cameras: Sequence[RecordedCamera]) -> None:
+    models = [camera.model for camera in cameras]
+    lenses = [model.distortion for model in models]
+    intrinsics = np.array([(model.fx, model.fy, model.cx, model.cy) for model in models])
+    poses = np.array([model.ego_from_camera for model in models])
+    columns = [
+        pa.array([model.name for model in models], type=pa.string()),
+        pa.array([model.width for model in models], type=pa.int32()),
+        pa.array([model.height for model in models], type=pa.int32()),
+        _fixed_lists(intrinsics.reshape(-1, 4)),
+        _fixed_lists(poses.reshape(-1, 16)),
+        pa.array([lens and lens.model for lens in lenses], type=pa.string()),
+        pa.array([lens.coeffs if lens else () for lens in lenses], type=pa.list_(pa.float64())),
+    ]
+    _write(path, schema.CAMERAS, columns)
+    images = [(camera.model.name, image) for camera in cameras for image in camera.images]
+    columns = [
+        pa.array([name for name, _ in images], type=pa.string()),
+        pa.array([image.stamp_ns for _, image in images], type=pa.int64()),
+        pa.array([image.jpeg for _, image in images], type=pa.large_binary()),
+    ]
+    _write(path, schema.IMAGES, columns)
 
 
 def _write_lights(path: Path, recording: Recording) -> None:

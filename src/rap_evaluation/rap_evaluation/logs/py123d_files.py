@@ -1,6 +1,6 @@
 """The part of a log in py123d's Arrow layout, written without py123d.
 
-py123d has one ego per log; ours is the car that drives farthest, and the files cover its steps.
+py123d has one ego per log; here it is the first of the recording's, and the files cover its steps.
 Its map file is not written: it packs features as msgpack and has no place for what we draw.
 
 Source: py123d 0.7, `api/scene/arrow/modalities/` (files, columns) and `datatypes/` (metadata).
@@ -19,10 +19,9 @@ import pyarrow as pa
 
 from rap_evaluation.logs import log_schema as schema
 from rap_evaluation.logs.ego_motion import EgoStates, at_rear_axle
-from rap_evaluation.logs.recording import SEAT_CLASSES, Recording
+from rap_evaluation.logs.recording import Recording
 from rap_raster.frames import FloatArray
 from rap_raster.scene import LightState, ObjectClass
-from rap_raster.vehicle import VehicleDimensions
 
 VERSION = "0.7.0"
 DATASET = "rap"
@@ -51,33 +50,17 @@ _Plain = str | float | bool | None | Sequence["_Plain"] | Mapping[str, "_Plain"]
 
 
 def write_py123d_files(path: Path, recording: Recording) -> None:
-    """Writes the files into a log folder; nothing is written if no track can be the ego."""
-    row = _farthest_seat(recording)
-    if row is None:
+    """Writes the files into a log folder; nothing is written if nobody is the ego."""
+    if not recording.egos:
         return
     tracks = recording.tracks
+    row = int(np.flatnonzero(tracks.ids == recording.egos[0])[0])
     steps = slice(int(tracks.first_steps[row]), int(tracks.last_steps[row]) + 1)
     stamps_us = recording.stamps_ns[steps] // 1000
     _write_ego(path, recording, row, stamps_us)
     _write_boxes(path, recording, row, stamps_us)
     _write_traffic_lights(path, recording, steps, stamps_us)
     _write_sync(path, recording, stamps_us)
-
-
-def _farthest_seat(recording: Recording) -> int | None:
-    """Returns the row of the car that drives farthest; of another vehicle if there is no car."""
-    tracks = recording.tracks
-    seats = np.flatnonzero(np.isin(tracks.classes, SEAT_CLASSES))
-    if len(seats) == 0:
-        return None
-    cars = seats[tracks.classes[seats] == ObjectClass.VEHICLE]
-    return int(max(cars if len(cars) else seats, key=lambda row: _driven_m(recording, row)))
-
-
-def _driven_m(recording: Recording, row: int) -> float:
-    tracks = recording.tracks
-    run = tracks.states[tracks.offsets[row] : tracks.offsets[row + 1]]
-    return float(np.hypot(*np.diff(run[:, :2], axis=0).T).sum())
 
 
 def _write(path: Path, name: str, columns: Mapping[str, pa.Array], metadata: _Plain) -> None:
@@ -91,7 +74,7 @@ def _write_ego(
     path: Path, recording: Recording, row: int, stamps_us: npt.NDArray[np.int64]
 ) -> None:
     tracks = recording.tracks
-    vehicle = VehicleDimensions.from_size(*map(float, tracks.sizes_m[row]))
+    vehicle = tracks.dimensions(row)
     run = tracks.states[tracks.offsets[row] : tracks.offsets[row + 1]]
     ego = at_rear_axle(stamps_us * 1000, run, vehicle.rear_axle_to_center_m)
     columns = {

@@ -11,7 +11,6 @@ from rap_planner.route import Command, command_from_route
 from rap_raster.frames import FloatArray, Pose
 from rap_raster.maps.lane_geometry import distances_along
 from rap_raster.maps.routing import LaneMatcher, route_points
-from rap_raster.vehicle import VehicleDimensions
 
 MIN_TRAVEL_M = 5.0
 """A seat that moves less has no route: where it would have gone is not known."""
@@ -29,17 +28,18 @@ def routes_and_commands(
 ) -> tuple[dict[int, list[str]], npt.NDArray[np.uint8]]:
     """Returns lane ids per seat that has a route, and a command for every state of every track.
 
-    Commands are UNKNOWN where there is no route.
+    Where there is no route, commands are those the source knew, else UNKNOWN.
     """
     tracks, lanes = recording.tracks, recording.map.lanes
-    matcher = LaneMatcher(lanes)
-    commands = np.full(len(tracks.states), Command.UNKNOWN, dtype=np.uint8)
+    commands = _known_commands(recording)
     routes: dict[int, list[str]] = {}
+    if not lanes:
+        return routes, commands
+    matcher = LaneMatcher(lanes)
     for row in np.flatnonzero(np.isin(tracks.classes, SEAT_CLASSES)):
         run = slice(tracks.offsets[row], tracks.offsets[row + 1])
-        vehicle = VehicleDimensions.from_size(*map(float, tracks.sizes_m[row]))
         stamps = recording.stamps_ns[tracks.first_steps[row] : tracks.last_steps[row] + 1]
-        poses = at_rear_axle(stamps, tracks.states[run], vehicle.rear_axle_to_center_m).poses
+        poses = at_rear_axle(stamps, tracks.states[run], tracks.rear_axles_m[row]).poses
         if np.hypot(*np.diff(poses[:, :2], axis=0).T).sum() < MIN_TRAVEL_M:
             continue
         lane_ids = matcher.match(poses[:, [0, 1, 3]])
@@ -47,6 +47,15 @@ def routes_and_commands(
             routes[int(tracks.ids[row])] = lane_ids
             commands[run] = commands_along(route_points(lanes, lane_ids), poses)
     return routes, commands
+
+
+def _known_commands(recording: Recording) -> npt.NDArray[np.uint8]:
+    tracks = recording.tracks
+    commands = np.full(len(tracks.states), Command.UNKNOWN, dtype=np.uint8)
+    for row in np.flatnonzero(np.isin(tracks.ids, list(recording.known_commands))):
+        run = slice(tracks.offsets[row], tracks.offsets[row + 1])
+        commands[run] = recording.known_commands[int(tracks.ids[row])]
+    return commands
 
 
 def commands_along(route_m: FloatArray, poses: FloatArray) -> npt.NDArray[np.uint8]:

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rap_evaluation.logs.recording import Recording, Tracks
+from rap_evaluation.logs.recording import (
+    Recording,
+    Tracks,
+    farthest_driver,
+    typical_rear_axles,
+)
 from rap_evaluation.traffic.demand import PEDESTRIAN_KIND, kind_of
 from rap_evaluation.traffic.ground import Ground
 from rap_evaluation.traffic.light_tracks import light_heads, light_tracks
@@ -17,6 +22,8 @@ from rap_evaluation.traffic.simulation import DT_S, RecordOptions, Trace, simula
 from rap_evaluation.traffic.towns import TrafficError
 from rap_raster.frames import FloatArray
 from rap_raster.maps.opendrive import load_opendrive
+
+LICENSE = "Simulated SUMO traffic; the CARLA towns it may drive in: CARLA map assets, CC BY 4.0"
 
 _MIN_STEPS = 10  # One second; shorter tracks tell nothing.
 _TELEPORT_M = 6.0  # In one step: 60 m/s, so SUMO has moved the vehicle out of a jam.
@@ -45,11 +52,12 @@ def record(
     trace = simulate(network, options, progress)
     ground = Ground(vector_map)
     heads = light_heads(network, vector_map, ground)
+    tracks = _tracks(trace, network, ground, options.steps)
     return Recording(
         name=f"{vector_map.name}-seed{options.seed}",
         map=vector_map,
         stamps_ns=np.arange(options.steps, dtype=np.int64) * round(DT_S * 1e9),
-        tracks=_tracks(trace, network, ground, options.steps),
+        tracks=tracks,
         lights=light_tracks(heads, trace.light_states, options.steps),
         provenance={
             "source": "SUMO",
@@ -57,6 +65,8 @@ def record(
             "vehicles": str(options.vehicles),
             "pedestrians": str(options.pedestrians),
         },
+        license=LICENSE,
+        egos=farthest_driver(tracks),
     )
 
 
@@ -73,13 +83,19 @@ def _tracks(trace: Trace, network: Network, ground: Ground, steps: int) -> Track
     if not keys:
         raise TrafficError("no road user was recorded: record longer, or more vehicles")
     first = np.array(first_steps, dtype=np.int32)
+    ids = np.arange(1, len(keys) + 1, dtype=np.int32)
+    sizes_m = np.array([trace.sizes_m[key] for key in keys])
+    states = np.concatenate(pieces)
     return Tracks(
-        ids=np.arange(1, len(keys) + 1, dtype=np.int32),
+        ids=ids,
+        source_ids=ids.astype(np.int64),
         classes=np.array([kind_of(key).object_class for key in keys], dtype=np.uint8),
-        sizes_m=np.array([trace.sizes_m[key] for key in keys]),
+        sizes_m=sizes_m,
+        rear_axles_m=typical_rear_axles(sizes_m),
         first_steps=first,
         last_steps=first + np.array([len(piece) - 1 for piece in pieces], dtype=np.int32),
-        states=np.concatenate(pieces),
+        states=states,
+        observed=np.ones(len(states), dtype=np.bool_),
     )
 
 
