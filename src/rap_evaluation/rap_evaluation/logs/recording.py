@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 
 import numpy as np
@@ -77,6 +77,42 @@ class Tracks:
         """(N + 1,) where each track's states begin."""
         counts = self.last_steps.astype(np.int64) - self.first_steps + 1
         return np.concatenate([[0], np.cumsum(counts)])
+
+    def window(self, first_step: int, last_step: int, leave_out: int = 0) -> Tracks:
+        """Returns what exists between two steps, both included, cut to them.
+
+        Args:
+            first_step: First step.
+            last_step: Last step.
+            leave_out: Id of a track that is left out; ids are positive.
+        """
+        present = (self.first_steps <= last_step) & (self.last_steps >= first_step)
+        rows = np.flatnonzero(present & (self.ids != leave_out))
+        first = np.maximum(self.first_steps[rows], np.int32(first_step))
+        last = np.minimum(self.last_steps[rows], np.int32(last_step))
+        counts = last - first + 1
+        begins = self.offsets[rows] + first - self.first_steps[rows]
+        index = np.arange(counts.sum()) + np.repeat(begins - np.cumsum(counts) + counts, counts)
+        return Tracks(
+            ids=self.ids[rows],
+            source_ids=self.source_ids[rows],
+            classes=self.classes[rows],
+            sizes_m=self.sizes_m[rows],
+            rear_axles_m=self.rear_axles_m[rows],
+            first_steps=first,
+            last_steps=last,
+            states=self.states[index],
+            observed=self.observed[index],
+        )
+
+    def joined(self, others: Tracks) -> Tracks:
+        """Returns these tracks and others behind them."""
+        return Tracks(
+            *(
+                np.concatenate([getattr(self, field.name), getattr(others, field.name)])
+                for field in fields(Tracks)
+            )
+        )
 
     def dimensions(self, row: int) -> VehicleDimensions:
         """Returns the outer dimensions of the track in a row."""
