@@ -54,7 +54,7 @@ def route_way(lanes: Mapping[str, Lane], lane_ids: Sequence[str]) -> Way:
 
 
 def driven_way(poses: FloatArray) -> Way:
-    """Returns the way along (n, 3) x, y, yaw over time and straight on: who has no route goes there."""
+    """Returns the way along (n, 3) x, y, yaw over time and on: who has no route goes there."""
     end = np.array([np.cos(poses[-1, 2]), np.sin(poses[-1, 2])])
     points = np.concatenate([poses[:, :2], poses[-1:, :2] + _AHEAD_M * end])
     along_m = distances_along(points)
