@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from rosbags.rosbag2 import Reader
 
-from rap_bringup.bag_types import Message, deserialized, raw_stamp_ns, stamp_of
+from rap_bringup.bag_types import CONTROL_MODE_TYPE, Message, deserialized, raw_stamp_ns, stamp_of
 from rap_bringup.bags import EGO_FRAME, MAP_FRAME, BagError
 from rap_bringup.drives.recorded_drive import RecordedObjects
 from rap_perception.camera_info import CalibrationError, camera_model_from_info
@@ -30,9 +30,13 @@ TYPES = {
     "route": "nav_msgs/msg/Path",
     "rap/map": "rap_msgs/msg/MapPrimitives",
     "command": "std_msgs/msg/UInt8",
+    "engaged": "std_msgs/msg/Bool",
     "tf_static": "tf2_msgs/msg/TFMessage",
 }
 """Input topics of the ROS contract and their types, cameras apart."""
+
+CONTROL_MODE_TOPIC = "vehicle/status/control_mode"
+"""Of Autoware vehicles; taken where it has Autoware's type."""
 
 LATCHED_TOPICS = ("tf_static", "route", "rap/map")
 """They hold for the whole drive, and bags may give them any time, zero included."""
@@ -96,8 +100,9 @@ class Bag:
     """A checked bag.
 
     Attributes:
-        path: The folder.
+        path: The folder, or the single file.
         drive: Name of the drive.
+        license: Terms of the recording, one line; empty where the bag does not tell.
         topics: Input topics of the contract by name; whatever else was recorded is left out.
         cameras: Calibrated cameras by name.
         start_ns: Stamp of the first message that is not latched.
@@ -106,6 +111,7 @@ class Bag:
 
     path: Path
     drive: str
+    license: str
     topics: dict[str, BagTopic]
     cameras: dict[str, BagCamera]
     start_ns: int
@@ -118,13 +124,13 @@ class Bag:
 
 
 def open_bag(path: Path) -> Bag:
-    """Opens and checks a rosbag2 folder (sqlite3 or mcap).
+    """Opens and checks a rosbag2 folder (sqlite3 or mcap), or a single file of one.
 
     Raises:
         BagError: If it is not a bag, has neither objects nor cameras, lacks odometry, has one of
             them in another frame, or a camera without calibration or extrinsics.
     """
-    topics, drive, end_ns = _topics(path)
+    topics, told, end_ns = _topics(path)
     for name, type_name in TYPES.items():
         if name in topics and topics[name].type_name != type_name:
             raise BagError(
@@ -139,9 +145,12 @@ def open_bag(path: Path) -> Bag:
     used = set(TYPES)
     for camera in cameras.values():
         used |= {camera.image_topic, f"camera/{camera.name}/camera_info"}
+    if CONTROL_MODE_TOPIC in topics and topics[CONTROL_MODE_TOPIC].type_name == CONTROL_MODE_TYPE:
+        used.add(CONTROL_MODE_TOPIC)
     inputs = {name: topic for name, topic in topics.items() if name in used}
     start_ns = _first(path, set(inputs) - set(LATCHED_TOPICS)).stamp_ns
-    return Bag(path, drive, inputs, cameras, start_ns, end_ns)
+    drive, license_text = told.get("rap.drive", path.stem), told.get("rap.license", "")
+    return Bag(path, drive, license_text, inputs, cameras, start_ns, end_ns)
 
 
 def _check_frames(path: Path, topics: dict[str, BagTopic]) -> None:
@@ -288,8 +297,9 @@ def _unreadable(path: Path, what: str, error: Exception) -> BagError:
     return BagError(f"{path}: {what}: {reason}")
 
 
-def _topics(path: Path) -> tuple[dict[str, BagTopic], str, int]:
-    if not path.is_dir():
+def _topics(path: Path) -> tuple[dict[str, BagTopic], dict[str, str], int]:
+    """Returns the topics with messages, what the bag tells about itself, and the last stamp."""
+    if not path.exists():
         raise BagError(f"{path}: not a rosbag2 folder")
     try:
         with Reader(path) as reader:
@@ -298,9 +308,8 @@ def _topics(path: Path) -> tuple[dict[str, BagTopic], str, int]:
                 for connection in reader.connections
                 if connection.msgcount > 0 and (name := connection.topic.lstrip("/"))
             }
-            custom = reader.storage.metadata.custom or {}
-            drive = custom.get("rap.drive", path.name)
-            return topics, drive, int(reader.end_time) - 1
+            told = dict(reader.storage.metadata.custom or {})
+            return topics, told, int(reader.end_time) - 1
     except Exception as error:  # a damaged file raises much that rosbags does not declare
         raise _unreadable(path, "not a rosbag2 folder", error) from error
 

@@ -49,15 +49,20 @@ RELIABLE = qos(reliable=True, latched=False, depth=10)
 SENSOR = qos(reliable=False, latched=False, depth=2)
 
 
+CONTROL_MODE_TYPE = "autoware_vehicle_msgs/msg/ControlModeReport"
+_CONTROL_MODE_FIELDS = "builtin_interfaces/Time stamp\nuint8 mode\n"
+"""As in autoware_msgs, whose package is not needed to read bags."""
+
+
 @cache
 def typestore() -> Typestore:
-    """Returns Jazzy's message types and those of rap_msgs.
+    """Returns Jazzy's message types, those of rap_msgs, and Autoware's control mode.
 
     Raises:
         FileNotFoundError: If rap_msgs is not installed.
     """
     store = get_typestore(Stores.ROS2_JAZZY)
-    types = {}
+    types = get_types_from_msg(_CONTROL_MODE_FIELDS, CONTROL_MODE_TYPE)
     for file in sorted(message_definitions().glob("*.msg")):
         text = file.read_text(encoding="utf-8")
         types.update(get_types_from_msg(text, f"rap_msgs/msg/{file.stem}"))

@@ -31,7 +31,12 @@ from rap_bringup.bag_types import (
     vector3,
     yaw_quaternion,
 )
-from rap_bringup.drives.recorded_drive import RecordedCamera, RecordedDrive, RecordedObjects
+from rap_bringup.drives.recorded_drive import (
+    RecordedCamera,
+    RecordedDrive,
+    RecordedObjects,
+    Signal,
+)
 from rap_bringup.rotations import quaternion_from_rotation
 from rap_raster.camera import CameraModel
 from rap_raster.ego_history import EgoState
@@ -125,6 +130,8 @@ def _outgoing(drive: RecordedDrive) -> Iterator[_Outgoing]:
     ]
     for camera in drive.cameras:
         moving += _camera_messages(camera)
+    for topic, signal in (("/command", drive.commands), ("/engaged", drive.engaged)):
+        moving += _signal_messages(topic, signal) if signal is not None else []
     yield from sorted(moving, key=lambda item: item.stamp_ns)
 
 
@@ -142,6 +149,20 @@ def _camera_messages(camera: RecordedCamera) -> list[_Outgoing]:
         result.append(_Outgoing(image.stamp_ns, f"{topic}/camera_info", SENSOR, info))
         result.append(_Outgoing(image.stamp_ns, f"{topic}/image/compressed", SENSOR, content))
     return result
+
+
+_SIGNAL_TYPES = {
+    "/command": ("std_msgs/msg/UInt8", int),
+    "/engaged": ("std_msgs/msg/Bool", bool),
+}
+
+
+def _signal_messages(topic: str, signal: Signal) -> list[_Outgoing]:
+    type_name, kind = _SIGNAL_TYPES[topic]
+    return [
+        _Outgoing(int(stamp), topic, RELIABLE, message(type_name, data=kind(code)))
+        for stamp, code in zip(signal.stamps_ns, signal.codes, strict=True)
+    ]
 
 
 def odometry_message(state: EgoState) -> Message:

@@ -10,16 +10,15 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from rap_bringup.bags import write_bag
 from rap_bringup.console import progress_bar
 from rap_evaluation.closed_loop_commands import closed_loop_command
-from rap_evaluation.drive_export import camera_rig, eventful_drive, recorded_drive
-from rap_evaluation.logs.drive_log import DriveLog, open_logs
+from rap_evaluation.log_commands import bag_command, log_command
+from rap_evaluation.logs.drive_log import open_logs
 from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.logs.recording import Recording
 from rap_evaluation.metric_commands import COMMANDS
 from rap_evaluation.open_loop import open_loop_report
-from rap_evaluation.pseudo_sim_commands import log_command, pseudo_sim_command
+from rap_evaluation.pseudo_sim_commands import pseudo_sim_command
 from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.recorder import record
 from rap_evaluation.traffic.simulation import RecordOptions
@@ -78,39 +77,9 @@ def open_loop_command(
     sys.stdout.write(json.dumps(measured.as_dict(), indent=2) + "\n")
 
 
-@app.command("bag")
-def bag_command(
-    log: Annotated[Path, typer.Argument(help="Log folder.")],
-    *,
-    out: Annotated[Path, typer.Option(help="rosbag2 folder to make; must be new or empty.")],
-    seconds: Annotated[float, typer.Option(min=1.0, help="Length of the drive.")] = 24.0,
-    seat: Annotated[
-        int | None, typer.Option(help="Track id of the ego; default: the most eventful drive.")
-    ] = None,
-    cameras: Annotated[bool, typer.Option(help="Simulate the bundle's cameras.")] = False,
-    planner: Annotated[Path, typer.Option(help="Bundle whose rig is used.")] = Path(
-        "models/default"
-    ),
-    seed: Annotated[int, typer.Option(min=0, help="Of light and noise.")] = 1,
-) -> None:
-    """Writes a drive of a log as a bag for `rap replay`, with simulated camera images if wanted.
-
-    Example: rap-evaluate bag out/logs/validate/Town02-seed1 --out out/bags/town02 --cameras
-    """
-    opened = DriveLog.open(log)
-    rig = camera_rig(load_bundle(planner)) if cameras else ()
-    if seat is None:
-        seat, first = eventful_drive(opened, seconds)
-    else:
-        first = opened.first_step(seat)
-    with progress_bar(f"driving track {seat}") as report:
-        drive = recorded_drive(opened, seat, first, seconds, rig=rig, seed=seed, report=report)
-    counts = write_bag(drive, out)
-    sys.stdout.write(f"{out}: {drive.name}, {sum(counts.values())} messages\n")
-
-
 app.command("closed-loop")(closed_loop_command)
 app.command("log")(log_command)
+app.command("bag")(bag_command)
 app.command("pseudo-sim")(pseudo_sim_command)
 
 

@@ -1,7 +1,7 @@
 """A seat of a log as a recorded drive, which `rap_bringup.bags` writes as a bag.
 
-With a rig, every camera's images are simulated. The route is that of the lanes the seat passes, as
-in every other bag.
+The cameras are those of the recording, or simulated ones of a rig. The route is that of the lanes
+the seat passes, as in every other bag.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from rap_bringup.console import Report, silent
 from rap_bringup.drives.recorded_drive import (
@@ -18,18 +19,20 @@ from rap_bringup.drives.recorded_drive import (
     RecordedCamera,
     RecordedDrive,
     RecordedObjects,
+    Signal,
     route_of_drive,
 )
 from rap_evaluation.camera_sim import camera_jpeg
 from rap_evaluation.logs.drive_log import DriveLog, LogError
+from rap_evaluation.logs.recording import NO_SOURCE_ID, Engagement
 from rap_evaluation.moments import Moment
 from rap_evaluation.photo.daylight import Daylight
 from rap_inference.bundle import Bundle
+from rap_planner.route import Command
 from rap_raster.camera import CameraModel
 from rap_raster.features import nominal_rig
 from rap_raster.frames import wrap_angle
 from rap_raster.maps.vector_map import VectorMap, shapes_near
-from rap_raster.scene import Scene
 
 MAP_MARGIN_M = 150.0
 """The raster node draws up to 120 m around the ego; the rest is for the crop's hysteresis."""
@@ -50,12 +53,15 @@ def recorded_drive(
 ) -> RecordedDrive:
     """Cuts a drive out of a log.
 
+    Objects have the ids their source gave them, and only what was seen is among them. Recordings
+    keep their stamps; simulated logs, which start at zero, start at `START_NS`.
+
     Args:
         log: The log.
         seat: Track id of the ego.
         first_step: Step of the log the drive starts with.
         seconds: Its length; the seat must exist as long.
-        rig: Cameras to simulate; none for a drive without cameras.
+        rig: Cameras to simulate; none for the log's own, if the seat is its ego.
         seed: Of the light and the noise of the cameras.
         report: Called with the share that is done.
 
@@ -68,42 +74,110 @@ def recorded_drive(
             f"{log.name}: track {seat} exists from step {log.first_step(seat)} to "
             f"{log.last_step(seat)}, not from {steps[0]} to {steps[-1]}"
         )
-    offset_ns = START_NS - int(log.stamps_ns[first_step])
+    offset_ns = 0 if log.is_recorded else START_NS - int(log.stamps_ns[first_step])
     ego, objects, pictures = [], [], []
     for number, step in enumerate(steps):
         moment = Moment(log, seat, step)
         stamp_ns = int(log.stamps_ns[step]) + offset_ns
-        scene, state = moment.scene(), moment.ego()
+        state = moment.ego()
         assert state is not None  # the seat exists at all these steps
         ego.append(replace(state, stamp_ns=stamp_ns))
-        objects.append(RecordedObjects(stamp_ns, scene.boxes, scene.lights))
-        pictures.append(
-            [CameraImage(stamp_ns, _jpeg(log, scene, camera, seed, number)) for camera in rig]
-        )
+        objects += _objects(moment, stamp_ns)
+        pictures.append([CameraImage(stamp_ns, _jpeg(moment, c, seed, number)) for c in rig])
         report((number + 1) / len(steps))
     path = np.array([state.planar for state in ego])
     route_m, route_source = route_of_drive(log.map, log.ego_poses(seat))
+    simulated = tuple(map(RecordedCamera, rig, zip(*pictures, strict=True)))
+    stamps = log.stamps_ns[steps] + offset_ns
     return RecordedDrive(
-        name=f"{log.name} track {seat}",
+        name=log.name if seat in log.egos else f"{log.name} track {seat}",
         license=log.license,
         map=_cropped(log.map, path),
         ego=tuple(ego),
         objects=tuple(objects),
-        cameras=tuple(
-            RecordedCamera(camera, taken)
-            for camera, taken in zip(rig, zip(*pictures, strict=True), strict=True)
-        ),
+        cameras=simulated if rig else _logged_cameras(log, seat, stamps),
         route_m=route_m,
         route_source=route_source,
+        vehicle=log.dimensions(seat),
+        commands=None if route_m is not None else _commands(log, seat, steps, stamps),
+        engaged=_engaged(log, seat, steps, stamps),
     )
 
 
-def _jpeg(log: DriveLog, scene: Scene, camera: CameraModel, seed: int, frame: int) -> bytes:
+def _objects(moment: Moment, stamp_ns: int) -> list[RecordedObjects]:
+    """Returns what was seen at a moment; nothing where all that is known was interpolated."""
+    log, step = moment.log, moment.step
+    if log.is_recorded:
+        boxes, lights = log.all_objects(step, moment.seat)
+    else:
+        scene = moment.scene()  # Simulated sensors do not see the whole town.
+        boxes, lights = scene.boxes, scene.lights
+    observed = log.observed(step, boxes.ids)
+    if len(boxes) and not observed.any():
+        return []
+    seen = boxes.select(observed)
+    return [RecordedObjects(stamp_ns, replace(seen, ids=_bag_ids(log, seen.ids)), lights)]
+
+
+def _bag_ids(log: DriveLog, tracks: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Returns the ids the source gave, where a bag can hold them; tracks keep their own else."""
+    sources = log.tracks.source_ids
+    if sources.max(initial=0) > np.iinfo(np.int32).max or sources.min(initial=0) < NO_SOURCE_ID:
+        return tracks
+    of_track = dict(zip(log.tracks.ids.tolist(), sources.tolist(), strict=True))
+    return np.array([of_track[int(track)] or track for track in tracks], dtype=np.int32)
+
+
+def _logged_cameras(
+    log: DriveLog, seat: int, stamps_ns: npt.NDArray[np.int64]
+) -> tuple[RecordedCamera, ...]:
+    """Returns the log's own images between two steps, if the seat is the vehicle they are from."""
+    if seat not in log.egos:
+        return ()
+    cameras = []
+    for camera in log.cameras:
+        within = (camera.stamps_ns >= stamps_ns[0]) & (camera.stamps_ns <= stamps_ns[-1])
+        images = tuple(
+            CameraImage(int(camera.stamps_ns[row]), camera.jpeg(row))
+            for row in map(int, np.flatnonzero(within))
+        )
+        cameras += [RecordedCamera(camera.model, images)] if images else []
+    return tuple(cameras)
+
+
+def _commands(
+    log: DriveLog, seat: int, steps: range, stamps_ns: npt.NDArray[np.int64]
+) -> Signal | None:
+    """Returns the commands of a seat without a route, or None if they are not known either."""
+    first = log.first_step(seat)
+    codes = log.commands(seat)[steps.start - first : steps.stop - first]
+    return Signal(stamps_ns, codes) if (codes != Command.UNKNOWN).any() else None
+
+
+def _engaged(
+    log: DriveLog, seat: int, steps: range, stamps_ns: npt.NDArray[np.int64]
+) -> Signal | None:
+    """Returns whether the log's ego drove itself, where that is known."""
+    codes = log.engaged[steps.start : steps.stop]
+    known = codes != Engagement.UNKNOWN
+    if seat not in log.egos or not known.any():
+        return None
+    return Signal(stamps_ns[known], codes[known])
+
+
+def _jpeg(moment: Moment, camera: CameraModel, seed: int, frame: int) -> bytes:
     """Simulates and compresses one picture."""
-    picture = log.camera_simulator.image(
+    scene = moment.scene()
+    picture = moment.log.camera_simulator.image(
         scene.ego, scene.boxes, scene.lights, camera, seed=seed, frame=frame
     )
     return camera_jpeg(picture, Daylight.from_seed(seed).jpeg_quality)
+
+
+def whole_drive(log: DriveLog, seat: int) -> tuple[int, float]:
+    """Returns first step and seconds of all that is known of a seat."""
+    first = log.first_step(seat)
+    return first, (log.last_step(seat) - first) * log.dt_s
 
 
 def eventful_drive(log: DriveLog, seconds: float) -> tuple[int, int]:

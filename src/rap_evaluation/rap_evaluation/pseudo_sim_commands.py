@@ -1,54 +1,17 @@
-"""Commands of the pseudo-simulation: logs of recorded drives, and planners scored on logs."""
+"""Command of the pseudo-simulation: planners scored on logs."""
 
 from __future__ import annotations
 
 import json
 import sys
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rap_bringup.console import progress_bar
-from rap_bringup.drives.argoverse2 import read_argoverse2
-from rap_bringup.drives.commonroad import read_commonroad
-from rap_bringup.drives.nuscenes import read_nuscenes
 from rap_evaluation.command_options import PlannerOption, RayOption, ReportFolder, SensorOption
-from rap_evaluation.logs.drive_recording import recording_of
-from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.pseudo_sim.evaluation import PseudoSimOptions, evaluate_pseudo_sim
-
-
-class Source(str, Enum):
-    """Recordings that have a map with lanes."""
-
-    NUSCENES = "nuscenes"
-    ARGOVERSE2 = "argoverse2"
-    COMMONROAD = "commonroad"
-
-
-_READERS = {
-    Source.NUSCENES: read_nuscenes,
-    Source.ARGOVERSE2: read_argoverse2,
-    Source.COMMONROAD: read_commonroad,
-}
-
-
-def log_command(
-    kind: Annotated[Source, typer.Argument(help="Kind of the recording.")],
-    source: Annotated[Path, typer.Argument(help="The recording.", metavar="SOURCE")],
-    *,
-    out: Annotated[Path, typer.Option(help="Folder of the log; made if missing.")],
-) -> None:
-    """Turns a public recording into a log, from which any of its vehicles can be the ego.
-
-    Example: rap-evaluate log nuscenes scene-0796.npz --out out/logs/real/scene-0796
-    """
-    recording = recording_of(_READERS[kind](source))
-    write_log(out, recording)
-    steps, tracks = len(recording.stamps_ns), len(recording.tracks)
-    sys.stdout.write(f"{out}: {recording.name}, {steps} steps, {tracks} tracks\n")
 
 
 def pseudo_sim_command(

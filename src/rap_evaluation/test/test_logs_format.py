@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -184,7 +185,7 @@ def test_velocity_at_the_rear_axle_is_a_rigid_bodys():
     states[:100, 4:6] = 0.0
     states[:100, 6] = 0.5
     spinning = replace(recording, tracks=replace(recording.tracks, states=states))
-    log = DriveLog(StoredLog(spinning, {}, np.zeros(len(states), np.uint8)))
+    log = DriveLog(StoredLog(Path("spinning"), spinning, {}, np.zeros(len(states), np.uint8)))
     assert log.ego_state(5, 7).vy_mps == pytest.approx(-0.5 * 1.4)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
@@ -65,11 +65,14 @@ class EgoConfig(_Strict):
         weight: Of this source in the mix.
         loss_weight: Of the imitation loss of its samples.
         standing_share: Share of the standing samples (ego stands now and for the horizon) kept.
+        driven_by: Whose driving, over the whole horizon: people's leaves out where the log says
+            that the vehicle drove itself, the system's where it says that it did not.
     """
 
     weight: Weight = 0.7
     loss_weight: Weight = 1.0
     standing_share: Share = 0.1
+    driven_by: Literal["people", "system", "anyone"] = "people"
 
 
 class ClassShares(_Strict):

@@ -31,7 +31,8 @@ class Sample:
 
     Attributes:
         rasters: (C, H, W, 3) uint8.
-        images: (C, H, W, 3) uint8 simulated camera images; zero where `has_images` is 0.
+        images: (C, H, W, 3) uint8 simulated camera images; zero where `has_images` is 0. (0, H, W,
+            3) if the configuration wants none at all.
         has_images: 1 if there are camera images.
         image_from_ego: (C, 3, 4) float32.
         history: (S, 7) float32.
@@ -52,6 +53,21 @@ class Sample:
     loss_weight: np.float32
     source: np.int64
     drops: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A sample and what it is a picture of.
+
+    Attributes:
+        sample: What a training sees.
+        situation: What it is drawn of.
+        rig: The cameras it is drawn through.
+    """
+
+    sample: Sample
+    situation: Situation
+    rig: tuple[CameraModel, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,33 +101,30 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         """Returns several samples, drawn by one call; PyTorch's loader asks for batches so."""
         return [
             {
-                name: torch.from_numpy(np.asarray(getattr(sample, name)))
+                name: torch.from_numpy(np.asarray(getattr(drawn.sample, name)))
                 for name in Sample.__dataclass_fields__
             }
-            for sample in self.samples(indices)
+            for drawn in self.drawn(indices)
         ]
 
-    def samples(self, indices: Sequence[int]) -> list[Sample]:
-        """Returns samples, the same ones each time."""
+    def drawn(self, indices: Sequence[int]) -> list[Drawn]:
+        """Returns samples with what they are pictures of, the same ones each time."""
         plans = [self._plan(index) for index in indices]
         geometries = [plan.draw.situation.geometry(self._style) for plan in plans]
         rasters = render_batch(geometries, [plan.rig for plan in plans])["rgb"]
-        return [self._sample(plan, raster) for plan, raster in zip(plans, rasters, strict=True)]
-
-    def situation(self, index: int) -> Situation:
-        """Returns what a sample is drawn of."""
-        return self._plan(index).draw.situation
+        return [
+            Drawn(self._sample(plan, raster), plan.draw.situation, plan.rig)
+            for plan, raster in zip(plans, rasters, strict=True)
+        ]
 
     def _plan(self, index: int) -> _Plan:
         rng = np.random.default_rng([self._config.optimizer.seed, index])
         draw = self._mixture.draw(rng)
         data = self._config.data
-        cameras = fitted_rig(draw.situation.vehicle)
+        cameras = fitted_rig(draw.situation.vehicle, data.image_size)
         return _Plan(
             draw=draw,
-            rig=tuple(
-                jittered(camera.resized(*data.image_size), self._config, rng) for camera in cameras
-            ),
+            rig=tuple(jittered(camera, self._config, rng) for camera in cameras),
             image_seed=int(rng.integers(2**31)) if rng.random() < data.camera_share else None,
             history=self._history(draw.situation, rng),
             command=self._command(draw.situation, rng),
@@ -119,7 +132,7 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
 
     def _sample(self, plan: _Plan, rasters: npt.NDArray[np.uint8]) -> Sample:
         situation, model = plan.draw.situation, self._config.model
-        images = np.zeros_like(rasters)
+        images = np.zeros_like(rasters) if self._config.data.camera_share else rasters[:0]
         if plan.image_seed is not None:
             for camera, image in zip(plan.rig, images, strict=True):
                 image[:] = situation.camera_image(camera, plan.image_seed)
@@ -152,13 +165,16 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         return one_hot
 
 
+_CAMERA_FROM_LEVEL = optical_rotation(0.0).T
+
+
 def jittered(camera: CameraModel, config: TrainingConfig, rng: np.random.Generator) -> CameraModel:
     """Returns a camera mounted a little differently, so that the model must read calibrations."""
     data = config.data
-    focal = 1.0 + data.focal_jitter * rng.normal()
+    focal, yaw_rad, pitch_rad, *shift_m = rng.normal(size=6)
+    turn = optical_rotation(data.yaw_jitter_rad * yaw_rad, data.yaw_jitter_rad * pitch_rad)
     pose: FloatArray = camera.ego_from_camera.copy()
-    level = optical_rotation(0.0)
-    yaw_rad, pitch_rad = data.yaw_jitter_rad * rng.normal(size=2)
-    pose[:3, :3] = pose[:3, :3] @ level.T @ optical_rotation(yaw_rad, pitch_rad)
-    pose[:3, 3] += data.position_jitter_m * rng.normal(size=3)
-    return replace(camera, fx=camera.fx * focal, fy=camera.fy * focal, ego_from_camera=pose)
+    pose[:3, :3] = pose[:3, :3] @ _CAMERA_FROM_LEVEL @ turn
+    pose[:3, 3] += data.position_jitter_m * np.array(shift_m)
+    scale = 1.0 + data.focal_jitter * focal
+    return replace(camera, fx=camera.fx * scale, fy=camera.fy * scale, ego_from_camera=pose)

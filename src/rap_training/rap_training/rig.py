@@ -7,10 +7,12 @@ what crosses, low enough in resolution to train on two CPU cores.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
 from rap_raster.camera import CameraModel, optical_rotation
+from rap_raster.frames import FloatArray
 from rap_raster.vehicle import PACIFICA, VehicleDimensions
 
 WIDTH, HEIGHT = 256, 128
@@ -34,11 +36,18 @@ NOMINAL_RIG = (
 """Horizontal fields of view 81, 90 and 90 degrees; together 220 degrees to the front."""
 
 
-def fitted_rig(vehicle: VehicleDimensions) -> tuple[CameraModel, ...]:
+@lru_cache(maxsize=1024)
+def fitted_rig(
+    vehicle: VehicleDimensions, size: tuple[int, int] = (WIDTH, HEIGHT)
+) -> tuple[CameraModel, ...]:
     """Returns the nominal rig as it would sit on another vehicle.
 
     Places are moved as the vehicle's length, width and height differ from those of the vehicle that
-    the rig is made for; directions and lenses stay.
+    the rig is made for; directions and fields of view stay.
+
+    Args:
+        vehicle: Outer dimensions.
+        size: Width and height of the images.
     """
     scale = np.array(
         [
@@ -47,10 +56,10 @@ def fitted_rig(vehicle: VehicleDimensions) -> tuple[CameraModel, ...]:
             vehicle.height_m / PACIFICA.height_m,
         ]
     )
-    return tuple(_moved(camera, scale) for camera in NOMINAL_RIG)
+    return tuple(_moved(camera.resized(*size), scale) for camera in NOMINAL_RIG)
 
 
-def _moved(camera: CameraModel, scale: np.ndarray) -> CameraModel:
+def _moved(camera: CameraModel, scale: FloatArray) -> CameraModel:
     pose = camera.ego_from_camera.copy()
     pose[:3, 3] *= scale
     return replace(camera, ego_from_camera=pose)

@@ -13,6 +13,9 @@ from rap_raster.frames import Pose
 from rap_raster.geometry import Geometry, build_geometry
 from rap_raster.scene import Boxes, Lights, LineKind, Scene, Shapes
 from rap_raster.styles import Style
+from rap_raster.vehicle import PACIFICA
+from rap_training.augmentation.mixture import Draw
+from rap_training.augmentation.situation import DROPS, SourceKind
 from rap_training.config import (
     ConfigError,
     DataConfig,
@@ -29,8 +32,12 @@ LINES = Shapes.from_list([(LineKind.ROAD_BOUNDARY, [[x, 4.0, 0.0] for x in range
 SIMULATOR = CameraSimulator(LINES, Shapes.from_list([]))
 
 
-class ToyMoment:
+class ToySituation:
     """A straight road that the ego leaves to the side where a box stands."""
+
+    kind = SourceKind.EGO
+    vehicle = PACIFICA
+    command = Command.STRAIGHT
 
     def __init__(self, number: int) -> None:
         self.left = number % 2 == 0
@@ -52,22 +59,32 @@ class ToyMoment:
         scene = self.scene()
         return SIMULATOR.image(scene.ego, scene.boxes, scene.lights, camera, seed=seed)
 
-    def history(self, steps: int, dt_s: float) -> np.ndarray:
+    @property
+    def history(self) -> np.ndarray:
+        steps, dt_s = 4, 0.5
         rows = np.zeros((steps, 7), dtype=np.float32)
         rows[:, 0] = SPEED_MPS * dt_s * (np.arange(steps) - steps + 1)
         rows[:, 3], rows[:, 6] = SPEED_MPS, 1.0
         return rows
 
-    def future(self, steps: int, dt_s: float) -> np.ndarray:
+    def future_m(self, steps: int, dt_s: float) -> np.ndarray:
         yaw = (0.05 if self.left else -0.05) * SPEED_MPS * dt_s * np.arange(1, steps + 1)
         radius = 20.0 if self.left else -20.0
         return np.stack([radius * np.sin(yaw), radius * (1 - np.cos(yaw)), yaw], axis=1)
 
-    def command(self) -> Command:
-        return Command.STRAIGHT
+
+class ToyMixture:
+    """Draws toys, and counts one dropped draw each."""
+
+    sources = ()
+
+    def draw(self, rng: np.random.Generator) -> Draw:
+        number = int(rng.integers(8))
+        drops = np.eye(len(DROPS), dtype=np.int64)[0]
+        return Draw(ToySituation(number), number, 1.0, drops)
 
 
-TOYS = [ToyMoment(number) for number in range(8)]
+TOYS = ToyMixture()
 
 
 def toy_config(steps: int, **data: float) -> TrainingConfig:
@@ -103,11 +120,6 @@ def test_camera_images_are_there_exactly_where_the_sample_says_so():
     ]
     assert {shown for _, shown in flags} == {True, False}
     assert all(said == shown for said, shown in flags)
-
-
-def test_no_moments_is_an_error():
-    with pytest.raises(ValueError, match="no moment"):
-        DriveDataset([], toy_config(1), 1)
 
 
 def test_loss_falls(tmp_path):

@@ -28,8 +28,13 @@ from rap_perception.rig import rotation_from_quaternion
 from rap_raster.frames import FloatArray, to_parent, wrap_angle
 from rap_raster.maps.vector_map import Lane, VectorMap
 from rap_raster.scene import Lights, LineKind, ObjectClass, PolygonKind, Shapes
+from rap_raster.vehicle import VehicleDimensions
 
 LICENSE = "Argoverse 2, CC BY-NC-SA 4.0: non-commercial, attribution"
+
+FORD_FUSION = VehicleDimensions(4.877, 2.000, 1.473, 1.339)
+"""The recording vehicle. Source: size of the EGO_VEHICLE rows in Argoverse 2 annotations; rear axle
+from py123d 0.7, `parser/av2/utils/av2_constants.py`."""
 
 AXLE_HEIGHT_M = 0.33
 """Measured on both logs: the ego frame is 0.30 and 0.32 m above the logs' ground height maps, and
@@ -96,6 +101,7 @@ def read_argoverse2(path: Path) -> RecordedDrive:
         cameras=(),
         route_m=route_m,
         route_source=route_source,
+        vehicle=FORD_FUSION,
     )
 
 

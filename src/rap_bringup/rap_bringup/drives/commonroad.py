@@ -97,7 +97,8 @@ def read_commonroad(path: Path) -> RecordedDrive:
     ego = _choose_ego(path, obstacles)
     steps = sorted(ego.states)
     stamps_ns = START_NS + np.array([round(step * dt_s * 1e9) for step in steps], dtype=np.int64)
-    poses = _rear_axle(ego, steps)
+    vehicle = VehicleDimensions.from_size(*ego.size_m, CLASSES[ego.kind][1])
+    poses = _rear_axle(ego, vehicle, steps)
     route_m, route_source = route_of_drive(vector_map, poses[:, [0, 1, 3]])
     others = [obstacle for obstacle in obstacles if obstacle is not ego]
     return RecordedDrive(
@@ -112,6 +113,7 @@ def read_commonroad(path: Path) -> RecordedDrive:
         cameras=(),
         route_m=route_m,
         route_source=route_source,
+        vehicle=vehicle,
     )
 
 
@@ -190,15 +192,12 @@ def _without_gaps(obstacle: _Obstacle) -> int:
     return len(steps) if steps[-1] - steps[0] + 1 == len(steps) else 0
 
 
-def _rear_axle(ego: _Obstacle, steps: list[int]) -> FloatArray:
+def _rear_axle(ego: _Obstacle, vehicle: VehicleDimensions, steps: list[int]) -> FloatArray:
     """Returns (T, 4) x, y, z, yaw of the ego's rear axle."""
-    length_m, width_m = ego.size_m
-    height_m = CLASSES[ego.kind][1]
-    dimensions = VehicleDimensions.from_size(length_m, width_m, height_m)
     rows = []
     for step in steps:
         x, y, yaw = ego.states[step]
-        pose = dimensions.pose_from_box(np.array([x, y, 0.5 * height_m]), yaw)
+        pose = vehicle.pose_from_box(np.array([x, y, 0.5 * vehicle.height_m]), yaw)
         rows.append((pose.x_m, pose.y_m, pose.z_m, pose.yaw_rad))
     return np.array(rows)
 

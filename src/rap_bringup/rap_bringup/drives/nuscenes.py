@@ -33,8 +33,13 @@ from rap_raster.frames import FloatArray
 from rap_raster.maps.routing import connect_by_endpoints
 from rap_raster.maps.vector_map import VectorMap
 from rap_raster.scene import Lights, LineKind, ObjectClass, PolygonKind, Shapes
+from rap_raster.vehicle import VehicleDimensions
 
 LICENSE = "nuScenes, CC BY-NC-SA 4.0: non-commercial, attribution"
+
+RENAULT_ZOE = VehicleDimensions(4.084, 1.730, 1.562, 1.385)
+"""The recording vehicle. Source: py123d 0.7, `parser/nuscenes/utils/nuscenes_constants.py`; the
+ego's row of sizes in these files says 4.08 x 1.73 x 1.56."""
 
 Array = npt.NDArray[Any]
 
@@ -120,6 +125,7 @@ def read_nuscenes(path: Path) -> RecordedDrive:
         cameras=(),
         route_m=route_m,
         route_source=route_source,
+        vehicle=RENAULT_ZOE,
     )
 
 

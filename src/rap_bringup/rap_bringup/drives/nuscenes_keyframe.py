@@ -14,7 +14,7 @@ Source: mmdetection3d, docs/en/advanced_guides/datasets/nuscenes.md, info versio
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,18 +22,22 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, Field
 
 from rap_bringup.drives.json_file import read_json
+from rap_bringup.drives.nuscenes import LICENSE, RENAULT_ZOE
 from rap_bringup.drives.recorded_drive import (
     CameraImage,
     DriveError,
     RecordedCamera,
+    RecordedDrive,
+    RecordedObjects,
     checked_boxes,
     checked_camera,
 )
 from rap_inference.yaml_files import validated
 from rap_perception.images import ImageError, decode_compressed
 from rap_raster.camera import CameraModel
+from rap_raster.ego_history import EgoState
 from rap_raster.frames import FloatArray, Pose, inverse, transform_points
-from rap_raster.scene import Boxes, ObjectClass
+from rap_raster.scene import Boxes, Lights, ObjectClass
 
 INFO_NAME = "info.json"
 
@@ -115,11 +119,13 @@ class Keyframe:
     """What was seen at one instant.
 
     Attributes:
+        stamp_ns: When the lidar swept.
         ego: Rear axle on the ground, map frame; roll and pitch are in the cameras' mountings.
         boxes: Annotated boxes, map frame; ids count from 1 in the order of the file.
         cameras: Calibrated cameras with one image each.
     """
 
+    stamp_ns: int
     ego: Pose
     boxes: Boxes
     cameras: tuple[RecordedCamera, ...]
@@ -145,7 +151,34 @@ def read_keyframe(folder: Path) -> Keyframe:
     cameras = [
         _camera(folder, name, image, ego_from_lidar) for name, image in info.frame.images.items()
     ]
-    return Keyframe(ego, _boxes(path, info, map_from_lidar), tuple(cameras))
+    stamp_ns = round(info.frame.timestamp * 1e9)
+    return Keyframe(stamp_ns, ego, _boxes(path, info, map_from_lidar), tuple(cameras))
+
+
+def read_keyframe_drive(folder: Path) -> RecordedDrive:
+    """Reads one keyframe as a drive of a single instant; see `read_keyframe`.
+
+    Images get the keyframe's stamp: their cameras are placed where they saw that instant from. The
+    file does not tell the ego's speed, so it stands.
+    """
+    keyframe = read_keyframe(folder)
+    cameras = [
+        RecordedCamera(camera.model, (replace(camera.images[0], stamp_ns=keyframe.stamp_ns),))
+        for camera in keyframe.cameras
+    ]
+    ego, stamp_ns = keyframe.ego, keyframe.stamp_ns
+    state = EgoState(stamp_ns, ego.x_m, ego.y_m, ego.z_m, ego.yaw_rad, 0.0, 0.0, 0.0)
+    return RecordedDrive(
+        name=folder.name,
+        license=LICENSE,
+        map=None,
+        ego=(state,),
+        objects=(RecordedObjects(stamp_ns, keyframe.boxes, Lights.empty()),),
+        cameras=tuple(cameras),
+        route_m=None,
+        route_source="none: a keyframe has no map",
+        vehicle=RENAULT_ZOE,
+    )
 
 
 def _camera(folder: Path, name: str, image: _Image, ego_from_lidar: FloatArray) -> RecordedCamera:

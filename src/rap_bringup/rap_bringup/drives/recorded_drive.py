@@ -7,6 +7,7 @@ nothing else; in particular `route_m` carries places only and no times.
 from __future__ import annotations
 
 import string
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from rap_raster.frames import FloatArray
 from rap_raster.maps.routing import route_along, route_points
 from rap_raster.maps.vector_map import VectorMap
 from rap_raster.scene import Boxes, Lights
+from rap_raster.vehicle import PACIFICA, VehicleDimensions
 
 START_NS = 1_000 * 10**9
 """Stamp of the first sample of a recording without absolute time: 0 means "no time" in ROS."""
@@ -77,6 +79,33 @@ class RecordedCamera:
 
 
 @dataclass(frozen=True, slots=True)
+class Signal:
+    """A code over time; each holds until the next.
+
+    Attributes:
+        stamps_ns: (n,) int64, increasing.
+        codes: (n,) uint8.
+    """
+
+    stamps_ns: npt.NDArray[np.int64]
+    codes: npt.NDArray[np.uint8]
+
+    @classmethod
+    def from_samples(cls, samples: Mapping[int, int]) -> Signal | None:
+        """Builds a signal of codes by stamp in any order; None if there are none."""
+        if not samples:
+            return None
+        stamps = sorted(samples)
+        codes = np.array([samples[stamp] for stamp in stamps], dtype=np.uint8)
+        return cls(np.array(stamps, dtype=np.int64), codes)
+
+    def at(self, stamps_ns: npt.NDArray[np.int64], before: int) -> npt.NDArray[np.uint8]:
+        """Returns the codes that hold at some stamps, `before` where none was given yet."""
+        rows = np.searchsorted(self.stamps_ns, stamps_ns, side="right")
+        return np.concatenate([[np.uint8(before)], self.codes])[rows]
+
+
+@dataclass(frozen=True, slots=True)
 class RecordedDrive:
     """One drive.
 
@@ -89,6 +118,9 @@ class RecordedDrive:
         cameras: Calibrated cameras; may be empty.
         route_m: (n, 3) route from map topology, or None where none can be made.
         route_source: Where the route came from, one line.
+        vehicle: Outer dimensions of the recording vehicle; the nominal ego's where unknown.
+        commands: Driving commands (`rap_planner.route.Command` codes), or None where unknown.
+        engaged: 1 while the vehicle drove itself, 0 while a person did; None where unknown.
     """
 
     name: str
@@ -99,6 +131,9 @@ class RecordedDrive:
     cameras: tuple[RecordedCamera, ...]
     route_m: FloatArray | None
     route_source: str
+    vehicle: VehicleDimensions = PACIFICA
+    commands: Signal | None = None
+    engaged: Signal | None = None
 
     @property
     def start_ns(self) -> int:

@@ -34,6 +34,7 @@ class DriveLog:
     """A log opened for reading; arrays are views of the mapped files.
 
     Attributes:
+        path: Its folder.
         name: Name of the log.
         license: Terms of the recording, one line.
         provenance: How it was made, for people.
@@ -53,6 +54,7 @@ class DriveLog:
         self.path = path
         self.origin = self
         recording = stored.recording
+        self.path = stored.path
         self.name = recording.name
         self.license = recording.license
         self.provenance = recording.provenance
@@ -193,13 +195,26 @@ class DriveLog:
             return self.scene(step, seat, radius_m)
         center = np.array([ego.x_m, ego.y_m])
         rows, states = self._states_between(step, share)
-        return Scene(
-            ego=ego,
-            boxes=self._boxes_of(rows, states, seat, center, radius_m),
-            polylines=self._polylines.near(center, radius_m),
-            polygons=self._polygons.near(center, radius_m),
-            lights=self._lights(step + round(share), center, radius_m),
-        )
+        boxes = self._boxes_of(rows, states, seat, center, radius_m)
+        lights = self._lights(step + round(share), center, radius_m)
+        return self.scene_around(ego, boxes, lights, radius_m)
+
+    def all_objects(self, step: int, seat: int) -> tuple[Boxes, Lights]:
+        """Returns all that was there at a step, however far away; the seat is not among it."""
+        anywhere = np.zeros(2), np.inf
+        return self._boxes(step, seat, *anywhere), self._lights(step, *anywhere)
+
+    def observed(self, step: int, tracks: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """Returns which of some tracks were seen at a step, and not interpolated."""
+        rows = np.array([self._row(int(track)) for track in tracks], dtype=np.intp)
+        states = self._offsets[rows] + step - self.tracks.first_steps[rows]
+        observed: npt.NDArray[np.bool_] = self.tracks.observed[states]
+        return observed
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether steps have absolute stamps: simulated logs start at zero."""
+        return bool(self.stamps_ns[0] > 0)
 
     def geometry(self, step: int, seat: int, style: Style) -> Geometry:
         """Returns what `style` draws of `scene`; its ground is kept for the next call.

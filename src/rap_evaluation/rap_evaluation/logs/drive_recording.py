@@ -1,163 +1,254 @@
-"""Recorded drives of real vehicles as logs: resampled to 10 Hz, every road user as a track."""
+"""Recorded drives of real vehicles as logs: resampled to 10 Hz, every road user as a track.
+
+Steps are where the objects were seen, so that what was seen at 10 Hz comes back as it was.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
+from scipy.interpolate import make_interp_spline
 
 from rap_bringup.drives.recorded_drive import DriveError, RecordedDrive, RecordedObjects
-from rap_evaluation.logs.recording import (
-    STEP_NS,
-    LightTracks,
-    Recording,
-    Tracks,
-    typical_rear_axles,
-)
-from rap_raster.ego_history import MAX_GAP_S, EgoState
+from rap_evaluation.logs.drive_lights import light_tracks
+from rap_evaluation.logs.ego_motion import at_rear_axle
+from rap_evaluation.logs.recording import NO_SOURCE_ID, STEP_NS, Engagement, Recording, Tracks
+from rap_evaluation.logs.seat_routes import commands_along
+from rap_planner.route import Command
+from rap_raster.ego_history import MAX_GAP_S
 from rap_raster.frames import FloatArray, wrap_angle
-from rap_raster.scene import ObjectClass
-from rap_raster.vehicle import PACIFICA
+from rap_raster.maps.vector_map import VectorMap
+from rap_raster.scene import ObjectClass, Shapes
+from rap_raster.vehicle import REAR_AXLE_TO_CENTER_SHARE
 
-EGO_ID = 1
-"""Track id of the recording vehicle; others keep their order."""
+Stamps = npt.NDArray[np.int64]
 
-_MIN_STEPS = 2
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A track in the making.
+
+    Attributes:
+        source_id: As in `Tracks`.
+        object_class: `ObjectClass` code.
+        size_m: (3,) length, width, height.
+        rear_axle_m: Rear axle to box centre.
+        first_step: Step of the log it begins at.
+        states: (n, 7) `STATE_COLUMNS`.
+        observed: (n,) as in `Tracks`.
+    """
+
+    source_id: int
+    object_class: int
+    size_m: FloatArray
+    rear_axle_m: float
+    first_step: int
+    states: FloatArray
+    observed: npt.NDArray[np.bool_]
 
 
 def recording_of(drive: RecordedDrive) -> Recording:
     """Turns a drive into a recording that logs are written from.
 
-    The recording vehicle becomes a track of the size of the nominal ego. A road user that is not
-    seen for more than `MAX_GAP_S` becomes a new one. Traffic lights are left out: no supported
-    recording tells which lane they govern.
+    The recording vehicle becomes a track. A road user that is not seen for more than `MAX_GAP_S`
+    becomes a new one with the same source id. The log lasts as long as objects were seen, or as the
+    odometry where there are none: a step at which nobody looked would show an empty road.
 
     Raises:
-        DriveError: If the drive has no map, or no second of ego motion.
+        DriveError: If the drive has no ego motion while objects were seen.
     """
-    if drive.map is None or not drive.map.lanes:
-        raise DriveError(f"{drive.name}: has no lanes, which logs need")
-    stamps = np.array([state.stamp_ns for state in drive.ego], dtype=np.int64)
-    grid = np.arange(stamps[0], stamps[-1] + 1, STEP_NS) if len(stamps) else stamps
-    if len(grid) * STEP_NS <= 1e9:
-        raise DriveError(f"{drive.name}: less than a second of ego motion")
-    pieces = [(int(ObjectClass.VEHICLE), _ego_size(), 0, _ego_states(drive.ego, stamps, grid))]
-    pieces += _object_pieces(drive.objects, grid)
-    return Recording(
+    grid_ns = _grid(drive)
+    egos = _ego_pieces(drive, grid_ns)
+    if not egos:
+        raise DriveError(f"{drive.name}: no ego motion while objects were seen")
+    pieces = egos + _object_pieces(drive.objects, grid_ns)
+    tracks = _tracks(pieces)
+    vector_map = drive.map or VectorMap("none", Shapes.from_list([]), Shapes.from_list([]))
+    recording = Recording(
         name=drive.name.replace(" ", "-"),
-        map=drive.map,
-        stamps_ns=grid,
-        tracks=_tracks(pieces),
-        lights=_no_lights(len(grid)),
-        provenance={"source": drive.name},
+        map=vector_map,
+        stamps_ns=grid_ns,
+        tracks=tracks,
+        lights=light_tracks(drive.objects, grid_ns, vector_map),
+        provenance={"source": drive.name, "route": drive.route_source},
         license=drive.license,
-        egos=(EGO_ID,),
+        egos=tuple(int(track) for track in tracks.ids[: len(egos)]),
+        engaged=drive.engaged.at(grid_ns, Engagement.UNKNOWN) if drive.engaged else None,
+        cameras=drive.cameras,
     )
+    return replace(recording, known_commands=_known_commands(drive, recording))
 
 
-_Piece = tuple[int, FloatArray, int, FloatArray]
-"""Class, size, first step and (n, 7) states of a track."""
+def _grid(drive: RecordedDrive) -> Stamps:
+    """Returns the stamps of the steps: from the first to the last time anybody looked."""
+    stamps = [step.stamp_ns for step in drive.objects] or [state.stamp_ns for state in drive.ego]
+    if not stamps:
+        raise DriveError(f"{drive.name}: neither objects nor ego motion")
+    return np.arange(stamps[0], stamps[-1] + STEP_NS // 2, STEP_NS, dtype=np.int64)
 
 
-def _ego_size() -> FloatArray:
-    return np.array([PACIFICA.length_m, PACIFICA.width_m, PACIFICA.height_m])
-
-
-def _ego_states(
-    ego: Sequence[EgoState], stamps_ns: npt.NDArray[np.int64], grid_ns: npt.NDArray[np.int64]
-) -> FloatArray:
-    """Returns the (T, 7) states of the box whose rear axle the odometry is of."""
-    rows = np.array([[s.x_m, s.y_m, s.z_m, s.yaw_rad, s.vx_mps, s.vy_mps] for s in ego])
-    x, y, z, yaw, vx, vy = _resampled(rows, stamps_ns, grid_ns).T
-    yaw_rate = np.gradient(np.unwrap(yaw), STEP_NS * 1e-9)
-    ahead_m = PACIFICA.rear_axle_to_center_m
-    cos, sin = np.cos(yaw), np.sin(yaw)
-    across = vy + yaw_rate * ahead_m
-    return np.column_stack(
-        [x + ahead_m * cos, y + ahead_m * sin, z, yaw,
-         cos * vx - sin * across, sin * vx + cos * across, yaw_rate]
-    )  # fmt: skip
-
-
-def _object_pieces(
-    objects: Sequence[RecordedObjects], grid_ns: npt.NDArray[np.int64]
-) -> list[_Piece]:
-    """Returns the tracks of all road users, in the order of their ids and first steps."""
-    seen: dict[int, list[tuple[int, RecordedObjects, int]]] = defaultdict(list)
-    for instant in objects:
-        for row, number in enumerate(instant.boxes.ids):
-            seen[int(number)].append((instant.stamp_ns, instant, row))
+def _ego_pieces(drive: RecordedDrive, grid_ns: Stamps) -> list[_Piece]:
+    """Returns the tracks of the box whose rear axle the odometry is of."""
+    vehicle = drive.vehicle
+    size_m = np.array([vehicle.length_m, vehicle.width_m, vehicle.height_m])
+    ahead_m = vehicle.rear_axle_to_center_m
+    stamps = np.array([state.stamp_ns for state in drive.ego], dtype=np.int64)
+    rows = np.array(
+        [(s.x_m, s.y_m, s.z_m, s.yaw_rad, s.vx_mps, s.vy_mps, s.yaw_rate_radps) for s in drive.ego]
+    )
     pieces = []
-    for number in sorted(seen):
-        stamps = np.array([stamp for stamp, _, _ in seen[number]], dtype=np.int64)
-        cuts = np.flatnonzero(np.diff(stamps) > MAX_GAP_S * 1e9) + 1
-        for run in np.split(np.arange(len(stamps)), cuts):
-            piece = _piece([seen[number][k][1:] for k in run], stamps[run], grid_ns)
-            if piece is not None:
-                pieces.append(piece)
+    for run in _runs(stamps):
+        steps, sampled, observed = _resampled(rows[run], stamps[run], grid_ns)
+        if len(steps):
+            states = _box_states(sampled, ahead_m)
+            code = int(ObjectClass.VEHICLE)
+            pieces.append(
+                _Piece(NO_SOURCE_ID, code, size_m, ahead_m, int(steps[0]), states, observed)
+            )
     return pieces
 
 
+def _box_states(rows: FloatArray, ahead_m: float) -> FloatArray:
+    """Moves (n, 7) rear-axle states with ego-frame velocities to the box `ahead_m` of it."""
+    x, y, z, yaw, vx, vy, yaw_rate = rows.T
+    if len(rows) > 1:
+        yaw_rate = np.gradient(np.unwrap(yaw), STEP_NS * 1e-9)
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    across = vy + yaw_rate * ahead_m
+    velocity = [cos * vx - sin * across, sin * vx + cos * across]
+    return np.column_stack([x + ahead_m * cos, y + ahead_m * sin, z, yaw, *velocity, yaw_rate])
+
+
+def _object_pieces(objects: Sequence[RecordedObjects], grid_ns: Stamps) -> list[_Piece]:
+    """Returns the tracks of all road users, in the order of their ids and first steps."""
+    seen: dict[int, list[tuple[RecordedObjects, int]]] = defaultdict(list)
+    for instant in objects:
+        for row, number in enumerate(instant.boxes.ids):
+            seen[int(number)].append((instant, row))
+    pieces = []
+    for number in sorted(seen):
+        stamps = np.array([instant.stamp_ns for instant, _ in seen[number]], dtype=np.int64)
+        for run in _runs(stamps):
+            piece = _piece(number, [seen[number][k] for k in run], stamps[run], grid_ns)
+            pieces += [piece] if piece is not None else []
+    return pieces
+
+
+def _runs(stamps_ns: Stamps) -> list[npt.NDArray[np.intp]]:
+    """Cuts increasing stamps where they are too far apart to interpolate between."""
+    cuts = np.flatnonzero(np.diff(stamps_ns) > MAX_GAP_S * 1e9) + 1
+    return np.split(np.arange(len(stamps_ns)), cuts)
+
+
 def _piece(
+    number: int,
     sights: Sequence[tuple[RecordedObjects, int]],
-    stamps_ns: npt.NDArray[np.int64],
-    grid_ns: npt.NDArray[np.int64],
+    stamps_ns: Stamps,
+    grid_ns: Stamps,
 ) -> _Piece | None:
-    """Resamples one road user; None if it is there for less than two steps."""
-    steps = np.flatnonzero((grid_ns >= stamps_ns[0]) & (grid_ns <= stamps_ns[-1]))
-    if len(steps) < _MIN_STEPS:
-        return None
+    """Resamples one road user; None if no step is near its sights.
+
+    Its size is the median of those seen, and its height above ground that of its box centre less
+    half the median height, so that box centres come back as they were.
+    """
+    boxes = [(instant.boxes, row) for instant, row in sights]
+    size_m = np.median([b.sizes_m[row] for b, row in boxes], axis=0)
     rows = np.array([
-        [*instant.boxes.centers_m[row], instant.boxes.yaws_rad[row], *instant.boxes.sizes_m[row]]
-        for instant, row in sights
+        [*b.centers_m[row], b.yaws_rad[row], *np.nan_to_num(b.velocities_mps[row])]
+        for b, row in boxes
     ])  # fmt: skip
-    size = np.median(rows[:, 4:], axis=0)
-    rows[:, 2] -= 0.5 * rows[:, 6]  # To the ground.
-    x, y, z, yaw = _resampled(rows[:, :4], stamps_ns, grid_ns[steps]).T
+    rows[:, 2] -= 0.5 * size_m[2]
+    steps, sampled, observed = _resampled(rows, stamps_ns, grid_ns)
+    if not len(steps):
+        return None
+    code = int(np.bincount([b.classes[row] for b, row in boxes]).argmax())
+    axle_m = float(size_m[0]) * REAR_AXLE_TO_CENTER_SHARE
+    states = _with_motion(sampled)
+    return _Piece(number, code, size_m, axle_m, int(steps[0]), states, observed)
+
+
+def _with_motion(rows: FloatArray) -> FloatArray:
+    """Gives (n, 6) rows with velocities as seen the motion of their places: (n, 7) states.
+
+    A single sight keeps the velocity the source told; it stands where it told none.
+    """
+    if len(rows) == 1:
+        return np.column_stack([rows, [0.0]])
     dt_s = STEP_NS * 1e-9
-    velocity = [np.gradient(x, dt_s), np.gradient(y, dt_s), np.gradient(np.unwrap(yaw), dt_s)]
-    first, row = sights[0]
-    states = np.column_stack([x, y, z, yaw, *velocity])
-    return int(first.boxes.classes[row]), size, int(steps[0]), states
+    columns = rows[:, 0], rows[:, 1], np.unwrap(rows[:, 3])
+    return np.column_stack([rows[:, :4], *(np.gradient(column, dt_s) for column in columns)])
 
 
 def _resampled(
-    rows: FloatArray, stamps_ns: npt.NDArray[np.int64], grid_ns: npt.NDArray[np.int64]
-) -> FloatArray:
-    """Interpolates rows whose fourth column is a heading."""
+    rows: FloatArray, stamps_ns: Stamps, grid_ns: Stamps
+) -> tuple[npt.NDArray[np.intp], FloatArray, npt.NDArray[np.bool_]]:
+    """Interpolates rows whose fourth column is a heading.
+
+    Returns:
+        steps: (n,) the steps from the one nearest to the first sight to the one nearest to the
+            last; between a sight and a step beyond it, rows go on as they went before.
+        sampled: (n, k) rows at these steps.
+        observed: (n,) whether a sight is nearer to a step than to any other.
+    """
+    nearest = (stamps_ns - grid_ns[0] + STEP_NS // 2) // STEP_NS
+    steps = np.arange(max(nearest[0], 0), min(nearest[-1], len(grid_ns) - 1) + 1)
+    observed = np.isin(steps, nearest)
+    at_s, since_s = (grid_ns[steps] - stamps_ns[0]) * 1e-9, (stamps_ns - stamps_ns[0]) * 1e-9
     columns = rows.copy()
     columns[:, 3] = np.unwrap(columns[:, 3])
-    since_s, at_s = (stamps_ns - stamps_ns[0]) * 1e-9, (grid_ns - stamps_ns[0]) * 1e-9
-    result = np.stack([np.interp(at_s, since_s, column) for column in columns.T], axis=-1)
-    result[:, 3] = wrap_angle(result[:, 3])
-    return result
+    if len(rows) == 1:
+        sampled = np.repeat(columns, len(steps), axis=0)
+    else:
+        sampled = make_interp_spline(since_s, columns, k=1)(at_s)
+    sampled[:, 3] = wrap_angle(sampled[:, 3])
+    return steps, sampled, observed
 
 
 def _tracks(pieces: Sequence[_Piece]) -> Tracks:
-    first = np.array([piece[2] for piece in pieces], dtype=np.int32)
-    counts = np.array([len(piece[3]) for piece in pieces], dtype=np.int32)
-    ids = np.arange(EGO_ID, EGO_ID + len(pieces), dtype=np.int32)
-    sizes_m = np.array([piece[1] for piece in pieces])
+    first = np.array([piece.first_step for piece in pieces], dtype=np.int32)
+    counts = np.array([len(piece.states) for piece in pieces], dtype=np.int32)
     return Tracks(
-        ids=ids,
-        source_ids=ids.astype(np.int64),
-        classes=np.array([piece[0] for piece in pieces], dtype=np.uint8),
-        sizes_m=sizes_m,
-        rear_axles_m=typical_rear_axles(sizes_m),
+        ids=_track_ids([piece.source_id for piece in pieces]),
+        source_ids=np.array([piece.source_id for piece in pieces], dtype=np.int64),
+        classes=np.array([piece.object_class for piece in pieces], dtype=np.uint8),
+        sizes_m=np.array([piece.size_m for piece in pieces]),
+        rear_axles_m=np.array([piece.rear_axle_m for piece in pieces]),
         first_steps=first,
         last_steps=first + counts - 1,
-        states=np.concatenate([piece[3] for piece in pieces]),
-        observed=np.ones(counts.sum(), dtype=np.bool_),
+        states=np.concatenate([piece.states for piece in pieces]),
+        observed=np.concatenate([piece.observed for piece in pieces]),
     )
 
 
-def _no_lights(steps: int) -> LightTracks:
-    return LightTracks(
-        lane_ids=(),
-        centers_m=np.zeros((0, 3)),
-        sizes_m=np.zeros((0, 3)),
-        yaws_rad=np.zeros(0),
-        states=np.zeros((steps, 0), dtype=np.uint8),
-    )
+def _track_ids(source_ids: Sequence[int]) -> npt.NDArray[np.int32]:
+    """Gives the first track of every source id that id, and the smallest free ids to others."""
+    taken = set(source_ids) | {NO_SOURCE_ID}
+    free = (number for number in count(1) if number not in taken)
+    used: set[int] = {NO_SOURCE_ID}
+    ids = []
+    for source in source_ids:
+        ids.append(next(free) if source in used else source)
+        used.add(source)
+    return np.array(ids, dtype=np.int32)
+
+
+def _known_commands(
+    drive: RecordedDrive, recording: Recording
+) -> Mapping[int, npt.NDArray[np.uint8]]:
+    """Returns the ego's commands as the drive tells them, or as its route gives them."""
+    commands = {}
+    tracks = recording.tracks
+    for row, track in enumerate(recording.egos):
+        stamps = recording.stamps_ns[tracks.first_steps[row] : tracks.last_steps[row] + 1]
+        if drive.commands is not None:
+            commands[track] = drive.commands.at(stamps, Command.UNKNOWN)
+        elif drive.route_m is not None:
+            states = tracks.states[tracks.offsets[row] : tracks.offsets[row + 1]]
+            poses = at_rear_axle(stamps, states, float(tracks.rear_axles_m[row])).poses
+            commands[track] = commands_along(drive.route_m, poses)
+    return commands

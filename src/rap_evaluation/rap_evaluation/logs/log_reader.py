@@ -51,12 +51,14 @@ class StoredLog:
     """What the files of a log hold.
 
     Attributes:
+        path: The folder.
         recording: What was recorded, without the images of its cameras.
         routes: Lane ids per seat that has a route.
         commands: (M,) a driving command for every state of every track.
         cameras: Cameras with their images.
     """
 
+    path: Path
     recording: Recording
     routes: dict[int, list[str]]
     commands: npt.NDArray[np.uint8]
@@ -86,7 +88,7 @@ def read_log(path: Path) -> StoredLog:
         egos=tuple(header.egos),
         engaged=engaged,
     )
-    return StoredLog(recording, _routes(path), _numbers(states, "command"), _cameras(path))
+    return StoredLog(path, recording, _routes(path), _numbers(states, "command"), _cameras(path))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,7 +94,8 @@ def mixture_of(logs: Sequence[DriveLog], config: SourcesConfig, model: ModelConf
     Raises:
         MixtureError: If they give no samples.
     """
-    makers = ((EgoSource, config.ego), (CrossAgentSource, config.cross_agent))
-    return Mixture(
-        [(make(logs, own, model), own.weight) for make, own in makers if own.weight > 0.0]
+    wanted: tuple[tuple[float, Callable[[], Source]], ...] = (
+        (config.ego.weight, lambda: EgoSource(logs, config.ego, model)),
+        (config.cross_agent.weight, lambda: CrossAgentSource(logs, config.cross_agent, model)),
     )
+    return Mixture([(make(), weight) for weight, make in wanted if weight > 0.0])

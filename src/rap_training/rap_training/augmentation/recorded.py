@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from rap_evaluation.logs.drive_log import DriveLog
+from rap_evaluation.logs.recording import Engagement
 from rap_evaluation.moments import STANDING_M, Moment
+from rap_raster.ego_history import EgoState
 from rap_raster.frames import FloatArray, to_local
 from rap_training.augmentation.situation import Drop, Situation, SourceKind
 from rap_training.config import CrossAgentConfig, EgoConfig, ModelConfig
@@ -42,6 +43,22 @@ def seat_starts(log: DriveLog, seat: int, horizon_s: float) -> range:
     return range(log.first_step(seat), log.last_step(seat) - round(horizon_s / log.dt_s) + 1)
 
 
+def ego_starts(logs: Sequence[DriveLog], config: EgoConfig, model: ModelConfig) -> Starts:
+    """Returns the starts of the recording vehicles, as far as the right driver drove them."""
+    rows = []
+    for number, log in enumerate(logs):
+        ahead = round(model.horizon_s / log.dt_s) + 1
+        other = log.engaged == _LEFT_OUT[config.driven_by] if config.driven_by != "anyone" else None
+        for seat in log.egos:
+            for step in seat_starts(log, seat, model.horizon_s):
+                if other is None or not other[step : step + ahead].any():
+                    rows.append((number, seat, step))
+    return Starts(logs, rows)
+
+
+_LEFT_OUT = {"people": Engagement.ENGAGED, "system": Engagement.MANUAL}
+
+
 class EgoSource:
     """What the recording vehicles did."""
 
@@ -52,13 +69,7 @@ class EgoSource:
         self.loss_weight = config.loss_weight
         self._standing_share = config.standing_share
         self._model = model
-        rows = [
-            (number, seat, step)
-            for number, log in enumerate(logs)
-            for seat in log.egos
-            for step in seat_starts(log, seat, model.horizon_s)
-        ]
-        self._starts = Starts(logs, rows)
+        self._starts = ego_starts(logs, config, model)
 
     def __len__(self) -> int:
         """Returns the number of starts."""
@@ -70,11 +81,11 @@ class EgoSource:
 
     def situation(self, start: int, rng: np.random.Generator) -> Situation | Drop:
         """Makes the situation of a start; a share of those that stand is kept."""
-        situation = as_recorded(self._starts[start], self.kind, self._model)
-        stands = bool(np.hypot(*situation.path_m[-1, :2]) < STANDING_M)
-        if stands and rng.random() >= self._standing_share:
+        moment = self._starts[start]
+        path_m = path_ahead_m(moment, self._model)
+        if stands(path_m) and rng.random() >= self._standing_share:
             return Drop.STANDING
-        return situation
+        return as_recorded(moment, self.kind, path_m, self._model)
 
 
 class CrossAgentSource:
@@ -110,22 +121,44 @@ class CrossAgentSource:
         moment = self._starts[start]
         if rng.random() >= self._config.class_shares.share(moment.log.object_class(moment.seat)):
             return Drop.CLASS
-        situation = as_recorded(moment, self.kind, self._model)
-        if np.hypot(*situation.path_m[-1, :2]) < STANDING_M:
+        path_m = path_ahead_m(moment, self._model)
+        if stands(path_m):
             return Drop.STANDING
-        if deviation_m(situation, self._model) <= self._config.min_deviation_m:
+        if deviation_m(moment, path_m) <= self._config.min_deviation_m:
             return Drop.STEADY
-        return situation
+        return as_recorded(moment, self.kind, path_m, self._model)
 
 
-def as_recorded(moment: Moment, kind: SourceKind, model: ModelConfig) -> Situation:
+def path_ahead_m(moment: Moment, model: ModelConfig) -> FloatArray:
+    """Returns the (T, 3) poses driven over the horizon, one step of the log apart, ego frame."""
+    log = moment.log
+    row = moment.step - log.first_step(moment.seat)
+    poses = log.ego_poses(moment.seat)[row : row + 1 + round(model.horizon_s / log.dt_s)]
+    return to_local(poses[0], poses[1:])
+
+
+def stands(path_m: FloatArray) -> bool:
+    """True if a path leads nowhere."""
+    return bool(np.hypot(*path_m[-1, :2]) < STANDING_M)
+
+
+def deviation_m(moment: Moment, path_m: FloatArray) -> float:
+    """Returns how far, on average over the horizon, a path is from going on at its velocity.
+
+    Source: RAP release, `create_openscene_metadata_aug.py`: above 0.5 m a motion is interesting.
+    """
+    ego = existing_ego(moment)
+    times_s = moment.log.dt_s * np.arange(1, len(path_m) + 1)
+    straight = times_s[:, None] * np.array([ego.vx_mps, ego.vy_mps])
+    return float(np.hypot(*(path_m[:, :2] - straight).T).mean())
+
+
+def as_recorded(
+    moment: Moment, kind: SourceKind, path_m: FloatArray, model: ModelConfig
+) -> Situation:
     """Returns a moment as it was."""
-    log, seat, step = moment.log, moment.seat, moment.step
-    ego = moment.ego()
-    assert ego is not None  # Starts are steps at which their seat exists.
-    boxes, lights = log.objects(step, seat, ego.planar)
-    row = step - log.first_step(seat)
-    count = round(model.horizon_s / log.dt_s)
+    ego = existing_ego(moment)
+    boxes, lights = moment.log.objects(moment.step, moment.seat, ego.planar)
     return Situation(
         kind=kind,
         moment=moment,
@@ -133,19 +166,13 @@ def as_recorded(moment: Moment, kind: SourceKind, model: ModelConfig) -> Situati
         boxes=boxes,
         lights=lights,
         history=moment.history(model.history_steps, model.history_dt_s),
-        path_m=to_local(ego.planar, log.ego_poses(seat)[row + 1 : row + 1 + count]),
+        path_m=path_m,
         command=moment.command(),
     )
 
 
-def deviation_m(situation: Situation, model: ModelConfig) -> float:
-    """Returns how far, on average over the horizon, the path is from going on at this velocity.
-
-    Source: RAP release, `create_openscene_metadata_aug.py`: above 0.5 m a motion is interesting.
-    """
-    driven = situation.future_m(model.horizon_steps, model.dt_s)[:, :2]
-    times_s = model.dt_s * np.arange(1, model.horizon_steps + 1)
-    velocity = np.array([situation.ego.vx_mps, situation.ego.vy_mps])
-    straight: FloatArray = times_s[:, None] * velocity
-    gaps: npt.NDArray[np.float64] = np.hypot(*(driven - straight).T)
-    return float(gaps.mean())
+def existing_ego(moment: Moment) -> EgoState:
+    """Returns the ego state of a start: a step at which its seat exists."""
+    ego = moment.ego()
+    assert ego is not None
+    return ego

@@ -1,0 +1,171 @@
+"""rosbag2 recordings of a vehicle as drives: its own bags, and what a replay recorded.
+
+Everything is taken at the stamps of message headers; messages without one (`command`, `engaged`) at
+those they were recorded at. The map of a bag has shapes only; lanes are made of its centrelines.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rap_bringup.bag_reader import (
+    CONTROL_MODE_TOPIC,
+    IMAGE_TYPES,
+    TYPES,
+    Bag,
+    BagCamera,
+    RecordedMessage,
+    ego_state,
+    messages,
+    objects_of,
+    open_bag,
+    read_map,
+    read_route,
+)
+from rap_bringup.bag_types import (
+    CONTROL_MODE_TYPE,
+    deserialized,
+    raw_stamp_ns,
+    stamp_of,
+)
+from rap_bringup.bags import BagError
+from rap_bringup.console import Report, silent
+from rap_bringup.drives.recorded_drive import (
+    CameraImage,
+    RecordedCamera,
+    RecordedDrive,
+    RecordedObjects,
+    Signal,
+)
+from rap_perception.images import ImageError, decode_compressed, decode_raw
+from rap_planner.route import Command
+from rap_raster.ego_history import EgoState
+from rap_raster.maps.routing import connect_by_endpoints
+from rap_raster.maps.vector_map import VectorMap
+from rap_raster.scene import LineKind
+
+AUTONOMOUS = 1
+"""Mode in which Autoware drives alone. Source: autoware_vehicle_msgs, ControlModeReport.msg."""
+
+_TAKEN = {name: TYPES[name] for name in ("odometry", "objects", "command", "engaged")}
+_TAKEN[CONTROL_MODE_TOPIC] = CONTROL_MODE_TYPE
+
+JPEG_QUALITY = 95
+"""Of images that were recorded raw: a log keeps JPEGs."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was read so far, by stamp: of two messages with one stamp the later holds."""
+
+    ego: dict[int, EgoState] = field(default_factory=dict)
+    objects: dict[int, RecordedObjects] = field(default_factory=dict)
+    commands: dict[int, int] = field(default_factory=dict)
+    engaged: dict[int, int] = field(default_factory=dict)
+    control_mode: dict[int, int] = field(default_factory=dict)
+    images: defaultdict[str, dict[int, bytes]] = field(default_factory=lambda: defaultdict(dict))
+
+    def take(self, item: RecordedMessage) -> None:
+        """Adds what a message of one of the topics in `_TAKEN` tells."""
+        content = deserialized(item.raw, _TAKEN[item.topic])
+        if item.topic == "odometry":
+            state = ego_state(content)
+            self.ego[state.stamp_ns] = state
+        elif item.topic == "objects":
+            instant = objects_of(item.raw)
+            self.objects[instant.stamp_ns] = instant
+        elif item.topic == "command":
+            self.commands[item.stamp_ns] = min(int(content.data), Command.UNKNOWN)
+        elif item.topic == "engaged":
+            self.engaged[item.stamp_ns] = int(content.data)
+        elif item.topic == CONTROL_MODE_TOPIC:
+            self.control_mode[stamp_of(content)] = int(content.mode == AUTONOMOUS)
+
+    def take_image(self, camera: BagCamera, item: RecordedMessage) -> None:
+        """Adds an image of a camera."""
+        jpeg = _jpeg(item.raw, compressed=camera.compressed)
+        self.images[camera.name][raw_stamp_ns(item.raw)] = jpeg
+
+
+def read_bag(path: Path, report: Report = silent) -> RecordedDrive:
+    """Reads a bag whole; its images are held in memory.
+
+    Args:
+        path: A rosbag2 folder (sqlite3 or mcap), or a single file such as a replay's `drive.mcap`.
+        report: Called with the share that is done.
+
+    Raises:
+        BagError: If the bag cannot be used; see `open_bag`.
+    """
+    bag = open_bag(path)
+    seen = _Seen()
+    cameras = {camera.image_topic: camera for camera in bag.cameras.values()}
+    for item in messages(bag, {*_TAKEN, *cameras}):
+        try:
+            if item.topic in cameras:
+                seen.take_image(cameras[item.topic], item)
+            else:
+                seen.take(item)
+        except ValueError as error:
+            raise BagError(f"{path}: /{item.topic} at {item.stamp_ns} ns: {error}") from error
+        report(min(1.0, max(0, item.stamp_ns - bag.start_ns) * 1e-9 / max(bag.duration_s, 1e-9)))
+    route_m = read_route(bag)
+    return RecordedDrive(
+        name=bag.drive,
+        license=bag.license,
+        map=_map_with_lanes(read_map(bag)),
+        ego=tuple(seen.ego[stamp] for stamp in sorted(seen.ego)),
+        objects=tuple(seen.objects[stamp] for stamp in sorted(seen.objects)),
+        cameras=_cameras(bag, seen),
+        route_m=route_m if route_m is not None and len(route_m) > 1 else None,
+        route_source="route of the bag" if route_m is not None else "none: the bag has no route",
+        commands=Signal.from_samples(seen.commands),
+        engaged=Signal.from_samples(seen.engaged or seen.control_mode),
+    )
+
+
+def _jpeg(raw: bytes, *, compressed: bool) -> bytes:
+    """Returns the bytes of a compressed image as they are; a raw image is compressed."""
+    kind = "image/compressed" if compressed else "image"
+    image = deserialized(raw, IMAGE_TYPES[kind])
+    if compressed:
+        return bytes(image.data)
+    rgb = decode_raw(image.data, image.encoding, image.width, image.height, image.step)
+    _, content = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return content.tobytes()
+
+
+def _cameras(bag: Bag, seen: _Seen) -> tuple[RecordedCamera, ...]:
+    cameras = []
+    for name in sorted(bag.cameras):
+        camera, images = bag.cameras[name], seen.images[name]
+        taken = tuple(CameraImage(stamp, images[stamp]) for stamp in sorted(images))
+        _check_size(bag, camera, taken[0])
+        cameras.append(RecordedCamera(camera.model, taken))
+    return tuple(cameras)
+
+
+def _check_size(bag: Bag, camera: BagCamera, image: CameraImage) -> None:
+    where = f"{bag.path}: /{camera.image_topic}"
+    try:
+        height, width, _ = decode_compressed(np.frombuffer(image.jpeg, dtype=np.uint8)).shape
+    except ImageError as error:
+        raise BagError(f"{where}: {error}") from error
+    if (width, height) != (camera.model.width, camera.model.height):
+        expected = f"{camera.model.width}x{camera.model.height} as in camera_info"
+        raise BagError(f"{where}: images are {width}x{height}, expected {expected}")
+
+
+def _map_with_lanes(vector_map: VectorMap | None) -> VectorMap | None:
+    """Joins the centrelines among a map's shapes into a lane graph."""
+    if vector_map is None:
+        return None
+    lines = vector_map.polylines
+    rows = np.flatnonzero((lines.kinds == LineKind.LANE_CENTERLINE) & (np.diff(lines.offsets) > 1))
+    centerlines = {str(row): lines[row] for row in rows.tolist()}
+    return replace(vector_map, lanes=connect_by_endpoints(centerlines))

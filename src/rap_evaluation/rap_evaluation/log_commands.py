@@ -1,0 +1,179 @@
+"""Commands that turn recordings into logs, and logs into bags."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from rap_bringup.bags import write_bag
+from rap_bringup.console import Report, progress_bar
+from rap_bringup.drives.argoverse2 import read_argoverse2
+from rap_bringup.drives.bag import read_bag
+from rap_bringup.drives.commonroad import read_commonroad
+from rap_bringup.drives.dgp import read_dgp
+from rap_bringup.drives.nuscenes import read_nuscenes
+from rap_bringup.drives.nuscenes_keyframe import read_keyframe_drive
+from rap_bringup.drives.recorded_drive import RecordedDrive
+from rap_evaluation.drive_export import camera_rig, eventful_drive, recorded_drive, whole_drive
+from rap_evaluation.logs.drive_log import DriveLog, LogError
+from rap_evaluation.logs.drive_recording import recording_of
+from rap_evaluation.logs.log_writer import write_log
+from rap_evaluation.logs.recording import Recording
+from rap_inference.bundle import load_bundle
+from rap_raster.maps.opendrive import load_opendrive
+from rap_raster.vehicle import VehicleDimensions
+
+SIMULATED_S = 24.0
+"""Default length of bags of simulated drives, which last as long as one likes."""
+
+
+class Source(str, Enum):
+    """Kinds of recordings."""
+
+    NUSCENES = "nuscenes"
+    ARGOVERSE2 = "argoverse2"
+    COMMONROAD = "commonroad"
+    DGP = "dgp"
+    BAG = "bag"
+
+
+def log_command(
+    kind: Annotated[Source, typer.Argument(help="Kind of the recording.")],
+    source: Annotated[Path, typer.Argument(help="The recording.", metavar="SOURCE")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of the log; made if missing.")],
+    map_file: Annotated[
+        Path | None,
+        typer.Option("--map", help="OpenDRIVE map that takes the place of the recording's."),
+    ] = None,
+    vehicle: Annotated[
+        tuple[float, float, float, float] | None,
+        typer.Option(
+            help="Size of the recording vehicle and how far its centre is ahead of its rear axle, "
+            "metres; default: what the recording tells.",
+            metavar="LENGTH WIDTH HEIGHT REAR_AXLE_TO_CENTER",
+        ),
+    ] = None,
+) -> None:
+    """Turns a recording into a log, from which any of its vehicles can be the ego.
+
+    SOURCE is, for nuscenes, a scene (.npz) or a keyframe folder; for argoverse2 a log folder; for
+    commonroad a scenario (.xml); for dgp a scene folder; for bag a rosbag2 folder or the drive.mcap
+    that `rap replay` leaves.
+
+    Example: rap-evaluate log nuscenes scene-0796.npz --out out/logs/real/scene-0796
+
+    Example: rap-evaluate log bag fleet/2026-03-01 --map town.xodr --vehicle 4.6 1.9 1.5 1.4
+    --out out/logs/fleet/2026-03-01
+    """
+    with progress_bar(f"reading {source.name}") as report:
+        drive = _reader(kind, source, report)(source)
+    if map_file is not None:
+        drive = replace(drive, map=load_opendrive(map_file))
+    if vehicle is not None:
+        drive = replace(drive, vehicle=_dimensions(vehicle))
+    recording = recording_of(drive)
+    write_log(out, recording)
+    sys.stdout.write(f"{out}: {_summary(recording)}\n")
+    for line in _missing(recording):
+        sys.stdout.write(f"  {line}\n")
+
+
+def _reader(kind: Source, source: Path, report: Report) -> Callable[[Path], RecordedDrive]:
+    readers: dict[Source, Callable[[Path], RecordedDrive]] = {
+        Source.NUSCENES: read_keyframe_drive if source.is_dir() else read_nuscenes,
+        Source.ARGOVERSE2: read_argoverse2,
+        Source.COMMONROAD: read_commonroad,
+        Source.DGP: read_dgp,
+        Source.BAG: lambda path: read_bag(path, report),
+    }
+    return readers[kind]
+
+
+def _dimensions(numbers: tuple[float, float, float, float]) -> VehicleDimensions:
+    vehicle = VehicleDimensions(*numbers)
+    sizes = vehicle.length_m, vehicle.width_m, vehicle.height_m
+    if not min(sizes) > 0 or not 0 <= vehicle.rear_axle_to_center_m < vehicle.length_m:
+        raise ValueError(f"--vehicle: expected sizes > 0 and the axle within them, got {numbers}")
+    return vehicle
+
+
+def _summary(recording: Recording) -> str:
+    images = sum(len(camera.images) for camera in recording.cameras)
+    tracks = len(np.unique(recording.tracks.source_ids))
+    return (
+        f"{recording.name}, {len(recording.stamps_ns)} steps, {tracks} road users in "
+        f"{len(recording.tracks)} tracks, {recording.lights.states.shape[1]} lights, "
+        f"{images} images of {len(recording.cameras)} cameras"
+    )
+
+
+def _missing(recording: Recording) -> list[str]:
+    """Returns a line for everything that a log can have and this one has not."""
+    missing = {
+        "no lanes: no routes, no commands from them, and no checks by lane": recording.map.lanes,
+        "no drivable area: no checks of leaving the road": recording.map.polygons.kinds.size,
+        "no cameras: no pairs of images and rasters": recording.cameras,
+        "not known whether the vehicle drove itself": recording.engaged is not None,
+        "no license stated": recording.license,
+    }
+    return [line for line, known in missing.items() if not known]
+
+
+def bag_command(
+    log: Annotated[Path, typer.Argument(help="Log folder.")],
+    *,
+    out: Annotated[Path, typer.Option(help="rosbag2 folder to make; must be new or empty.")],
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=1.0, help="Length; default: all of a recorded drive, 24 s of others."),
+    ] = None,
+    seat: Annotated[
+        int | None,
+        typer.Option(
+            help="Track id of the ego; default: the recording vehicle, and the most eventful drive "
+            "of a simulated log."
+        ),
+    ] = None,
+    cameras: Annotated[
+        bool, typer.Option(help="Simulate the bundle's cameras in place of the log's own.")
+    ] = False,
+    planner: Annotated[Path, typer.Option(help="Bundle whose rig is used.")] = Path(
+        "models/default"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Of light and noise.")] = 1,
+) -> None:
+    """Writes a drive of a log as a bag for `rap replay`.
+
+    Example: rap-evaluate bag out/logs/validate/Town02-seed1 --out out/bags/town02 --cameras
+
+    Example: rap-evaluate bag out/logs/fleet/2026-03-01 --out out/bags/2026-03-01
+    """
+    opened = DriveLog.open(log)
+    rig = camera_rig(load_bundle(planner)) if cameras else ()
+    chosen, first, length_s = _stretch(opened, seat, seconds)
+    with progress_bar(f"driving track {chosen}") as report:
+        drive = recorded_drive(opened, chosen, first, length_s, rig=rig, seed=seed, report=report)
+    counts = write_bag(drive, out)
+    sys.stdout.write(f"{out}: {drive.name}, {sum(counts.values())} messages\n")
+
+
+def _stretch(log: DriveLog, seat: int | None, seconds: float | None) -> tuple[int, int, float]:
+    """Returns seat, first step and length in seconds of the drive that was asked for."""
+    if not log.is_recorded:
+        length_s = SIMULATED_S if seconds is None else seconds
+        if seat is None:
+            return *eventful_drive(log, length_s), length_s
+        return seat, log.first_step(seat), length_s
+    if seat is None and not log.egos:
+        raise LogError(f"{log.name}: has no ego: give one with --seat")
+    chosen = log.egos[0] if seat is None else seat
+    first, whole_s = whole_drive(log, chosen)
+    return chosen, first, whole_s if seconds is None else seconds

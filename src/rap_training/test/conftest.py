@@ -1,0 +1,31 @@
+"""One simulated log for all tests that need traffic."""
+
+from __future__ import annotations
+
+import pytest
+
+from rap_evaluation.logs.drive_log import DriveLog
+from rap_evaluation.logs.log_writer import write_log
+from rap_evaluation.traffic.network import default_cache
+from rap_evaluation.traffic.recorder import record
+from rap_evaluation.traffic.simulation import RecordOptions
+from rap_evaluation.traffic.towns import map_path
+
+
+@pytest.fixture(scope="session")
+def town_recording():
+    """Twenty seconds of traffic in Town01."""
+    return record(map_path("Town01"), RecordOptions(20.0, 3, 25, 10), default_cache())
+
+
+@pytest.fixture(scope="session")
+def town_logs(town_recording, tmp_path_factory):
+    """The same as a folder with one log."""
+    folder = tmp_path_factory.mktemp("logs")
+    write_log(folder / "town", town_recording)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def town_log(town_logs):
+    return DriveLog.open(town_logs / "town")

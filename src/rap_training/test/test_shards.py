@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import webdataset
+
+from rap_evaluation.sharding import LOCAL
+from rap_training.augmentation.mixture import mixture_of
+from rap_training.config import DataConfig, OptimizerConfig, TrainingConfig
+from rap_training.dataset import DriveDataset
+from rap_training.shards import MANIFEST_NAME, ShardError, ShardPlan, write_shards
+
+CONFIG = TrainingConfig(
+    data=DataConfig(image_size=(64, 32), camera_share=0.3), optimizer=OptimizerConfig(seed=5)
+)
+
+
+def plan_for(logs, out, samples: int = 50, shard_size: int = 20) -> ShardPlan:
+    return ShardPlan(logs, out, CONFIG, samples, shard_size)
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def written(town_logs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("shards") / "new"
+    return out, write_shards(plan_for(town_logs, out))
+
+
+# WebDataset leaves closing its files to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_webdataset_reads_what_the_loader_draws(written, town_log):
+    out, _ = written
+    url = str(out / "shard-{000000..000002}.tar")
+    read = list(webdataset.WebDataset(url, shardshuffle=False).decode("rgb8"))
+    dataset = DriveDataset(mixture_of([town_log], CONFIG.data.sources, CONFIG.model), CONFIG, 50)
+    assert [r["__key__"] for r in read] == [f"{i:09d}" for i in range(50)]
+    for index in (0, 19, 20, 49):
+        sample, found = dataset[index], read[index]
+        cameras = ("front", "front_left", "front_right")
+        rasters = np.stack([found[f"raster.{name}.png"] for name in cameras])
+        assert np.array_equal(rasters, sample["rasters"])
+        assert ("image.front.jpg" in found) == bool(sample["has_images"])
+        for name in ("history", "image_from_ego", "target"):
+            assert np.array_equal(found[f"{name}.npy"], sample[name])
+        assert found["json"]["source"] == ("ego", "recovery", "cross_agent")[sample["source"]]
+
+
+def test_the_manifest_says_what_is_in_the_shards(written, town_log):
+    out, manifest = written
+    assert json.loads((out / MANIFEST_NAME).read_text()) == manifest
+    assert manifest["schema"] == "rap.shards/1"
+    assert manifest["complete"] is True
+    assert manifest["seed"] == 5
+    assert [s["samples"] for s in manifest["shards"]] == [20, 20, 10]
+    assert sum(manifest["sources"].values()) == 50
+    assert manifest["logs"][0]["license"] == town_log.license
+    assert "CC BY 4.0" in manifest["logs"][0]["license"]
+
+
+def test_ray_writes_the_same_shards(written, town_logs, tmp_path):
+    out, manifest = written
+    assert write_shards(plan_for(town_logs, tmp_path), ray_address=LOCAL) == manifest
+    assert contents(tmp_path) == contents(out)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from rap_training.config import TrainingConfig
+from rap_training.shards import ShardPlan, write_shards
+logs, out, config = map(Path, sys.argv[1:])
+settings = TrainingConfig.model_validate_json(config.read_text())
+write_shards(ShardPlan(logs, out, settings, 400, 20))
+"""
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(town_logs, tmp_path):
+    out, config = tmp_path / "killed", tmp_path / "config.json"
+    config.write_text(CONFIG.model_dump_json())
+    command = [sys.executable, "-c", WRITER, *map(str, (town_logs, out, config))]
+    environment = {**os.environ, "PYTHONPATH": ":".join(path for path in sys.path if path)}
+    process = subprocess.Popen(command, env=environment)
+    while not ((out / "shard-000002.tar").exists() and list(out.glob("shard-*.partial"))):
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "shard-000019.tar").exists()
+    assert json.loads((out / MANIFEST_NAME).read_text())["complete"] is False
+    plans = [plan_for(town_logs, folder, samples=400) for folder in (out, tmp_path / "whole")]
+    for plan in plans:
+        write_shards(plan)
+    assert contents(plans[0].out) == contents(plans[1].out)
+
+
+def test_half_a_shard_and_a_missing_one_are_written_again(written, town_logs, tmp_path):
+    out, _ = written
+    write_shards(plan_for(town_logs, tmp_path))
+    whole = (tmp_path / "shard-000001.tar").read_bytes()
+    (tmp_path / "shard-000001.tar").unlink()
+    (tmp_path / "shard-000001.tar.77.partial").write_bytes(whole[: len(whole) // 2])
+    write_shards(plan_for(town_logs, tmp_path))
+    assert contents(tmp_path) == contents(out)
+
+
+def test_a_folder_of_something_else_is_refused(written, town_logs, tmp_path):
+    out, _ = written
+    with pytest.raises(ShardError, match="another 'samples'"):
+        write_shards(plan_for(town_logs, out, samples=51))
+    (tmp_path / "photo.png").write_bytes(b"mine")
+    with pytest.raises(ShardError, match="not empty"):
+        write_shards(plan_for(town_logs, tmp_path))
+    assert (tmp_path / "photo.png").read_bytes() == b"mine"
