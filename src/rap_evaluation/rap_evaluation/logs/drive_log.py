@@ -24,7 +24,15 @@ from rap_raster.scene import Boxes, Lights, ObjectClass, Scene
 from rap_raster.styles import Style
 from rap_raster.vehicle import VehicleDimensions
 
-__all__ = ["RADIUS_M", "DriveLog", "LogCamera", "LogError", "StoredLog", "open_logs"]
+__all__ = [
+    "RADIUS_M",
+    "DriveLog",
+    "LogCamera",
+    "LogError",
+    "StoredLog",
+    "log_folders",
+    "open_logs",
+]
 
 RADIUS_M = 125.0
 """How far around the ego a scene reaches: the rasterizer draws up to 120 m."""
@@ -45,13 +53,11 @@ class DriveLog:
         egos: Ids of the tracks whose own recording this is; the first is the log's ego.
         engaged: (T,) uint8 `Engagement` codes: whether the recording vehicle drove itself.
         cameras: Cameras of the first ego with their images.
-        path: Its folder; None for a log that is no folder's.
         origin: The log that this one was made of by `with_traffic`, or itself.
     """
 
-    def __init__(self, stored: StoredLog, path: Path | None = None) -> None:
+    def __init__(self, stored: StoredLog) -> None:
         """Indexes what was read; use `open`."""
-        self.path = path
         self.origin = self
         recording = stored.recording
         self.path = stored.path
@@ -81,7 +87,7 @@ class DriveLog:
         Raises:
             LogError: If a file is missing, damaged or of another format.
         """
-        return cls(read_log(path), path)
+        return cls(read_log(path))
 
     def with_traffic(self, tracks: Tracks, lights: LightTracks) -> DriveLog:
         """Returns this log with other road users and lights, on the same map at the same steps.
@@ -361,13 +367,22 @@ def _mixed(first: FloatArray, last: FloatArray, share: float) -> FloatArray:
     return result
 
 
+def log_folders(folder: Path) -> list[Path]:
+    """Returns the folders of all logs in a folder, in the order of their names.
+
+    Raises:
+        LogError: If there is none.
+    """
+    paths = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if not paths:
+        raise LogError(f"{folder}: no logs there; make some with `rap-evaluate record`")
+    return paths
+
+
 def open_logs(folder: Path) -> list[DriveLog]:
     """Opens every log in a folder, in the order of their names.
 
     Raises:
         LogError: If there is none, or one cannot be opened.
     """
-    paths = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    if not paths:
-        raise LogError(f"{folder}: no logs there; make some with `rap-evaluate record`")
-    return [DriveLog.open(path) for path in paths]
+    return [DriveLog.open(path) for path in log_folders(folder)]

@@ -90,8 +90,22 @@ class Tracks:
         rows = np.flatnonzero(present & (self.ids != leave_out))
         first = np.maximum(self.first_steps[rows], np.int32(first_step))
         last = np.minimum(self.last_steps[rows], np.int32(last_step))
-        counts = last - first + 1
-        begins = self.offsets[rows] + first - self.first_steps[rows]
+        return self._runs(rows, first, last)
+
+    def only(self, track: int) -> Tracks:
+        """Returns the track of an id."""
+        rows = np.flatnonzero(self.ids == track)
+        return self._runs(rows, self.first_steps[rows], self.last_steps[rows])
+
+    def _runs(
+        self,
+        rows: npt.NDArray[np.intp],
+        first_steps: npt.NDArray[np.int32],
+        last_steps: npt.NDArray[np.int32],
+    ) -> Tracks:
+        """Returns the tracks in some rows, each cut to a run of its steps."""
+        counts = (last_steps - first_steps + 1).astype(np.int64)
+        begins = self.offsets[rows] + first_steps - self.first_steps[rows]
         index = np.arange(counts.sum()) + np.repeat(begins - np.cumsum(counts) + counts, counts)
         return Tracks(
             ids=self.ids[rows],
@@ -99,8 +113,8 @@ class Tracks:
             classes=self.classes[rows],
             sizes_m=self.sizes_m[rows],
             rear_axles_m=self.rear_axles_m[rows],
-            first_steps=first,
-            last_steps=last,
+            first_steps=first_steps,
+            last_steps=last_steps,
             states=self.states[index],
             observed=self.observed[index],
         )

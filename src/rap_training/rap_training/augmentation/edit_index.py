@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +19,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rap_bringup.console import Report, silent
 from rap_evaluation.logs import log_schema
 from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.logs.recording import Tracks
-from rap_evaluation.metrics.pdm_scene import DT_S
-from rap_evaluation.moments import Moment
-from rap_evaluation.pseudo_sim.log_scene import FRAMES, Way, route_way
+from rap_evaluation.pseudo_sim.log_scene import FRAMES
 from rap_raster.frames import FloatArray
-from rap_raster.vehicle import PACIFICA, VehicleDimensions
-from rap_training.augmentation.draw_edits import EditDraws, Stage, nobody
-from rap_training.augmentation.expert_drive import ExpertDrive
-from rap_training.augmentation.scene_edit import Edit, EditKind, edited
-from rap_training.augmentation.score_scene import initial_state
+from rap_training.augmentation.scene_edit import Edit, EditKind, nobody
+
+Counts = dict[str, dict[str, int]]
+"""By kind of edit, and for starts: how often a try had which outcome."""
 
 INDEX = "rap_edits.arrow"
 SCHEMA = "rap.edits/1"
 LABEL_STEPS = FRAMES - 1
 """Of a label: 5 s."""
-
-CHANGED_M = 0.5
-"""An edit counts if the ego drives at least this far from where it would have been without it."""
-
-_HISTORY_DT_S = 0.5  # The expert's first acceleration is that over half a second.
-_STARTS, _KEPT = "starts", "kept"
-_NONE, _UNCHANGED, _EXPERT = "nothing plausible", "changes nothing", "expert fails unedited"
 
 _COLUMNS = pa.schema(
     [
@@ -102,10 +90,15 @@ class CheckedEdit:
 
 
 class EditIndex:
-    """An index opened for reading; arrays are views of the mapped file."""
+    """An index opened for reading; big arrays are views of the mapped file.
+
+    Attributes:
+        counts: What came of all that was tried for it.
+    """
 
     def __init__(self, log: DriveLog, table: pa.Table) -> None:
-        """Takes a checked table."""
+        """Takes a checked table; use `open`."""
+        self.counts: Counts = _header(table)["counts"]
         self._log = log
         self._columns = {name: table.column(name).combine_chunks() for name in table.column_names}
         self._plain = {
@@ -113,7 +106,6 @@ class EditIndex:
             for field in _COLUMNS
             if not pa.types.is_nested(field.type)
         }
-        self.counts: dict[str, dict[str, int]] = _header(table)["counts"]
 
     @classmethod
     def open(cls, log: DriveLog) -> EditIndex:
@@ -122,11 +114,12 @@ class EditIndex:
         Raises:
             EditIndexError: If there is none, or it was made of another version of the log.
         """
-        path = _path(log)
+        path = log.path / INDEX
         table = _read(path)
-        if table is None or _header(table).get("log") != _digest(path.parent):
+        if table is None or _header(table)["log"] != _digest(log.path):
             state = "missing or damaged" if table is None else "made of another version of the log"
-            raise EditIndexError(f"{path}: {state}; run: rap-train edits --logs {path.parent.parent}")
+            folder = log.path.parent
+            raise EditIndexError(f"{path}: {state}; run: rap-train edits --logs {folder}")
         return cls(log, table)
 
     def __len__(self) -> int:
@@ -171,151 +164,41 @@ class EditIndex:
         )
 
 
-def index_edits(
-    path: Path, options: EditOptions, report: Report = silent
-) -> dict[str, dict[str, int]]:
-    """Finds edits of a log and writes its index; a complete one of the same options is kept.
+def known_counts(path: Path, options: EditOptions) -> Counts | None:
+    """Returns the counts of a log's index, or None if it has none of these options.
 
     Args:
         path: Folder of the log.
-        options: What to look for.
-        report: Called with the share that is done.
-
-    Returns:
-        How often what happened, by kind of edit; see `EditIndex.counts`.
-
-    Raises:
-        LogError: If the log cannot be opened.
-        EditIndexError: If its steps are not those of the simulator.
+        options: What the index should hold.
     """
-    wanted = {"schema": SCHEMA, "log": _digest(path), "options": asdict(options)}
     table = _read(path / INDEX)
-    if table is not None and {**wanted, "counts": _header(table)["counts"]} == _header(table):
-        return dict(_header(table)["counts"])
-    log = DriveLog.open(path)
-    if abs(log.dt_s - DT_S) > 1e-6:
-        raise EditIndexError(f"{path}: steps of {log.dt_s:g} s, expected {DT_S:g} s")
-    search = _Search(log, options)
-    found = list(search.found(report))
-    _write(path / INDEX, found, {**wanted, "counts": search.counts()})
-    return search.counts()
+    if table is None:
+        return None
+    header = _header(table)
+    is_it = header["log"] == _digest(path) and header["options"] == asdict(options)
+    return header["counts"] if is_it else None
 
 
-class _Search:
-    """The search of one log."""
+def write_index(
+    path: Path, options: EditOptions, found: Iterable[CheckedEdit], counts: Counts
+) -> None:
+    """Writes the index of a log; until it is complete, a former one stays.
 
-    def __init__(self, log: DriveLog, options: EditOptions) -> None:
-        self._log, self._options = log, options
-        self._expert = ExpertDrive(log)
-        self._draws = EditDraws(log)
-        self._ways: dict[int, Way] = {}
-        self._counter: Counter[tuple[str, str]] = Counter()
-
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Returns how often each kind had which outcome."""
-        counts: dict[str, dict[str, int]] = {}
-        for (kind, outcome), count in sorted(self._counter.items()):
-            counts.setdefault(kind, {})[outcome] = count
-        return counts
-
-    def found(self, report: Report) -> Iterator[CheckedEdit]:
-        """Yields edits from starts in drawn order."""
-        starts = _starts(self._log)
-        order = np.random.default_rng(self._options.seed).permutation(len(starts))
-        kept = 0
-        for done, start in enumerate(order):
-            for checked in self._at(Moment(self._log, *starts[start])):
-                if kept < self._options.count:
-                    yield checked
-                    kept += 1
-            report(max(kept / self._options.count, (done + 1) / len(starts)))
-            if kept == self._options.count:
-                return
-
-    def _at(self, moment: Moment) -> Iterator[CheckedEdit]:
-        """Yields what is found at one moment, at most one edit of each kind."""
-        way = self._way(moment.seat)
-        state = _state(moment)
-        drive = self._expert.drive(moment, state, way)
-        flaw = self._expert.flaw(moment, drive, way, watched=0)
-        self._counter[_STARTS, _EXPERT if flaw else _KEPT] += 1
-        if flaw:
-            return
-        stage = Stage(moment, way, drive)
-        for kind in EditKind:
-            rng = np.random.default_rng(
-                [self._options.seed, moment.seat, moment.step, int(kind)]
-            )
-            checked, outcome = self._tried(stage, state, self._draws.draw(stage, kind, rng))
-            self._counter[kind.name.lower(), outcome] += 1
-            if checked is not None:
-                yield checked
-
-    def _tried(
-        self, stage: Stage, state: FloatArray, edit: Edit | None
-    ) -> tuple[CheckedEdit | None, str]:
-        """Returns an edit with its label, if it has one, and what came of it."""
-        if edit is None:
-            return None, _NONE
-        recorded = stage.moment
-        moment = replace(recorded, log=edited(recorded.log, edit, recorded.step))
-        states = self._expert.drive(moment, state, stage.way)
-        if np.hypot(*(states - stage.drive)[:, :2].T).max() < CHANGED_M:
-            return None, _UNCHANGED
-        flaw = self._expert.flaw(moment, states, stage.way, watched=edit.track)
-        if flaw is not None:
-            return None, flaw.value
-        return CheckedEdit(recorded.seat, recorded.step, edit, states[:, :3]), _KEPT
-
-    def _way(self, seat: int) -> Way:
-        if seat not in self._ways:
-            lane_ids = self._log.route_lanes(seat)
-            assert lane_ids is not None  # Starts are those of seats with a route.
-            self._ways[seat] = route_way(self._log.map.lanes, lane_ids)
-        return self._ways[seat]
-
-
-def _starts(log: DriveLog) -> list[tuple[int, int]]:
-    """Returns seat and step of moments of the egos from which everybody is known for 5 s.
-
-    The planner drives, and the score judges, a car of the size of `PACIFICA`: seats that are larger
-    have no starts, nor have those without a route.
+    Args:
+        path: Folder of the log.
+        options: What was looked for.
+        found: The edits.
+        counts: What came of all that was tried.
     """
-    return [
-        (seat, step)
-        for seat in log.egos
-        if log.route_lanes(seat) is not None and _fits(log.dimensions(seat))
-        for step in range(log.first_step(seat), log.last_step(seat) - LABEL_STEPS + 1)
-    ]
-
-
-def _fits(vehicle: VehicleDimensions) -> bool:
-    """True if a vehicle lies within the car that labels are checked with."""
-    front_m, rear_m = _ends_m(vehicle)
-    largest_front_m, largest_rear_m = _ends_m(PACIFICA)
-    return (
-        front_m <= largest_front_m
-        and rear_m <= largest_rear_m
-        and vehicle.width_m <= PACIFICA.width_m
-    )
-
-
-def _ends_m(vehicle: VehicleDimensions) -> tuple[float, float]:
-    """Returns how far a vehicle reaches ahead of its rear axle, and behind it."""
-    half_m = 0.5 * vehicle.length_m
-    return half_m + vehicle.rear_axle_to_center_m, half_m - vehicle.rear_axle_to_center_m
-
-
-def _state(moment: Moment) -> FloatArray:
-    ego = moment.ego()
-    assert ego is not None  # A moment is a step at which its seat exists.
-    return initial_state(ego, moment.history(2, _HISTORY_DT_S), _HISTORY_DT_S)
-
-
-def _path(log: DriveLog) -> Path:
-    if log.path is None:
-        raise EditIndexError(f"{log.name}: a log in memory has no index of edits")
-    return log.path / INDEX
+    header = {"schema": SCHEMA, "log": _digest(path), "options": asdict(options), "counts": counts}
+    schema = _COLUMNS.with_metadata({log_schema.METADATA_KEY: json.dumps(header).encode()})
+    partial = path / f"{INDEX}.partial"
+    with partial.open("wb") as sink:
+        with pa.ipc.new_file(sink, schema) as writer:
+            writer.write_batch(pa.record_batch(_columns(list(found)), schema=schema))
+        sink.flush()
+        os.fsync(sink.fileno())
+    partial.replace(path / INDEX)
 
 
 def _digest(path: Path) -> str:
@@ -331,29 +214,18 @@ def _read(path: Path) -> pa.Table | None:
     """Maps an index, or returns None where there is no usable one."""
     try:
         table = pa.ipc.open_file(pa.memory_map(str(path), "r")).read_all()
-    except (OSError, pa.ArrowInvalid):
+        table.validate(full=True)
+        header = _header(table)
+    except (OSError, ValueError, KeyError, TypeError):  # Arrow's errors are among these.
         return None
-    usable = table.schema.equals(_COLUMNS) and _header(table).get("schema") == SCHEMA
+    fields = {"schema", "log", "options", "counts"}
+    usable = table.schema.equals(_COLUMNS) and set(header) == fields and header["schema"] == SCHEMA
     return table if usable else None
 
 
 def _header(table: pa.Table) -> dict[str, Any]:
-    """Returns the header of an index, empty where it cannot be read."""
-    try:
-        header: dict[str, Any] = json.loads(table.schema.metadata[log_schema.METADATA_KEY])
-    except (KeyError, TypeError, ValueError):
-        return {}
+    header: dict[str, Any] = json.loads(table.schema.metadata[log_schema.METADATA_KEY])
     return header
-
-
-def _write(path: Path, found: Sequence[CheckedEdit], header: dict[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    schema = _COLUMNS.with_metadata({log_schema.METADATA_KEY: json.dumps(header).encode()})
-    with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        writer.write_batch(pa.record_batch(_columns(found), schema=schema))
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def _columns(found: Sequence[CheckedEdit]) -> list[pa.Array]:

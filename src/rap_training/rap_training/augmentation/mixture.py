@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rap_evaluation.logs.drive_log import DriveLog
+from rap_training.augmentation.edits import EditSource
 from rap_training.augmentation.recorded import CrossAgentSource, EgoSource
 from rap_training.augmentation.situation import DROPS, Situation, Source, SourceKind
 from rap_training.config import ModelConfig, SourcesConfig
@@ -97,5 +98,6 @@ def mixture_of(logs: Sequence[DriveLog], config: SourcesConfig, model: ModelConf
     wanted: tuple[tuple[float, Callable[[], Source]], ...] = (
         (config.ego.weight, lambda: EgoSource(logs, config.ego, model)),
         (config.cross_agent.weight, lambda: CrossAgentSource(logs, config.cross_agent, model)),
+        (config.edit.weight, lambda: EditSource(logs, config.edit, model)),
     )
     return Mixture([(make(), weight) for weight, make in wanted if weight > 0.0])

@@ -7,6 +7,7 @@ proposals start from: the perturbed ego, the other vehicle's seat, the edited tr
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from rap_evaluation.expert.road_areas import RoadAreas
 from rap_evaluation.logs.drive_log import DriveLog
@@ -54,7 +55,9 @@ class ScoreScenes:
         return self._ways[log, seat]
 
 
-def initial_state(ego: EgoState, history: FloatArray, history_dt_s: float) -> FloatArray:
+def initial_state(
+    ego: EgoState, history: npt.NDArray[np.float32], history_dt_s: float
+) -> FloatArray:
     """Returns the (11,) `StateIndex` state of an ego.
 
     Args:
