@@ -97,12 +97,21 @@ class CrossAgentConfig(_Strict):
         min_deviation_m: Mean distance over the horizon from going on at constant velocity, above
             which a motion is interesting. Source: RAP release.
         class_shares: Which vehicles.
+        max_acceleration_mps2: Over half a second. Annotated tracks are noisy: 99 percent of what
+            recording vehicles do in nuScenes and Argoverse 2 is below 5.2 m/s^2, 0.04 rad and 0.5
+            rad/s, of what is annotated of others a tenth is above one of these limits.
+        max_slip_rad: Between heading and motion of the rear axle; more than nothing, because its
+            place is guessed from the length.
+        max_yaw_rate_radps: Over half a second; motorcycles turn at 1.1 rad/s.
     """
 
     weight: Weight = 0.1
     loss_weight: Weight = 0.1
     min_deviation_m: Weight = 0.5
     class_shares: ClassShares = ClassShares()
+    max_acceleration_mps2: Weight = 6.0
+    max_slip_rad: Weight = 0.2
+    max_yaw_rate_radps: Weight = 1.2
 
 
 class EditConfig(_Strict):

@@ -20,7 +20,7 @@ from rap_raster.frames import to_parent
 from rap_raster.rasterizer import render_batch
 from rap_raster.styles import load_style
 from rap_training.augmentation.mixture import Mixture, MixtureError, mixture_of
-from rap_training.augmentation.recorded import CrossAgentSource, EgoSource
+from rap_training.augmentation.recorded import CrossAgentSource, EgoSource, is_drivable
 from rap_training.augmentation.situation import DROPS, Drop, Situation
 from rap_training.augmentation.survey import survey
 from rap_training.config import (
@@ -145,6 +145,18 @@ def test_uninteresting_motion_is_dropped_and_counted(town_log):
     for situation in situations(mixture.sources[0], 20):
         straight = 5.0 * situation.history[-1, 3:5]
         assert np.hypot(*(situation.path_m[-1, :2] - straight)) > 3.0
+
+
+def test_what_no_vehicle_can_do_is_noise():
+    limits, dt_s = CrossAgentConfig(), 0.1
+    times_s = dt_s * np.arange(1, 51)
+    yaw = 0.6 * times_s  # A bend at 0.6 rad/s and 8 m/s.
+    bend = np.stack([8 / 0.6 * np.sin(yaw), 8 / 0.6 * (1 - np.cos(yaw)), yaw], axis=-1)
+    assert is_drivable(bend, dt_s, limits)
+    sideways = bend + np.array([0.0, 0.0, 0.3])
+    jump = bend + np.where(times_s[:, None] > 2.5, [0.0, 3.0, 0.0], 0.0)
+    spin = np.stack([0 * times_s, 0 * times_s, 1.5 * times_s], axis=-1)
+    assert not any(is_drivable(path, dt_s, limits) for path in (sideways, jump, spin))
 
 
 def test_classes_can_be_left_out(town_log):

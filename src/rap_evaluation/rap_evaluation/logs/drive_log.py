@@ -14,7 +14,7 @@ from rap_evaluation.logs.ego_motion import EgoStates, at_rear_axle
 from rap_evaluation.logs.log_reader import LogCamera, LogError, StoredLog, read_log
 from rap_evaluation.logs.recording import SEAT_CLASSES, STEP_NS, LightTracks, Tracks, engagement
 from rap_planner.route import Command
-from rap_raster.ego_history import EgoState
+from rap_raster.ego_history import EgoState, extrapolated
 from rap_raster.frames import FloatArray, Pose, wrap_angle
 from rap_raster.geometry import Geometry, place
 from rap_raster.ground import Ground, build_ground
@@ -191,10 +191,11 @@ class DriveLog:
         its velocity. Lights have the state of the nearer step.
 
         Returns:
-            The scene; at the stamp of a step that of `scene`. None where the seat does not exist.
+            The scene; at the stamp of a step that of `scene`. None where the seat does not exist at
+            the nearest step.
         """
         step, share = self._place_in_time(stamp_ns)
-        ego = self._ego_between(step, share, seat)
+        ego = self._ego_between(stamp_ns, step, share, seat)
         if ego is None:
             return None
         if share == 0.0:
@@ -297,12 +298,13 @@ class DriveLog:
         step, rest_ns = divmod(stamp_ns - int(self.stamps_ns[0]), step_ns)
         return step, rest_ns / step_ns
 
-    def _ego_between(self, step: int, share: float, seat: int) -> Pose | None:
+    def _ego_between(self, stamp_ns: int, step: int, share: float, seat: int) -> Pose | None:
         before, after = self.ego_state(step, seat), self.ego_state(step + (share > 0.0), seat)
-        if before is None or after is None:
-            return None
-        ends = [np.array([[s.x_m, s.y_m, s.z_m, s.yaw_rad]]) for s in (before, after)]
-        return Pose(*map(float, _mixed(ends[0], ends[1], share)[0]))
+        if before is not None and after is not None:
+            ends = [np.array([[s.x_m, s.y_m, s.z_m, s.yaw_rad]]) for s in (before, after)]
+            return Pose(*map(float, _mixed(ends[0], ends[1], share)[0]))
+        nearest = before if share <= 0.5 else after
+        return None if nearest is None else extrapolated(nearest, stamp_ns).pose
 
     def _states_between(self, step: int, share: float) -> tuple[npt.NDArray[np.intp], FloatArray]:
         """Returns rows and states of the tracks that exist at the nearer of two steps."""

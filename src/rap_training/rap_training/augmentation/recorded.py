@@ -15,9 +15,12 @@ from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.logs.recording import Engagement
 from rap_evaluation.moments import STANDING_M, Moment
 from rap_raster.ego_history import EgoState
-from rap_raster.frames import FloatArray, to_local
+from rap_raster.frames import FloatArray, to_local, wrap_angle
 from rap_training.augmentation.situation import Drop, Situation, SourceKind
 from rap_training.config import CrossAgentConfig, EgoConfig, ModelConfig
+
+_SPAN_S = 0.5  # Shorter spans show the noise of annotations only.
+_CRAWL_MPS = 2.0  # Below this the direction of motion is noise.
 
 
 class Starts:
@@ -126,6 +129,8 @@ class CrossAgentSource:
             return Drop.STANDING
         if deviation_m(moment, path_m) <= self._config.min_deviation_m:
             return Drop.STEADY
+        if not is_drivable(path_m, moment.log.dt_s, self._config):
+            return Drop.NO_MOTION
         return as_recorded(moment, self.kind, path_m, self._model)
 
 
@@ -151,6 +156,25 @@ def deviation_m(moment: Moment, path_m: FloatArray) -> float:
     times_s = moment.log.dt_s * np.arange(1, len(path_m) + 1)
     straight = times_s[:, None] * np.array([ego.vx_mps, ego.vy_mps])
     return float(np.hypot(*(path_m[:, :2] - straight).T).mean())
+
+
+def is_drivable(path_m: FloatArray, dt_s: float, limits: CrossAgentConfig) -> bool:
+    """True if a (T, 3) path from the origin is one that a vehicle can take, and no noise."""
+    poses = np.concatenate([np.zeros((1, 3)), path_m])
+    span = max(1, round(_SPAN_S / dt_s))
+    span_s = span * dt_s
+    moved_m = poses[span:, :2] - poses[:-span, :2]
+    turned_rad = wrap_angle(poses[span:, 2] - poses[:-span, 2])
+    speed_mps = np.hypot(*moved_m.T) / span_s
+    slip_rad = wrap_angle(
+        np.arctan2(moved_m[:, 1], moved_m[:, 0]) - (poses[:-span, 2] + 0.5 * turned_rad)
+    )
+    acceleration_mps2 = (speed_mps[span:] - speed_mps[:-span]) / span_s
+    return bool(
+        np.abs(acceleration_mps2).max() <= limits.max_acceleration_mps2
+        and np.abs(slip_rad[speed_mps > _CRAWL_MPS]).max(initial=0.0) <= limits.max_slip_rad
+        and np.abs(turned_rad).max() / span_s <= limits.max_yaw_rate_radps
+    )
 
 
 def as_recorded(
