@@ -55,12 +55,12 @@ class EditSearch:
         order = np.random.default_rng(self._options.seed).permutation(len(starts))
         kept, count = 0, self._options.count
         for done, start in enumerate(order):
-            if kept >= count:
-                return
             for checked in self.at(Moment(self._log, *starts[start])):
                 yield checked
                 kept += 1
-            report(min(1.0, max(kept / count, (done + 1) / len(starts))))
+                if kept == count:
+                    return
+            report(max(kept / count, (done + 1) / len(starts)))
 
     def at(self, moment: Moment) -> Iterator[CheckedEdit]:
         """Yields what is found at one moment, at most one edit of each kind."""
