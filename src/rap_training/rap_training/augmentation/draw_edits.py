@@ -10,9 +10,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from rap_evaluation.expert.paths import FRONT_M
 from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.logs.recording import Tracks
 from rap_evaluation.planners.observation import LEVEL_M
+from rap_evaluation.pseudo_sim.log_scene import nearest
 from rap_raster.frames import FloatArray, to_local, wrap_angle
 from rap_raster.scene import LightState
 from rap_training.augmentation.added_users import AddedUsers
@@ -40,6 +42,7 @@ _ALONG_M, _ACROSS_M = (2.0, 10.0), (0.3, 1.5)
 _GAINED_MPS2, _LOST_MPS2 = (1.0, 3.0), (2.0, 6.0)
 _MOVING_MPS = 2.0  # Who is slower has hardly a path to speed up or brake on.
 _TURNING_MPS2 = 4.0  # Across, of who speeds up.
+_LIGHT_M = 50.0  # Along the way.
 _TWIN_M, _TWIN_RAD = 15.0, 0.4  # Between heads of one approach.
 
 
@@ -149,11 +152,13 @@ def _switched_lights(stage: Stage, rng: np.random.Generator) -> Edit | None:
 
 
 def _next_light(stage: Stage) -> int | None:
-    """Returns the light of the first connector on the way that the ego has not reached."""
-    lanes, lights = stage.moment.log.map.lanes, stage.moment.log.lights
-    for key in stage.way.lane_ids:
+    """Returns the light of the first connector that the ego reaches soon, if it has one."""
+    lanes, lights, way = stage.moment.log.map.lanes, stage.moment.log.lights, stage.way
+    here_m = way.along_m[nearest(way.line_m, stage.pose)]
+    for key in way.lane_ids:
         if key in lights.lane_ids:
-            entry = np.append(lanes[key].centerline_m[0, :2], 0.0)
-            if 0.0 < to_local(stage.pose, entry)[0] < _NEAR_M:
+            entry_m = lanes[key].centerline_m[0, :2]
+            at_m = way.along_m[np.argmin(np.hypot(*(way.line_m[:, :2] - entry_m).T))]
+            if FRONT_M < at_m - here_m < _LIGHT_M:
                 return lights.lane_ids.index(key)
     return None

@@ -100,12 +100,14 @@ class EditIndex:
         """Takes a checked table; use `open`."""
         self.counts: Counts = _header(table)["counts"]
         self._log = log
-        self._columns = {name: table.column(name).combine_chunks() for name in table.column_names}
-        self._plain = {
-            field.name: np.asarray(self._columns[field.name])
-            for field in _COLUMNS
-            if not pa.types.is_nested(field.type)
-        }
+        self._plain: dict[str, npt.NDArray[Any]] = {}
+        self._lists: dict[str, tuple[npt.NDArray[np.int32], npt.NDArray[Any]]] = {}
+        for field in _COLUMNS:
+            column = table.column(field.name).combine_chunks()
+            if pa.types.is_list(field.type):
+                self._lists[field.name] = np.asarray(column.offsets), _values(column.values)
+            else:
+                self._plain[field.name] = _values(column)
 
     @classmethod
     def open(cls, log: DriveLog) -> EditIndex:
@@ -132,36 +134,45 @@ class EditIndex:
 
     def __getitem__(self, row: int) -> CheckedEdit:
         """Returns an edit."""
-        plain = {name: column[row] for name, column in self._plain.items()}
-        seat, step = self.place(row)
+        plain = self._plain
         edit = Edit(
-            kind=EditKind(int(plain["kind"])),
-            amount=float(plain["amount"]),
-            track=int(plain["track"]),
+            kind=EditKind(int(plain["kind"][row])),
+            amount=float(plain["amount"][row]),
+            track=int(plain["track"][row]),
             motion=self._motion(row),
-            lights=_list(self._columns["lights"], row),
-            light_state=int(plain["light_state"]),
-            light_step=int(plain["light_step"]),
+            lights=self._list("lights", row),
+            light_state=int(plain["light_state"][row]),
+            light_step=int(plain["light_step"][row]),
         )
-        return CheckedEdit(seat, step, edit, _list(self._columns["label"], row))
+        return CheckedEdit(*self.place(row), edit, self._list("label", row))
 
     def _motion(self, row: int) -> Tracks:
-        states = _list(self._columns["states"], row)
+        states = self._list("states", row)
         if not len(states):
             return nobody(self._log)
         plain = {name: column[row : row + 1] for name, column in self._plain.items()}
-        size_m = np.asarray(self._columns["size_m"].flatten()).reshape(-1, 3)[row : row + 1]
         return Tracks(
             ids=plain["track"],
             source_ids=plain["source_id"],
             classes=plain["class"],
-            sizes_m=size_m,
+            sizes_m=plain["size_m"],
             rear_axles_m=plain["rear_axle_m"],
             first_steps=plain["first_step"],
             last_steps=plain["first_step"] + np.int32(len(states) - 1),
             states=states,
             observed=np.ones(len(states), dtype=np.bool_),
         )
+
+    def _list(self, name: str, row: int) -> npt.NDArray[Any]:
+        offsets, values = self._lists[name]
+        return values[offsets[row] : offsets[row + 1]]
+
+
+def _values(column: pa.Array) -> npt.NDArray[Any]:
+    """Returns numbers as (n,), or lists of k numbers as (n, k); a view."""
+    if pa.types.is_fixed_size_list(column.type):
+        return np.asarray(column.flatten()).reshape(len(column), column.type.list_size)
+    return np.asarray(column)
 
 
 def known_counts(path: Path, options: EditOptions) -> Counts | None:
@@ -270,13 +281,3 @@ def _runs(parts: Sequence[FloatArray], size: int) -> pa.Array:
     return pa.ListArray.from_arrays(
         pa.array(offsets), _vectors(np.concatenate([*parts, np.zeros((0, size))]), size)
     )
-
-
-def _list(column: pa.ListArray, row: int) -> npt.NDArray[Any]:
-    """Returns the (n,) or (n, k) values of one row of a list column, a view."""
-    begin, end = column.offsets[row].as_py(), column.offsets[row + 1].as_py()
-    values = column.values
-    if pa.types.is_fixed_size_list(values.type):
-        size = values.type.list_size
-        return np.asarray(values.flatten()).reshape(-1, size)[begin:end]
-    return np.asarray(values)[begin:end]

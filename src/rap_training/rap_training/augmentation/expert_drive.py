@@ -16,15 +16,18 @@ from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.metrics import pdm_kernels as kernels
 from rap_evaluation.metrics.comfort import COMFORT_BOUNDS
 from rap_evaluation.metrics.pdm_measures import measure
-from rap_evaluation.metrics.pdm_scene import PdmScene, StateIndex
-from rap_evaluation.metrics.pdm_simulator import simulate
+from rap_evaluation.metrics.pdm_scene import DT_S, PdmScene, StateIndex
+from rap_evaluation.metrics.pdm_simulator import resample, simulate
 from rap_evaluation.moments import Moment
 from rap_evaluation.pseudo_sim.log_scene import FRAMES, Way, log_scene
-from rap_raster.frames import FloatArray
+from rap_raster.frames import FloatArray, to_local
 from rap_raster.scene import LightState
 
 REPLAN_STEPS = 5
 """Half a second between plans."""
+
+PROPOSAL_STEPS = 5
+"""Half a second between the poses of a proposal. Source: RAP section 4.2."""
 
 _CLOSED = (LightState.RED, LightState.YELLOW)
 """Whoever passes at yellow is over the line when it is red."""
@@ -76,14 +79,29 @@ class ExpertDrive:
             watched: Id of the track that must not be touched, whoever is at fault.
         """
         scene, _ = log_scene(moment, states[0], self._areas, way)
-        found = measure(scene, states[None], "v1")
-        if found.no_at_fault_collisions[0] < 1.0 or _touches(scene, states, str(watched)):
+        if _touches(scene, states, str(watched)):
             return Flaw.COLLISION
-        if found.drivable_area_compliance[0] < 1.0:
-            return Flaw.OFF_ROAD
-        if found.traffic_light_compliance[0] < 1.0:
-            return Flaw.RED_LIGHT
-        return None if _is_comfortable(states) else Flaw.UNCOMFORTABLE
+        flaw = _broken_rule(scene, states) or _broken_rule(scene, _as_scored(states))
+        return flaw or (None if _is_comfortable(states) else Flaw.UNCOMFORTABLE)
+
+
+def _as_scored(states: FloatArray) -> FloatArray:
+    """Returns the (41, 11) states of the drive as a proposal: a label must score well, too."""
+    start = states[0, :3]
+    proposal = to_local(start, states[PROPOSAL_STEPS::PROPOSAL_STEPS, :3])
+    poses_m = resample(proposal[None], PROPOSAL_STEPS * DT_S, start)
+    driven: FloatArray = simulate(states[0], poses_m)[0]
+    return driven
+
+
+def _broken_rule(scene: PdmScene, states: FloatArray) -> Flaw | None:
+    """Returns what the PDM score finds wrong with (T, 11) states, among what rules a plan out."""
+    found = measure(scene, states[None], "v1")
+    if found.no_at_fault_collisions[0] < 1.0:
+        return Flaw.COLLISION
+    if found.drivable_area_compliance[0] < 1.0:
+        return Flaw.OFF_ROAD
+    return Flaw.RED_LIGHT if found.traffic_light_compliance[0] < 1.0 else None
 
 
 def _touches(scene: PdmScene, states: FloatArray, token: str) -> bool:
