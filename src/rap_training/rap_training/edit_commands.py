@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from rap_bringup.console import progress_bar
+from rap_evaluation.command_options import RayOption
 from rap_evaluation.logs.drive_log import log_folders
+from rap_evaluation.sharding import process
 from rap_training.augmentation.edit_index import Counts, EditOptions
 from rap_training.augmentation.edits import index_edits
 
@@ -21,6 +25,7 @@ def edits_command(
     logs: Annotated[Path, typer.Option(help="Folder of logs; each gets an index beside it.")],
     count: Annotated[int, typer.Option(min=1, help="Edits per log, if it has as many.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    ray_address: RayOption = None,
 ) -> None:
     """Finds edits with a label that PDM-Closed has driven and a check has passed.
 
@@ -29,18 +34,24 @@ def edits_command(
 
     Example: rap-train edits --logs out/logs/train --count 500
     """
-    total: dict[str, Counter[str]] = {}
+    options = EditOptions(count, seed)
     with progress_bar("finding edits") as report:
-        paths = log_folders(logs)
-        for done, path in enumerate(paths):
-            counts = index_edits(
-                path,
-                EditOptions(count, seed),
-                lambda share, note="", done=done: report((done + share) / len(paths), note),
-            )
-            for kind, outcomes in counts.items():
-                total.setdefault(kind, Counter()).update(outcomes)
-    Console().print(_table({kind: dict(outcomes) for kind, outcomes in total.items()}))
+        found = process(
+            log_folders(logs.resolve()),
+            lambda: partial(index_edits, options=options),
+            ray_address=ray_address,
+            report=report,
+        )
+    Console().print(_table(_total(found)))
+
+
+def _total(found: Sequence[Counts]) -> Counts:
+    """Returns the counts of all logs together."""
+    kinds = sorted({kind for counts in found for kind in counts})
+    return {
+        kind: dict(sum((Counter(counts.get(kind, {})) for counts in found), Counter()))
+        for kind in kinds
+    }
 
 
 def _table(counts: Counts) -> Table:

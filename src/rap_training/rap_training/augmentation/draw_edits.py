@@ -42,7 +42,7 @@ _ALONG_M, _ACROSS_M = (2.0, 10.0), (0.3, 1.5)
 _GAINED_MPS2, _LOST_MPS2 = (1.0, 3.0), (2.0, 6.0)
 _MOVING_MPS = 2.0  # Who is slower has hardly a path to speed up or brake on.
 _TURNING_MPS2 = 4.0  # Across, of who speeds up.
-_LIGHT_M = 50.0  # Along the way.
+_LIGHT_M = 80.0  # Along the way: drivers brake for a red light from there.
 _TWIN_M, _TWIN_RAD = 15.0, 0.4  # Between heads of one approach.
 
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from rap_bringup.console import Report
 from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.moments import Moment
 from rap_evaluation.pseudo_sim.log_scene import Way, route_way
@@ -49,24 +48,23 @@ class EditSearch:
             counts.setdefault(kind, {})[outcome] = count
         return counts
 
-    def found(self, report: Report) -> Iterator[CheckedEdit]:
+    def found(self) -> Iterator[CheckedEdit]:
         """Yields edits from starts in drawn order, up to the number asked for."""
         starts = _starts(self._log)
         order = np.random.default_rng(self._options.seed).permutation(len(starts))
-        kept, count = 0, self._options.count
-        for done, start in enumerate(order):
+        kept = 0
+        for start in order:
             for checked in self.at(Moment(self._log, *starts[start])):
                 yield checked
                 kept += 1
-                if kept == count:
+                if kept == self._options.count:
                     return
-            report(max(kept / count, (done + 1) / len(starts)))
 
     def at(self, moment: Moment) -> Iterator[CheckedEdit]:
         """Yields what is found at one moment, at most one edit of each kind."""
         way, state = self._way(moment.seat), _state(moment)
         drive = self._expert.drive(moment, state, way)
-        flaw = self._expert.flaw(moment, drive, way, watched=0)
+        flaw = self._expert.flaw(moment, drive, way)
         self._counter[_STARTS, _NO_EXPERT if flaw else _KEPT] += 1
         if flaw:
             return
@@ -85,7 +83,7 @@ class EditSearch:
         states = self._expert.drive(moment, stage.drive[0], stage.way)
         if np.hypot(*(states - stage.drive)[:, :2].T).max() < CHANGED_M:
             return None, _UNCHANGED
-        flaw = self._expert.flaw(moment, states, stage.way, watched=edit.track)
+        flaw = self._expert.flaw(moment, states, stage.way)
         return (states[:, :3], _KEPT) if flaw is None else (None, flaw.value)
 
     def _way(self, seat: int) -> Way:

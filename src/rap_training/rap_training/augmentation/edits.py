@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from rap_bringup.console import Report, silent
 from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.metrics.pdm_scene import DT_S
 from rap_evaluation.moments import Moment
@@ -80,13 +79,12 @@ class EditSource:
         return number, start - (int(self._ends[number - 1]) if number else 0)
 
 
-def index_edits(path: Path, options: EditOptions, report: Report = silent) -> Counts:
+def index_edits(path: Path, options: EditOptions) -> Counts:
     """Finds edits of a log and writes its index; a complete one of the same options is kept.
 
     Args:
         path: Folder of the log.
         options: What to look for.
-        report: Called with the share that is done.
 
     Returns:
         What came of all that was tried.
@@ -102,6 +100,6 @@ def index_edits(path: Path, options: EditOptions, report: Report = silent) -> Co
     if abs(log.dt_s - DT_S) > 1e-6:
         raise EditIndexError(f"{path}: expected steps of {DT_S:g} s, got {log.dt_s:g} s")
     search = EditSearch(log, options)
-    found = list(search.found(report))
+    found = list(search.found())
     write_index(path, options, found, search.counts)
     return search.counts

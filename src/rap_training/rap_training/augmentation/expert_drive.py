@@ -16,7 +16,7 @@ from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.metrics import pdm_kernels as kernels
 from rap_evaluation.metrics.comfort import COMFORT_BOUNDS
 from rap_evaluation.metrics.pdm_measures import measure
-from rap_evaluation.metrics.pdm_scene import DT_S, PdmScene, StateIndex
+from rap_evaluation.metrics.pdm_scene import DT_S, Agents, PdmScene, StateIndex
 from rap_evaluation.metrics.pdm_simulator import resample, simulate
 from rap_evaluation.moments import Moment
 from rap_evaluation.pseudo_sim.log_scene import FRAMES, Way, log_scene
@@ -28,6 +28,9 @@ REPLAN_STEPS = 5
 
 PROPOSAL_STEPS = 5
 """Half a second between the poses of a proposal. Source: RAP section 4.2."""
+
+_BOUNDS = (COMFORT_BOUNDS[0], COMFORT_BOUNDS[1], COMFORT_BOUNDS[5])
+"""Of the acceleration along and across, m/s^2, and the yaw rate, rad/s."""
 
 _CLOSED = (LightState.RED, LightState.YELLOW)
 """Whoever passes at yellow is over the line when it is red."""
@@ -69,17 +72,19 @@ class ExpertDrive:
             states += list(simulate(states[-1], plan[None])[0, 1 : REPLAN_STEPS + 1])
         return np.array(states)
 
-    def flaw(self, moment: Moment, states: FloatArray, way: Way, watched: int) -> Flaw | None:
+    def flaw(self, moment: Moment, states: FloatArray, way: Way) -> Flaw | None:
         """Says why (51, 11) driven states are no label, or None.
+
+        Nobody may be touched, whoever is at fault: replayed traffic that drives into the ego from
+        behind shows that the ego did what the scene has no room for.
 
         Args:
             moment: Where the drive starts.
             states: The drive.
             way: Where it was to go.
-            watched: Id of the track that must not be touched, whoever is at fault.
         """
         scene, _ = log_scene(moment, states[0], self._areas, way)
-        if _touches(scene, states, str(watched)):
+        if _touches_anybody(scene.agents, states):
             return Flaw.COLLISION
         flaw = _broken_rule(scene, states) or _broken_rule(scene, _as_scored(states))
         return flaw or (None if _is_comfortable(states) else Flaw.UNCOMFORTABLE)
@@ -104,14 +109,10 @@ def _broken_rule(scene: PdmScene, states: FloatArray) -> Flaw | None:
     return Flaw.RED_LIGHT if found.traffic_light_compliance[0] < 1.0 else None
 
 
-def _touches(scene: PdmScene, states: FloatArray, token: str) -> bool:
+def _touches_anybody(agents: Agents, states: FloatArray) -> bool:
     """True if the ego's box ever touches that of an agent."""
-    if token not in scene.agents.tokens:
-        return False
-    row = [scene.agents.tokens.index(token)]
-    motion, sizes_m = scene.agents.states[row], scene.agents.sizes_m[row]
     return any(
-        kernels.initial_overlaps(state, motion[:, step:], sizes_m)[0]
+        kernels.initial_overlaps(state, agents.states[:, step:], agents.sizes_m).any()
         for step, state in enumerate(states)
     )
 
@@ -124,8 +125,7 @@ def _is_comfortable(states: FloatArray) -> bool:
     driven = states[1:]
     lateral = driven[:, StateIndex.VX] * driven[:, StateIndex.ANGULAR_VELOCITY]
     signals = (driven[:, StateIndex.AX], lateral, driven[:, StateIndex.ANGULAR_VELOCITY])
-    bounds = (COMFORT_BOUNDS[0], COMFORT_BOUNDS[1], COMFORT_BOUNDS[5])
     return all(
         bool(((signal > low) & (signal < high)).all())
-        for signal, (low, high) in zip(signals, bounds, strict=True)
+        for signal, (low, high) in zip(signals, _BOUNDS, strict=True)
     )
