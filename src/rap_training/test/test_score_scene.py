@@ -48,7 +48,7 @@ def scenes():
 
 @pytest.fixture(scope="module")
 def town(town_logs):
-    index_edits(town_logs / "town", EditOptions(count=12, seed=1))
+    index_edits(town_logs / "town", EditOptions(count=8, seed=1))
     return DriveLog.open(town_logs / "town")
 
 

@@ -23,6 +23,9 @@ from rap_training.augmentation.score_scene import initial_state
 CHANGED_M = 0.5
 """An edit counts if the ego drives at least this far from where it would have been without it."""
 
+MAX_SHARE = 1 / 3
+"""Of one kind among the edits of a log: most road users can be removed, few lights be switched."""
+
 _HISTORY_DT_S = 0.5  # The first acceleration is the mean over so long.
 _STARTS, _KEPT = "starts", "kept"
 _NO_EXPERT = "expert fails without an edit"
@@ -64,12 +67,14 @@ class EditSearch:
         """Yields what is found at one moment, at most one edit of each kind."""
         way, state = self._way(moment.seat), _state(moment)
         drive = self._expert.drive(moment, state, way)
-        flaw = self._expert.flaw(moment, drive, way)
+        flaw = self._expert.flaw(moment, drive, way, edited=0)
         self._counter[_STARTS, _NO_EXPERT if flaw else _KEPT] += 1
         if flaw:
             return
         stage = Stage(moment, way, drive)
         for kind in EditKind:
+            if self._counter[kind.name.lower(), _KEPT] >= MAX_SHARE * self._options.count:
+                continue
             rng = np.random.default_rng([self._options.seed, moment.seat, moment.step, kind])
             edit = self._draws.draw(stage, kind, rng)
             label, outcome = (None, _NONE) if edit is None else self.label(stage, edit)
@@ -83,7 +88,7 @@ class EditSearch:
         states = self._expert.drive(moment, stage.drive[0], stage.way)
         if np.hypot(*(states - stage.drive)[:, :2].T).max() < CHANGED_M:
             return None, _UNCHANGED
-        flaw = self._expert.flaw(moment, states, stage.way)
+        flaw = self._expert.flaw(moment, states, stage.way, edited=edit.track)
         return (states[:, :3], _KEPT) if flaw is None else (None, flaw.value)
 
     def _way(self, seat: int) -> Way:

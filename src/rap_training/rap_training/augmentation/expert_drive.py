@@ -72,19 +72,21 @@ class ExpertDrive:
             states += list(simulate(states[-1], plan[None])[0, 1 : REPLAN_STEPS + 1])
         return np.array(states)
 
-    def flaw(self, moment: Moment, states: FloatArray, way: Way) -> Flaw | None:
+    def flaw(self, moment: Moment, states: FloatArray, way: Way, edited: int) -> Flaw | None:
         """Says why (51, 11) driven states are no label, or None.
 
-        Nobody may be touched, whoever is at fault: replayed traffic that drives into the ego from
-        behind shows that the ego did what the scene has no room for.
+        Nobody may be touched, whoever is at fault, but by those who come from behind: replayed
+        traffic does not see that the ego brakes.
 
         Args:
             moment: Where the drive starts.
             states: The drive.
             way: Where it was to go.
+            edited: Id of the track that an edit has changed, 0 for none: it must not come from
+                behind either.
         """
         scene, _ = log_scene(moment, states[0], self._areas, way)
-        if _touches_anybody(scene.agents, states):
+        if _touches(scene.agents, states, str(edited)):
             return Flaw.COLLISION
         flaw = _broken_rule(scene, states) or _broken_rule(scene, _as_scored(states))
         return flaw or (None if _is_comfortable(states) else Flaw.UNCOMFORTABLE)
@@ -109,12 +111,17 @@ def _broken_rule(scene: PdmScene, states: FloatArray) -> Flaw | None:
     return Flaw.RED_LIGHT if found.traffic_light_compliance[0] < 1.0 else None
 
 
-def _touches_anybody(agents: Agents, states: FloatArray) -> bool:
-    """True if the ego's box ever touches that of an agent."""
-    return any(
-        kernels.initial_overlaps(state, agents.states[:, step:], agents.sizes_m).any()
-        for step, state in enumerate(states)
-    )
+def _touches(agents: Agents, states: FloatArray, edited: str) -> bool:
+    """True if the ego's box touches that of an agent, unless the agent comes from behind."""
+    touched = np.zeros(len(agents), dtype=np.bool_)
+    replayed = np.array([token != edited for token in agents.tokens], dtype=np.bool_)
+    for step, state in enumerate(states):
+        touches = kernels.initial_overlaps(state, agents.states[:, step:], agents.sizes_m)
+        behind = to_local(state[:3], agents.states[:, step, :3])[:, 0] < 0.0
+        if (touches & ~touched & ~(behind & replayed)).any():
+            return True
+        touched |= touches
+    return False
 
 
 def _is_comfortable(states: FloatArray) -> bool:
