@@ -23,7 +23,9 @@ from rap_training.augmentation.edits import index_edits
 def edits_command(
     *,
     logs: Annotated[Path, typer.Option(help="Folder of logs; each gets an index beside it.")],
-    count: Annotated[int, typer.Option(min=1, help="Edits per log, if it has as many.")] = 200,
+    count: Annotated[
+        int, typer.Option(min=1, help="Moments looked at per log, edits at most.")
+    ] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
     ray_address: RayOption = None,
 ) -> None:

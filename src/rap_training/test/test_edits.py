@@ -63,7 +63,9 @@ def town(town_logs):
     index_edits(town_logs / "town", OPTIONS)
     log = DriveLog.open(town_logs / "town")
     index = EditIndex.open(log)
-    return log, [index[row] for row in range(len(index))]
+    found = [index[row] for row in range(len(index))]
+    assert len({checked.edit.kind for checked in found}) >= 3  # Enough to check.
+    return log, found
 
 
 def drawn(log, stage, kind, seeds=range(20)):

@@ -64,7 +64,7 @@ class EditOptions:
     """What to look for.
 
     Attributes:
-        count: Edits per log; fewer if it has not as many.
+        count: Edits per log at most, and moments at which they are looked for.
         seed: Of the draws.
     """
 

@@ -52,9 +52,11 @@ class EditSearch:
         return counts
 
     def found(self) -> Iterator[CheckedEdit]:
-        """Yields edits from starts in drawn order, up to the number asked for."""
+        """Yields edits from as many starts as edits are asked for, and no more than that."""
         starts = _starts(self._log)
-        order = np.random.default_rng(self._options.seed).permutation(len(starts))
+        order = np.random.default_rng(self._options.seed).permutation(len(starts))[
+            : self._options.count
+        ]
         kept = 0
         for start in order:
             for checked in self.at(Moment(self._log, *starts[start])):
