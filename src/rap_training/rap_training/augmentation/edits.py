@@ -23,9 +23,18 @@ from rap_training.augmentation.edit_index import (
 )
 from rap_training.augmentation.edit_search import EditSearch
 from rap_training.augmentation.recorded import as_recorded
-from rap_training.augmentation.scene_edit import edited
+from rap_training.augmentation.scene_edit import EditKind, edited
 from rap_training.augmentation.situation import Drop, Situation, SourceKind
 from rap_training.config import EditConfig, ModelConfig
+
+_AMOUNTS = {
+    EditKind.ADD: "at_mps",
+    EditKind.SHIFT_ALONG: "longitudinal_m",
+    EditKind.SHIFT_ACROSS: "lateral_m",
+    EditKind.SPEED_UP: "by_mps2",
+    EditKind.BRAKE: "by_mps2",
+}
+"""Names of the amounts of edits in the details of a situation, with their units."""
 
 
 class EditSource:
@@ -67,10 +76,9 @@ class EditSource:
         steps = round(self._model.horizon_s / DT_S)
         path_m = to_local(checked.label_m[0], checked.label_m[1 : steps + 1])
         situation = as_recorded(moment, self.kind, path_m, self._model)
-        details: dict[str, float | str] = {
-            "edit": checked.edit.kind.name.lower(),
-            "amount": checked.edit.amount,
-        }
+        details: dict[str, float | str] = {"edit": checked.edit.kind.name.lower().replace("_", " ")}
+        if checked.edit.kind in _AMOUNTS:
+            details[_AMOUNTS[checked.edit.kind]] = checked.edit.amount
         return replace(situation, details=details)
 
     def _place(self, start: int) -> tuple[int, int]:
