@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.recorder import record
 from rap_evaluation.traffic.simulation import RecordOptions
 from rap_evaluation.traffic.towns import map_path
+from rap_raster.scene import ObjectClass
+from rap_training.augmentation.edit_index import EditOptions
+from rap_training.augmentation.edits import index_edits
 
 for _name in ("edit_worlds", "label_checker", "straight_road"):
     _spec = importlib.util.spec_from_file_location(_name, Path(__file__).with_name(f"{_name}.py"))
@@ -38,3 +42,14 @@ def town_logs(town_recording, tmp_path_factory):
 @pytest.fixture(scope="session")
 def town_log(town_logs):
     return DriveLog.open(town_logs / "town")
+
+
+@pytest.fixture(scope="session")
+def edited_town(town_recording, tmp_path_factory):
+    """The same traffic as seen by all its cars, with an index of edits."""
+    tracks = town_recording.tracks
+    cars = tuple(int(track) for track in tracks.ids[tracks.classes == ObjectClass.VEHICLE])
+    path = tmp_path_factory.mktemp("edited") / "town"
+    write_log(path, replace(town_recording, egos=cars))
+    index_edits(path, EditOptions(count=12, seed=1))
+    return DriveLog.open(path)

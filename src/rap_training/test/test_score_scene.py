@@ -10,7 +10,6 @@ from edit_worlds import EGO, LEADER, ONCOMING, stage_of, write_world
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.metrics.pdm_scene import StateIndex
 from rap_evaluation.metrics.pdm_simulator import resample, simulate
 from rap_evaluation.metrics.teacher import proposal_scores
@@ -18,8 +17,7 @@ from rap_evaluation.moments import Moment
 from rap_evaluation.pseudo_sim.log_scene import FRAMES
 from rap_raster.ego_history import EgoState
 from rap_raster.frames import to_local, to_parent
-from rap_training.augmentation.edit_index import EditOptions
-from rap_training.augmentation.edits import EditSource, index_edits
+from rap_training.augmentation.edits import EditSource
 from rap_training.augmentation.recorded import (
     CrossAgentSource,
     EgoSource,
@@ -29,7 +27,7 @@ from rap_training.augmentation.recorded import (
 from rap_training.augmentation.scene_edit import EditKind, edited, nobody, of_track
 from rap_training.augmentation.score_scene import ScoreScenes, initial_state
 from rap_training.augmentation.situation import Situation, SourceKind
-from rap_training.config import CrossAgentConfig, EditConfig, EgoConfig, ModelConfig
+from rap_training.config import ClassShares, CrossAgentConfig, EditConfig, EgoConfig, ModelConfig
 
 MODEL = ModelConfig()
 STEP = 40
@@ -44,12 +42,6 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def scenes():
     return ScoreScenes(MODEL.history_dt_s)
-
-
-@pytest.fixture(scope="module")
-def town(town_logs):
-    index_edits(town_logs / "town", EditOptions(count=8, seed=1))
-    return DriveLog.open(town_logs / "town")
 
 
 def at(log, seat=EGO, step=STEP):
@@ -83,15 +75,17 @@ def situations(source, count):
 
 SOURCES = [
     lambda log: EgoSource([log], EgoConfig(standing_share=0.0), MODEL),
-    lambda log: CrossAgentSource([log], CrossAgentConfig(), MODEL),
+    lambda log: CrossAgentSource(
+        [log], CrossAgentConfig(class_shares=ClassShares(motorcycle=1.0)), MODEL
+    ),
     lambda log: EditSource([log], EditConfig(), MODEL),
 ]
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=["ego", "cross_agent", "edit"])
-def test_a_proposal_that_is_the_label_ends_where_the_label_ends(town, scenes, source):
+def test_a_proposal_that_is_the_label_ends_where_the_label_ends(edited_town, scenes, source):
     # Frames of labels and scores agree: the mistake of the published code, 9.2 no. 19.
-    for situation in situations(source(town), 8):
+    for situation in situations(source(edited_town), 8):
         scene = scenes.scene(situation)
         label = situation.future_m(MODEL.horizon_steps, MODEL.dt_s)
         poses = resample(label[None], MODEL.dt_s, scene.initial_state[:3])
@@ -103,8 +97,8 @@ def test_a_proposal_that_is_the_label_ends_where_the_label_ends(town, scenes, so
         assert np.hypot(*(driven[-1] - np.pad(end, (0, 8)))[:2]) < 2.5
 
 
-def test_labels_of_edits_collide_with_nobody_and_stay_on_the_road(town, scenes):
-    source = EditSource([town], EditConfig(), MODEL)
+def test_labels_of_edits_collide_with_nobody_and_stay_on_the_road(edited_town, scenes):
+    source = EditSource([edited_town], EditConfig(), MODEL)
     for start in range(len(source)):
         situation = source.situation(start, np.random.default_rng(0))
         found = scores(scenes.scene(situation), situation)
