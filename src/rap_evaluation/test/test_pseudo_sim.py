@@ -20,6 +20,7 @@ from rap_evaluation.planners.observation import Plan
 from rap_evaluation.pseudo_sim import evaluation
 from rap_evaluation.pseudo_sim.evaluation import PseudoSimOptions, evaluate_pseudo_sim
 from rap_evaluation.pseudo_sim.frames import score_frame
+from rap_evaluation.pseudo_sim.log_scene import FRAMES
 from rap_evaluation.pseudo_sim.protocol import Stage, as_frames, draw_moments
 from rap_evaluation.pseudo_sim.seat_drive import SeatDrive, Start
 from rap_evaluation.traffic.network import default_cache
@@ -105,7 +106,7 @@ def test_red_lights_of_a_scene_are_those_of_the_log(log, drive, moment):
     lights = {lane: k for k, lane in enumerate(log.lights.lane_ids)}
     for area, red in zip(scene.red_lights.areas, scene.red_lights.red, strict=True):
         states = log.lights.states[
-            moment.step : moment.step + STATES, lights[scene.areas.ids[area]]
+            moment.step : moment.step + FRAMES, lights[scene.areas.ids[area]]
         ]
         assert red.tolist() == (states == 30).tolist()
 

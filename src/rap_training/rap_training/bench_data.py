@@ -8,11 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rap_bringup.console import Report, silent
 from rap_evaluation.logs.drive_log import DriveLog
-from rap_training.augmentation.mixture import mixture_of, name_of
-from rap_training.augmentation.situation import SourceKind
-from rap_training.config import TrainingConfig
+from rap_evaluation.metrics.teacher import proposal_scores
+from rap_raster.frames import FloatArray
+from rap_training.augmentation.edit_index import EditIndexError
+from rap_training.augmentation.mixture import Mixture, MixtureError, mixture_of, name_of
+from rap_training.augmentation.score_scene import ScoreScenes
+from rap_training.augmentation.situation import Situation, SourceKind
+from rap_training.config import ModelConfig, SourcesConfig, TrainingConfig
 from rap_training.dataset import DriveDataset
 
 BATCH = 32
@@ -20,6 +26,8 @@ PROPOSALS = 64
 """Of each sample that score targets are computed for. Source: RAP section 4."""
 
 _WARM_UP = 256  # Samples: loading kernels, the ground of the maps, first looks at seats.
+_APART = 500  # Samples of each source by itself.
+_SCORED = 200  # Samples whose proposals are scored.
 
 
 def bench_data(
@@ -31,15 +39,15 @@ def bench_data(
         logs: What to draw from.
         config: The mix, the size of rasters and their style; camera images are left out.
         samples: How many samples of the mix.
-        report: Called with the share that is done.
+        report: Called with the share of the mix that is done.
     """
     data = config.data.model_copy(update={"camera_share": 0.0})
     config = config.model_copy(update={"data": data})
-    mixture = mixture_of(logs, data.sources, config.model)
-    dataset = DriveDataset(mixture, config, _WARM_UP + samples)
+    dataset = DriveDataset(_mixture(logs, config), config, _WARM_UP + samples)
     _draw(dataset, range(_WARM_UP))
     before_mib = _own_memory_mib()
     seconds, counts = _draw(dataset, range(_WARM_UP, len(dataset)), report)
+    growth_mib = _own_memory_mib() - before_mib
     return {
         "cameras": len(dataset[0]["rasters"]),
         "size": "x".join(map(str, data.image_size)),
@@ -48,8 +56,68 @@ def bench_data(
         "samples_per_second": round(samples / seconds, 1),
         "mix": {name_of(SourceKind(kind)): n for kind, n in sorted(counts.items())},
         "memory_before_mib": round(before_mib, 1),
-        "memory_growth_mib": round(_own_memory_mib() - before_mib, 1),
+        "memory_growth_mib": round(growth_mib, 1),
+        "per_second": {
+            **{name: _rate(logs, _only(config, name)) for name in SourcesConfig.model_fields},
+            "score_targets": _score_rate(dataset, config),
+        },
     }
+
+
+def _mixture(logs: Sequence[DriveLog], config: TrainingConfig) -> Mixture:
+    return mixture_of(logs, config.data.sources, config.model)
+
+
+def _only(config: TrainingConfig, source: str) -> TrainingConfig:
+    """Returns a configuration that draws from one source alone."""
+    sources = config.data.sources
+    changes = {
+        name: getattr(sources, name).model_copy(update={"weight": float(name == source)})
+        for name in SourcesConfig.model_fields
+    }
+    data = config.data.model_copy(update={"sources": sources.model_copy(update=changes)})
+    return config.model_copy(update={"data": data})
+
+
+def _rate(logs: Sequence[DriveLog], config: TrainingConfig) -> float | None:
+    """Returns samples per second of the sources of a configuration; None if they give none."""
+    try:
+        dataset = DriveDataset(_mixture(logs, config), config, _WARM_UP + _APART)
+        _draw(dataset, range(_WARM_UP))
+        seconds, _ = _draw(dataset, range(_WARM_UP, len(dataset)))
+    except (MixtureError, EditIndexError):
+        return None
+    return round(_APART / seconds, 1)
+
+
+def _score_rate(dataset: DriveDataset, config: TrainingConfig) -> float | None:
+    """Returns samples per second whose proposals get score targets; None without a map."""
+    situations = [drawn.situation for drawn in dataset.drawn(range(_SCORED))]
+    scenes = ScoreScenes(config.model.history_dt_s)
+    _scored(scenes, situations[:1], config.model)
+    began_s = time.process_time()
+    done = _scored(scenes, situations, config.model)
+    return round(done / (time.process_time() - began_s), 1) if done else None
+
+
+def _scored(scenes: ScoreScenes, situations: Sequence[Situation], model: ModelConfig) -> int:
+    """Scores proposals of situations; returns of how many."""
+    done = 0
+    for situation in situations:
+        scene = scenes.scene(situation)
+        if scene is not None:
+            label_m = situation.future_m(model.horizon_steps, model.dt_s)
+            proposal_scores([scene], _proposals_m(label_m)[None], model.dt_s)
+            done += 1
+    return done
+
+
+def _proposals_m(label_m: FloatArray) -> FloatArray:
+    """Returns (PROPOSALS, T, 3) proposals that fan out from a (T, 3) label."""
+    aside_m = np.linspace(-3.0, 3.0, PROPOSALS)[:, None] * np.linspace(0.0, 1.0, len(label_m))
+    proposals: FloatArray = np.repeat(label_m[None], PROPOSALS, axis=0)
+    proposals[..., 1] += aside_m
+    return proposals
 
 
 def _draw(

@@ -14,6 +14,7 @@ from rap_evaluation.open_loop import OpenLoopReport, open_loop_report
 from rap_training.augmentation.mixture import mixture_of, name_of
 from rap_training.config import TrainingConfig, load_config
 from rap_training.data_commands import augment_command, bench_data_command, sources_command
+from rap_training.edit_commands import edits_command
 from rap_training.export import export_bundle, with_metrics
 from rap_training.fit import fit, load_model
 from rap_training.show_commands import show_command
@@ -29,6 +30,7 @@ app.command("augment")(augment_command)
 app.command("bench-data")(bench_data_command)
 app.command("show")(show_command)
 app.command("sources")(sources_command)
+app.command("edits")(edits_command)
 
 
 @app.command("fit")

@@ -137,12 +137,25 @@ class CrossAgentConfig(_Strict):
     max_yaw_rate_radps: Weight = 1.2
 
 
+class EditConfig(_Strict):
+    """Samples with one thing changed; `rap-train edits` finds them before.
+
+    Attributes:
+        weight: Of this source in the mix.
+        loss_weight: Of the imitation loss of its samples.
+    """
+
+    weight: Weight = 0.0
+    loss_weight: Weight = 1.0
+
+
 class SourcesConfig(_Strict):
     """Where samples come from, mixed by weight; a source of weight 0 is not opened."""
 
     ego: EgoConfig = EgoConfig()
     recovery: RecoveryConfig = RecoveryConfig()
     cross_agent: CrossAgentConfig = CrossAgentConfig()
+    edit: EditConfig = EditConfig()
 
 
 class DataConfig(_Strict):

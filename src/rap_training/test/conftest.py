@@ -15,7 +15,7 @@ from rap_evaluation.traffic.recorder import record
 from rap_evaluation.traffic.simulation import RecordOptions
 from rap_evaluation.traffic.towns import map_path
 
-for _name in ("label_checker", "straight_road"):
+for _name in ("edit_worlds", "label_checker", "straight_road"):
     _spec = importlib.util.spec_from_file_location(_name, Path(__file__).with_name(f"{_name}.py"))
     sys.modules[_name] = importlib.util.module_from_spec(_spec)
     _spec.loader.exec_module(sys.modules[_name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +12,15 @@ import numpy.typing as npt
 from rap_evaluation.camera_sim import CameraSimulator
 from rap_evaluation.logs.ego_motion import EgoStates, at_rear_axle
 from rap_evaluation.logs.log_reader import LogCamera, LogError, StoredLog, read_log
-from rap_evaluation.logs.recording import SEAT_CLASSES, STEP_NS, UNSEEN_LIGHT, engagement
+from rap_evaluation.logs.recording import (
+    SEAT_CLASSES,
+    STEP_NS,
+    UNSEEN_LIGHT,
+    LightTracks,
+    Tracks,
+    engagement,
+)
+from rap_planner.route import Command
 from rap_raster.ego_history import EgoState, extrapolated
 from rap_raster.frames import FloatArray, Pose, wrap_angle
 from rap_raster.geometry import Geometry, place
@@ -22,7 +31,15 @@ from rap_raster.scene import Boxes, Lights, ObjectClass, Scene
 from rap_raster.styles import Style
 from rap_raster.vehicle import VehicleDimensions
 
-__all__ = ["RADIUS_M", "DriveLog", "LogCamera", "LogError", "StoredLog", "open_logs"]
+__all__ = [
+    "RADIUS_M",
+    "DriveLog",
+    "LogCamera",
+    "LogError",
+    "StoredLog",
+    "log_folders",
+    "open_logs",
+]
 
 RADIUS_M = 125.0
 """How far around the ego a scene reaches: the rasterizer draws up to 120 m."""
@@ -43,10 +60,12 @@ class DriveLog:
         egos: Ids of the tracks whose own recording this is; the first is the log's ego.
         engaged: (T,) uint8 `Engagement` codes: whether the recording vehicle drove itself.
         cameras: Cameras of the first ego with their images.
+        origin: The log that this one was made of by `with_traffic`, or itself.
     """
 
     def __init__(self, stored: StoredLog) -> None:
         """Indexes what was read; use `open`."""
+        self.origin = self
         recording = stored.recording
         self.path = stored.path
         self.name = recording.name
@@ -60,7 +79,7 @@ class DriveLog:
         self.engaged = engagement(recording)
         self.cameras = stored.cameras
         self._offsets = self.tracks.offsets
-        self._rows = {int(track): row for row, track in enumerate(self.tracks.ids)}
+        self._rows = _rows(self.tracks)
         self._polylines = ShapeIndex(self.map.polylines)
         self._polygons = ShapeIndex(self.map.polygons)
         self._ground: tuple[Style, Ground] | None = None
@@ -76,6 +95,18 @@ class DriveLog:
             LogError: If a file is missing, damaged or of another format.
         """
         return cls(read_log(path))
+
+    def with_traffic(self, tracks: Tracks, lights: LightTracks) -> DriveLog:
+        """Returns this log with other road users and lights, on the same map at the same steps.
+
+        Routes and commands are those of the tracks of the same ids; ids that are new have none.
+        """
+        log = copy.copy(self)
+        log.tracks, log.lights = tracks, lights
+        log._offsets = tracks.offsets
+        log._rows = _rows(tracks)
+        log._egos = {}
+        return log
 
     @cached_property
     def dt_s(self) -> float:
@@ -225,6 +256,8 @@ class DriveLog:
 
     def ground(self, style: Style) -> Ground:
         """Returns the ground of the log's map, kept for the next call with the same style."""
+        if self.origin is not self:
+            return self.origin.ground(style)
         if self._ground is None or self._ground[0] is not style:
             self._ground = (style, build_ground(self.map.polylines, self.map.polygons, style))
         return self._ground[1]
@@ -232,6 +265,8 @@ class DriveLog:
     @cached_property
     def camera_simulator(self) -> CameraSimulator:
         """Takes pictures on the log's map."""
+        if self.origin is not self:
+            return self.origin.camera_simulator
         return CameraSimulator(self.map.polylines, self.map.polygons)
 
     def _existing_ego(self, step: int, seat: int) -> EgoState:
@@ -251,8 +286,12 @@ class DriveLog:
 
     def commands(self, seat: int) -> npt.NDArray[np.uint8]:
         """Returns the (n,) driving commands of a seat, `rap_planner.route.Command` codes."""
-        row = self._row(seat)
-        return self._commands[self._offsets[row] : self._offsets[row + 1]]
+        first, count = self.first_step(seat), len(self.states(seat))
+        if seat not in self.origin._rows:
+            return np.full(count, Command.UNKNOWN, dtype=np.uint8)
+        row = self.origin._row(seat)
+        begin = self.origin._offsets[row] + first - self.origin.first_step(seat)
+        return self._commands[begin : begin + count]
 
     def _row(self, track: int) -> int:
         row = self._rows.get(track)
@@ -325,6 +364,10 @@ class DriveLog:
         )
 
 
+def _rows(tracks: Tracks) -> dict[int, int]:
+    return {track: row for row, track in enumerate(tracks.ids.tolist())}
+
+
 def _mixed(first: FloatArray, last: FloatArray, share: float) -> FloatArray:
     """Interpolates rows whose fourth column is a heading."""
     steps = last - first
@@ -334,13 +377,22 @@ def _mixed(first: FloatArray, last: FloatArray, share: float) -> FloatArray:
     return result
 
 
+def log_folders(folder: Path) -> list[Path]:
+    """Returns the folders of all logs in a folder, in the order of their names.
+
+    Raises:
+        LogError: If there is none.
+    """
+    paths = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if not paths:
+        raise LogError(f"{folder}: no logs there; make some with `rap-evaluate record`")
+    return paths
+
+
 def open_logs(folder: Path) -> list[DriveLog]:
     """Opens every log in a folder, in the order of their names.
 
     Raises:
         LogError: If there is none, or one cannot be opened.
     """
-    paths = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    if not paths:
-        raise LogError(f"{folder}: no logs there; make some with `rap-evaluate record`")
-    return [DriveLog.open(path) for path in paths]
+    return [DriveLog.open(path) for path in log_folders(folder)]

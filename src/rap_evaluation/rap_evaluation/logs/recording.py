@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 
 import numpy as np
@@ -81,6 +81,56 @@ class Tracks:
         """(N + 1,) where each track's states begin."""
         counts = self.last_steps.astype(np.int64) - self.first_steps + 1
         return np.concatenate([[0], np.cumsum(counts)])
+
+    def window(self, first_step: int, last_step: int, leave_out: int = 0) -> Tracks:
+        """Returns what exists between two steps, both included, cut to them.
+
+        Args:
+            first_step: First step.
+            last_step: Last step.
+            leave_out: Id of a track that is left out; ids are positive.
+        """
+        present = (self.first_steps <= last_step) & (self.last_steps >= first_step)
+        rows = np.flatnonzero(present & (self.ids != leave_out))
+        first = np.maximum(self.first_steps[rows], np.int32(first_step))
+        last = np.minimum(self.last_steps[rows], np.int32(last_step))
+        return self._runs(rows, first, last)
+
+    def only(self, track: int) -> Tracks:
+        """Returns the track of an id."""
+        rows = np.flatnonzero(self.ids == track)
+        return self._runs(rows, self.first_steps[rows], self.last_steps[rows])
+
+    def _runs(
+        self,
+        rows: npt.NDArray[np.intp],
+        first_steps: npt.NDArray[np.int32],
+        last_steps: npt.NDArray[np.int32],
+    ) -> Tracks:
+        """Returns the tracks in some rows, each cut to a run of its steps."""
+        counts = (last_steps - first_steps + 1).astype(np.int64)
+        begins = self.offsets[rows] + first_steps - self.first_steps[rows]
+        index = np.arange(counts.sum()) + np.repeat(begins - np.cumsum(counts) + counts, counts)
+        return Tracks(
+            ids=self.ids[rows],
+            source_ids=self.source_ids[rows],
+            classes=self.classes[rows],
+            sizes_m=self.sizes_m[rows],
+            rear_axles_m=self.rear_axles_m[rows],
+            first_steps=first_steps,
+            last_steps=last_steps,
+            states=self.states[index],
+            observed=self.observed[index],
+        )
+
+    def joined(self, others: Tracks) -> Tracks:
+        """Returns these tracks and others behind them."""
+        return Tracks(
+            *(
+                np.concatenate([getattr(self, field.name), getattr(others, field.name)])
+                for field in fields(Tracks)
+            )
+        )
 
     def dimensions(self, row: int) -> VehicleDimensions:
         """Returns the outer dimensions of the track in a row."""

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rap_evaluation.logs.drive_log import DriveLog
+from rap_training.augmentation.edits import EditSource
 from rap_training.augmentation.recorded import CrossAgentSource, EgoSource
 from rap_training.augmentation.recovery import RecoverySource
 from rap_training.augmentation.situation import DROPS, Situation, Source, SourceKind
@@ -100,5 +101,6 @@ def mixture_of(logs: Sequence[DriveLog], config: SourcesConfig, model: ModelConf
         (config.ego.weight, lambda: EgoSource(logs, config.ego, model)),
         (config.cross_agent.weight, lambda: CrossAgentSource(logs, config.cross_agent, model)),
         (config.recovery.weight, lambda: RecoverySource(logs, config.recovery, model)),
+        (config.edit.weight, lambda: EditSource(logs, config.edit, model)),
     )
     return Mixture([(make(), weight) for weight, make in wanted if weight > 0.0])
