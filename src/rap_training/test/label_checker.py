@@ -97,7 +97,7 @@ def bicycle(situation, poses) -> np.ndarray:
     speed, rate = motion(poses)
     speed, rate = np.append(ego.vx_mps, speed), np.append(ego.yaw_rate_radps, rate)
     times = DT_S * np.append(0.0, np.arange(len(speed) - 1) + 0.5)
-    moving = speed > min(0.3, 0.5 * speed.max())  # Else it keeps its steering.
+    moving = speed > min(0.03, 0.5 * speed.max())  # Else it keeps its steering.
     curvature = np.interp(times, times[moving], rate[moving] / speed[moving])
     wanted = PchipInterpolator(times, np.arctan(wheelbase * curvature))
     pace = PchipInterpolator(times, speed)
