@@ -27,9 +27,10 @@ import numpy.typing as npt
 
 from rap_bringup.console import Report, silent
 from rap_evaluation.logs.drive_log import DriveLog, open_logs
-from rap_evaluation.logs.log_schema import STATES, TRACKS
+from rap_evaluation.logs.log_reader import log_digest
 from rap_evaluation.sharding import process
 from rap_planner.route import Command
+from rap_training.augmentation.edit_index import INDEX as EDITS
 from rap_training.augmentation.mixture import mixture_of, name_of
 from rap_training.augmentation.situation import DROPS, SourceKind
 from rap_training.config import TrainingConfig
@@ -204,19 +205,20 @@ def _identity(plan: ShardPlan, logs: list[DriveLog]) -> dict[str, Any]:
         "samples": plan.samples,
         "shard_size": plan.shard_size,
         "config": plan.config.model_dump(mode="json"),
-        "logs": [_origin(log) for log in logs],
+        "logs": [_origin(log, plan.config) for log in logs],
     }
 
 
-def _origin(log: DriveLog) -> dict[str, str]:
-    digest = hashlib.sha256()
-    for name in (TRACKS, STATES):
-        digest.update((log.path / name).read_bytes())
+def _origin(log: DriveLog, config: TrainingConfig) -> dict[str, str | None]:
+    edits = None
+    if config.data.sources.edit.weight > 0.0:
+        edits = hashlib.sha256((log.path / EDITS).read_bytes()).hexdigest()
     return {
         "name": log.name,
         "map": log.map.name,
         "license": log.license,
-        "sha256": digest.hexdigest(),
+        "sha256": log_digest(log.path),
+        "edits_sha256": edits,
     }
 
 

@@ -394,7 +394,7 @@ def test_a_situation_shows_the_edit_and_ends_where_the_label_ends(town):
     for start in range(len(source)):
         checked = found[start % len(found)]
         situation = source.situation(start, np.random.default_rng(0))
-        assert situation.details["edit"] == checked.edit.kind.name.lower()
+        assert situation.details["edit"].replace(" ", "_") == checked.edit.kind.name.lower()
         assert source.moment(start).step == checked.step
         end = to_parent(situation.ego.planar, situation.path_m[-1])
         assert end == pytest.approx(checked.label_m[-1])

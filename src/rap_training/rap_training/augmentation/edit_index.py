@@ -7,7 +7,6 @@ appears under its name only when it is complete.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -21,6 +20,7 @@ import pyarrow as pa
 
 from rap_evaluation.logs import log_schema
 from rap_evaluation.logs.drive_log import DriveLog
+from rap_evaluation.logs.log_reader import log_digest
 from rap_evaluation.logs.recording import Tracks
 from rap_evaluation.pseudo_sim.log_scene import FRAMES
 from rap_raster.frames import FloatArray
@@ -118,7 +118,7 @@ class EditIndex:
         """
         path = log.path / INDEX
         table = _read(path)
-        if table is None or _header(table)["log"] != _digest(log.path):
+        if table is None or _header(table)["log"] != log_digest(log.path):
             state = "missing or damaged" if table is None else "made of another version of the log"
             folder = log.path.parent
             raise EditIndexError(f"{path}: {state}; run: rap-train edits --logs {folder}")
@@ -186,7 +186,7 @@ def known_counts(path: Path, options: EditOptions) -> Counts | None:
     if table is None:
         return None
     header = _header(table)
-    is_it = header["log"] == _digest(path) and header["options"] == asdict(options)
+    is_it = header["log"] == log_digest(path) and header["options"] == asdict(options)
     return header["counts"] if is_it else None
 
 
@@ -201,7 +201,12 @@ def write_index(
         found: The edits.
         counts: What came of all that was tried.
     """
-    header = {"schema": SCHEMA, "log": _digest(path), "options": asdict(options), "counts": counts}
+    header = {
+        "schema": SCHEMA,
+        "log": log_digest(path),
+        "options": asdict(options),
+        "counts": counts,
+    }
     schema = _COLUMNS.with_metadata({log_schema.METADATA_KEY: json.dumps(header).encode()})
     partial = path / f"{INDEX}.partial"
     with partial.open("wb") as sink:
@@ -210,15 +215,6 @@ def write_index(
         sink.flush()
         os.fsync(sink.fileno())
     partial.replace(path / INDEX)
-
-
-def _digest(path: Path) -> str:
-    """Returns what tells a log's traffic from any other's: the hash of its files."""
-    digest = hashlib.sha256()
-    for name in (log_schema.TRACKS, log_schema.STATES, log_schema.LIGHT_STATES):
-        with (path / name).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
 
 
 def _read(path: Path) -> pa.Table | None:
