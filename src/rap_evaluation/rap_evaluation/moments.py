@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rap_evaluation.logs.drive_log import DriveLog
 from rap_planner.route import Command
 from rap_raster.camera import CameraModel
-from rap_raster.ego_history import EgoState, history_rows
+from rap_raster.ego_history import HISTORY_COLUMNS, EgoState
 from rap_raster.frames import FloatArray, to_local
 from rap_raster.geometry import Geometry
 from rap_raster.scene import Scene
@@ -63,11 +63,18 @@ class Moment:
 
     def history(self, steps: int, dt_s: float) -> npt.NDArray[np.float32]:
         """Returns the (steps, 7) history as the planner reads it; see `EgoHistory`."""
-        now = self.ego()
-        if now is None:
+        states, now = self.log.ego_states(self.seat), self._row
+        if not 0 <= now < len(states.stamps_ns):
             raise ValueError(f"track {self.seat} does not exist at step {self.step}")
         stride = round(dt_s / self.log.dt_s)
-        return history_rows(now, [self.ego(-stride * back) for back in range(steps - 1, -1, -1)])
+        known = now - stride * np.arange(min(steps - 1, now // stride), -1, -1)
+        rows = np.zeros((steps, len(HISTORY_COLUMNS)), dtype=np.float32)
+        poses = states.poses[known][:, [0, 1, 3]]
+        rows[-len(known) :, :3] = to_local(poses[-1], poses)
+        rows[-len(known) :, 3:5] = states.velocities_mps[known]
+        rows[-len(known) :, 5] = states.yaw_rates_radps[known]
+        rows[-len(known) :, 6] = 1.0
+        return rows
 
     def future(self, steps: int, dt_s: float) -> FloatArray:
         """Returns the (steps, 3) driven poses, `dt_s` apart, in the ego frame of now."""

@@ -14,6 +14,8 @@ from rap_bringup.console import Report, silent
 from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.metrics.teacher import proposal_scores
 from rap_raster.frames import FloatArray
+from rap_raster.rasterizer import render_batch
+from rap_raster.styles import load_style
 from rap_training.augmentation.edit_index import EditIndexError
 from rap_training.augmentation.mixture import Mixture, MixtureError, mixture_of, name_of
 from rap_training.augmentation.score_scene import ScoreScenes
@@ -58,6 +60,7 @@ def bench_data(
         "memory_before_mib": round(before_mib, 1),
         "memory_growth_mib": round(growth_mib, 1),
         "per_second": {
+            "rasters_alone": _raster_rate(dataset, config),
             **{name: _rate(logs, _only(config, name)) for name in SourcesConfig.model_fields},
             "score_targets": _score_rate(dataset, config),
         },
@@ -88,6 +91,16 @@ def _rate(logs: Sequence[DriveLog], config: TrainingConfig) -> float | None:
     except (MixtureError, EditIndexError):
         return None
     return round(_APART / seconds, 1)
+
+
+def _raster_rate(dataset: DriveDataset, config: TrainingConfig) -> float:
+    """Returns for how many samples per second the rasterizer draws: the bound of all rates."""
+    drawn = dataset.drawn(range(_WARM_UP))
+    style = load_style(config.data.style)
+    geometries = [each.situation.geometry(style) for each in drawn]
+    began_s = time.process_time()
+    render_batch(geometries, [each.rig for each in drawn])
+    return round(len(drawn) / (time.process_time() - began_s), 1)
 
 
 def _score_rate(dataset: DriveDataset, config: TrainingConfig) -> float | None:

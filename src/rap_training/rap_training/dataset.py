@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from rap_planner.route import Command
-from rap_raster.camera import CameraModel, optical_rotation
+from rap_raster.camera import CameraModel
 from rap_raster.frames import FloatArray
 from rap_raster.rasterizer import render_batch
 from rap_raster.styles import load_style
@@ -124,7 +124,7 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         cameras = fitted_rig(draw.situation.vehicle, data.image_size)
         return _Plan(
             draw=draw,
-            rig=tuple(jittered(camera, self._config, rng) for camera in cameras),
+            rig=jittered(cameras, self._config, rng),
             image_seed=int(rng.integers(2**31)) if rng.random() < data.camera_share else None,
             history=self._history(draw.situation, rng),
             command=self._command(draw.situation, rng),
@@ -165,16 +165,30 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         return one_hot
 
 
-_CAMERA_FROM_LEVEL = optical_rotation(0.0).T
-
-
-def jittered(camera: CameraModel, config: TrainingConfig, rng: np.random.Generator) -> CameraModel:
-    """Returns a camera mounted a little differently, so that the model must read calibrations."""
+def jittered(
+    rig: Sequence[CameraModel], config: TrainingConfig, rng: np.random.Generator
+) -> tuple[CameraModel, ...]:
+    """Returns cameras mounted a little differently, so that the model must read calibrations."""
     data = config.data
-    focal, yaw_rad, pitch_rad, *shift_m = rng.normal(size=6)
-    turn = optical_rotation(data.yaw_jitter_rad * yaw_rad, data.yaw_jitter_rad * pitch_rad)
-    pose: FloatArray = camera.ego_from_camera.copy()
-    pose[:3, :3] = pose[:3, :3] @ _CAMERA_FROM_LEVEL @ turn
-    pose[:3, 3] += data.position_jitter_m * np.array(shift_m)
-    scale = 1.0 + data.focal_jitter * focal
-    return replace(camera, fx=camera.fx * scale, fy=camera.fy * scale, ego_from_camera=pose)
+    draws = rng.normal(size=(len(rig), 6))
+    turns = _turns(data.yaw_jitter_rad * draws[:, :2])
+    shifts_m, scales = data.position_jitter_m * draws[:, 2:5], 1.0 + data.focal_jitter * draws[:, 5]
+    cameras = []
+    for camera, turn, shift_m, scale in zip(rig, turns, shifts_m, scales.tolist(), strict=True):
+        pose: FloatArray = camera.ego_from_camera.copy()
+        pose[:3, :3] = pose[:3, :3] @ turn
+        pose[:3, 3] += shift_m
+        cameras.append(
+            replace(camera, fx=camera.fx * scale, fy=camera.fy * scale, ego_from_camera=pose)
+        )
+    return tuple(cameras)
+
+
+def _turns(angles_rad: FloatArray) -> FloatArray:
+    """Returns (C, 3, 3) rotations of cameras by (C, 2) to the left and down, camera frame."""
+    (cos_y, cos_p), (sin_y, sin_p) = np.cos(angles_rad).T, np.sin(angles_rad).T
+    turns = np.zeros((len(angles_rad), 3, 3))
+    turns[:, 0, 0], turns[:, 0, 1], turns[:, 0, 2] = cos_y, sin_y * sin_p, -sin_y * cos_p
+    turns[:, 1, 1], turns[:, 1, 2] = cos_p, sin_p
+    turns[:, 2, 0], turns[:, 2, 1], turns[:, 2, 2] = sin_y, -cos_y * sin_p, cos_y * cos_p
+    return turns

@@ -119,7 +119,7 @@ class SimulatedPairs:
         """Draws a situation and one of the cameras."""
         situation = self._mixture.draw(rng).situation
         rig = fitted_rig(situation.vehicle, self._config.data.image_size)
-        camera = jittered(rig[int(rng.integers(len(rig)))], self._config, rng)
+        camera = jittered(rig, self._config, rng)[int(rng.integers(len(rig)))]
         moment = situation.moment
         return Pair(
             image=situation.camera_image(camera, int(rng.integers(2**31))),

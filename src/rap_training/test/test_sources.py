@@ -16,6 +16,7 @@ from rap_evaluation.logs.drive_recording import recording_of
 from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.logs.recording import Engagement
 from rap_evaluation.moments import Moment
+from rap_raster.camera import optical_rotation
 from rap_raster.frames import to_parent
 from rap_raster.rasterizer import render_batch
 from rap_raster.styles import load_style
@@ -32,7 +33,7 @@ from rap_training.config import (
     SourcesConfig,
     TrainingConfig,
 )
-from rap_training.dataset import DriveDataset
+from rap_training.dataset import DriveDataset, jittered
 from rap_training.rig import NOMINAL_RIG, fitted_rig
 
 MODEL = ModelConfig()
@@ -249,3 +250,16 @@ def test_sources_that_give_nothing_say_so(town_log):
     )
     with pytest.raises(MixtureError, match=r"cross_agent: nothing in 1000 draws: .*straight on"):
         mixture_of([town_log], hopeless, MODEL).draw(np.random.default_rng(0))
+
+
+def test_cameras_are_turned_as_their_angles_say():
+    config = toy_training(yaw_jitter_rad=0.2, position_jitter_m=0.0, focal_jitter=0.0)
+    level = optical_rotation(0.0)
+    for camera in jittered(NOMINAL_RIG, config, np.random.default_rng(1)):
+        nominal = next(c for c in NOMINAL_RIG if c.name == camera.name)
+        turn = nominal.ego_from_camera[:3, :3].T @ camera.ego_from_camera[:3, :3]
+        assert np.allclose(turn @ turn.T, np.eye(3), atol=1e-12)
+        axis = level @ turn[:, 2]  # Where a camera that looked straight ahead looks now.
+        yaw_rad, pitch_rad = np.arctan2(axis[1], axis[0]), -np.arcsin(axis[2])
+        assert np.allclose(level @ turn, optical_rotation(yaw_rad, pitch_rad), atol=1e-12)
+        assert 0.0 < abs(yaw_rad) < 1.0
