@@ -16,7 +16,7 @@ from rap_evaluation.metrics.teacher import proposal_scores
 from rap_raster.frames import FloatArray
 from rap_raster.rasterizer import render_batch
 from rap_raster.styles import load_style
-from rap_training.augmentation.edit_index import EditIndexError
+from rap_training.augmentation.edits.index import EditIndexError
 from rap_training.augmentation.mixture import Mixture, MixtureError, mixture_of, name_of
 from rap_training.augmentation.score_scene import ScoreScenes
 from rap_training.augmentation.situation import Situation, SourceKind

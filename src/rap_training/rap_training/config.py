@@ -87,7 +87,7 @@ class RecoveryConfig(_Strict):
         loss_weight: Of the imitation loss of its samples.
         driven_by: Whose driving.
         preset: How far off and how back: `default`, `published` or a YAML file, see
-            `rap_training.augmentation.recovery_preset`.
+            `rap_training.augmentation.recovery.preset`.
         attempts: Perturbations drawn for a start before it is dropped.
     """
 

@@ -16,8 +16,8 @@ from rap_bringup.console import progress_bar
 from rap_evaluation.command_options import RayOption
 from rap_evaluation.logs.drive_log import log_folders
 from rap_evaluation.sharding import process
-from rap_training.augmentation.edit_index import Counts, EditOptions
-from rap_training.augmentation.edits import index_edits
+from rap_training.augmentation.edits.index import Counts, EditOptions
+from rap_training.augmentation.edits.source import index_edits
 
 
 def edits_command(

@@ -30,7 +30,7 @@ from rap_evaluation.logs.drive_log import DriveLog, open_logs
 from rap_evaluation.logs.log_reader import log_digest
 from rap_evaluation.sharding import process
 from rap_planner.route import Command
-from rap_training.augmentation.edit_index import INDEX as EDITS
+from rap_training.augmentation.edits.index import INDEX as EDITS
 from rap_training.augmentation.mixture import mixture_of, name_of
 from rap_training.augmentation.situation import DROPS, SourceKind
 from rap_training.config import TrainingConfig

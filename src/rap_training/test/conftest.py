@@ -16,8 +16,8 @@ from rap_evaluation.traffic.recorder import record
 from rap_evaluation.traffic.simulation import RecordOptions
 from rap_evaluation.traffic.towns import map_path
 from rap_raster.scene import ObjectClass
-from rap_training.augmentation.edit_index import EditOptions
-from rap_training.augmentation.edits import index_edits
+from rap_training.augmentation.edits.index import EditOptions
+from rap_training.augmentation.edits.source import index_edits
 
 for _name in ("edit_worlds", "label_checker", "straight_road"):
     _spec = importlib.util.spec_from_file_location(_name, Path(__file__).with_name(f"{_name}.py"))

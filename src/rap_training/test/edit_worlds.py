@@ -14,9 +14,9 @@ from rap_evaluation.pseudo_sim.log_scene import route_way
 from rap_raster.maps.vector_map import Lane, VectorMap
 from rap_raster.scene import LightState, ObjectClass, PolygonKind, Shapes
 from rap_raster.vehicle import REAR_AXLE_TO_CENTER_SHARE
-from rap_training.augmentation.expert_drive import ExpertDrive
+from rap_training.augmentation.edits.expert_drive import ExpertDrive
+from rap_training.augmentation.edits.scene_edit import Stage
 from rap_training.augmentation.recorded import existing_ego
-from rap_training.augmentation.scene_edit import Stage
 from rap_training.augmentation.score_scene import initial_state
 
 STEPS = 121

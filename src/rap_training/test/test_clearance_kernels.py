@@ -9,14 +9,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from label_checker import box
 
-from rap_training.augmentation.clearance_kernels import (
+from rap_training.augmentation.recovery.clearance_kernels import (
     Footprint,
     Traffic,
     in_area,
     leaves_road,
     meets_traffic,
 )
-from rap_training.augmentation.free_space import border_edges
+from rap_training.augmentation.recovery.free_space import border_edges
 
 FOOTPRINT = Footprint(1.3, 2.3, 0.95)
 CLEAR_M = 1e-6  # Closer than this to touching, rounding decides.

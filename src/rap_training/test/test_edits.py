@@ -28,18 +28,18 @@ from rap_evaluation.moments import Moment
 from rap_planner.route import Command
 from rap_raster.frames import to_local, to_parent, wrap_angle
 from rap_raster.scene import LightState, ObjectClass, PolygonKind
-from rap_training.augmentation.draw_edits import EditDraws
-from rap_training.augmentation.edit_index import INDEX, EditIndex, EditIndexError, EditOptions
-from rap_training.augmentation.edit_motion import (
+from rap_training.augmentation.edits.draws import EditDraws
+from rap_training.augmentation.edits.index import INDEX, EditIndex, EditIndexError, EditOptions
+from rap_training.augmentation.edits.motion import (
     FASTER_MPS,
     at_rate,
     shifted_across,
     shifted_along,
 )
-from rap_training.augmentation.edit_search import EditSearch
-from rap_training.augmentation.edits import EditSource, index_edits
+from rap_training.augmentation.edits.scene_edit import EditKind, edited, nobody, of_track
+from rap_training.augmentation.edits.search import EditSearch
+from rap_training.augmentation.edits.source import EditSource, index_edits
 from rap_training.augmentation.mixture import mixture_of
-from rap_training.augmentation.scene_edit import EditKind, edited, nobody, of_track
 from rap_training.commands import app
 from rap_training.config import EditConfig, EgoConfig, ModelConfig, SourcesConfig
 

@@ -19,7 +19,7 @@ from rap_evaluation.logs.drive_recording import recording_of
 from rap_planner.route import Command, command_from_route
 from rap_raster.frames import to_local, to_parent
 from rap_raster.scene import LightState
-from rap_training.augmentation.recovery import RecoverySource
+from rap_training.augmentation.recovery.source import RecoverySource
 from rap_training.augmentation.situation import Drop, Situation
 from rap_training.config import ModelConfig, RecoveryConfig
 

@@ -6,7 +6,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rap_training.augmentation.recovery_preset import Normal, Uniform, load_preset
+from rap_training.augmentation.recovery.preset import Normal, Uniform, load_preset
 from rap_training.config import ConfigError
 
 DRAWS = 4000

@@ -17,14 +17,14 @@ from rap_evaluation.moments import Moment
 from rap_evaluation.pseudo_sim.log_scene import FRAMES
 from rap_raster.ego_history import EgoState
 from rap_raster.frames import to_local, to_parent
-from rap_training.augmentation.edits import EditSource
+from rap_training.augmentation.edits.scene_edit import EditKind, edited, nobody, of_track
+from rap_training.augmentation.edits.source import EditSource
 from rap_training.augmentation.recorded import (
     CrossAgentSource,
     EgoSource,
     as_recorded,
     path_ahead_m,
 )
-from rap_training.augmentation.scene_edit import EditKind, edited, nobody, of_track
 from rap_training.augmentation.score_scene import ScoreScenes, initial_state
 from rap_training.augmentation.situation import Situation, SourceKind
 from rap_training.config import ClassShares, CrossAgentConfig, EditConfig, EgoConfig, ModelConfig

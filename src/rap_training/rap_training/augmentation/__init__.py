@@ -1,1 +1,1 @@
-"""What training samples are made of: drives as recorded, pushed off their path, seen by others."""
+"""What samples are made of: drives as recorded, beside their path, of others, in edited scenes."""

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rap_evaluation.logs.drive_log import DriveLog
-from rap_training.augmentation.edits import EditSource
+from rap_training.augmentation.edits.source import EditSource
 from rap_training.augmentation.recorded import CrossAgentSource, EgoSource
-from rap_training.augmentation.recovery import RecoverySource
+from rap_training.augmentation.recovery.source import RecoverySource
 from rap_training.augmentation.situation import DROPS, Situation, Source, SourceKind
 from rap_training.config import ModelConfig, SourcesConfig
 

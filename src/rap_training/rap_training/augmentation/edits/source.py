@@ -12,7 +12,7 @@ from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.metrics.pdm_scene import DT_S
 from rap_evaluation.moments import Moment
 from rap_raster.frames import to_local
-from rap_training.augmentation.edit_index import (
+from rap_training.augmentation.edits.index import (
     LABEL_STEPS,
     Counts,
     EditIndex,
@@ -21,9 +21,9 @@ from rap_training.augmentation.edit_index import (
     known_counts,
     write_index,
 )
-from rap_training.augmentation.edit_search import EditSearch
+from rap_training.augmentation.edits.scene_edit import EditKind, edited
+from rap_training.augmentation.edits.search import EditSearch
 from rap_training.augmentation.recorded import as_recorded
-from rap_training.augmentation.scene_edit import EditKind, edited
 from rap_training.augmentation.situation import Drop, Situation, SourceKind
 from rap_training.config import EditConfig, ModelConfig
 

@@ -13,11 +13,11 @@ from rap_evaluation.moments import Moment
 from rap_evaluation.pseudo_sim.log_scene import Way, route_way
 from rap_raster.frames import FloatArray
 from rap_raster.vehicle import PACIFICA, VehicleDimensions
-from rap_training.augmentation.draw_edits import EditDraws
-from rap_training.augmentation.edit_index import LABEL_STEPS, CheckedEdit, Counts, EditOptions
-from rap_training.augmentation.expert_drive import ExpertDrive
+from rap_training.augmentation.edits.draws import EditDraws
+from rap_training.augmentation.edits.expert_drive import ExpertDrive
+from rap_training.augmentation.edits.index import LABEL_STEPS, CheckedEdit, Counts, EditOptions
+from rap_training.augmentation.edits.scene_edit import Edit, EditKind, Stage, edited
 from rap_training.augmentation.recorded import existing_ego
-from rap_training.augmentation.scene_edit import Edit, EditKind, Stage, edited
 from rap_training.augmentation.score_scene import initial_state
 
 CHANGED_M = 0.5

@@ -15,7 +15,7 @@ from rap_evaluation.metrics.pdm_scene import Area, AreaMap
 from rap_evaluation.planners.observation import LEVEL_M
 from rap_raster.frames import FloatArray
 from rap_raster.scene import LightState
-from rap_training.augmentation.clearance_kernels import (
+from rap_training.augmentation.recovery.clearance_kernels import (
     Footprint,
     Traffic,
     in_area,

@@ -12,12 +12,11 @@ from rap_evaluation.metrics.comfort import COMFORT_BOUNDS
 from rap_evaluation.metrics.pdm_simulator import WHEEL_BASE_M
 from rap_raster.frames import FloatArray
 from rap_raster.vehicle import PACIFICA, VehicleDimensions
-from rap_training.augmentation.clearance_kernels import Footprint
-from rap_training.augmentation.free_space import FreeSpace, runs_red
-from rap_training.augmentation.recovery_preset import Perturbation, WayBackConfig
-from rap_training.augmentation.seat_path import SeatPath
-from rap_training.augmentation.situation import Drop
-from rap_training.augmentation.way_back_kernels import (
+from rap_training.augmentation.recovery.clearance_kernels import Footprint
+from rap_training.augmentation.recovery.free_space import FreeSpace, runs_red
+from rap_training.augmentation.recovery.preset import Perturbation, WayBackConfig
+from rap_training.augmentation.recovery.seat_path import SeatPath
+from rap_training.augmentation.recovery.way_back_kernels import (
     STRETCH,
     Lattice,
     Limits,
@@ -30,6 +29,7 @@ from rap_training.augmentation.way_back_kernels import (
     steerable,
     ways_back,
 )
+from rap_training.augmentation.situation import Drop
 
 WHEELBASE_SHARE = WHEEL_BASE_M / PACIFICA.length_m
 """Wheelbase as a share of the length, for vehicles known by their box only: nuPlan's vehicle."""

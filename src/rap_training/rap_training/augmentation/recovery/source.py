@@ -16,13 +16,13 @@ from rap_evaluation.moments import STANDING_M, Moment
 from rap_planner.route import Command
 from rap_raster.ego_history import EgoState, history_rows
 from rap_raster.frames import to_local, wrap_angle
-from rap_training.augmentation.free_space import FreeSpace
 from rap_training.augmentation.recorded import ego_starts
-from rap_training.augmentation.recovery_preset import Perturbation, WayBackConfig, load_preset
-from rap_training.augmentation.seat_path import SeatPath, seat_path
+from rap_training.augmentation.recovery.free_space import FreeSpace
+from rap_training.augmentation.recovery.preset import Perturbation, WayBackConfig, load_preset
+from rap_training.augmentation.recovery.seat_path import SeatPath, seat_path
+from rap_training.augmentation.recovery.way_back import WayBack, WayBackSearch
+from rap_training.augmentation.recovery.way_back_kernels import CURVATURE, YAW, X, Y, Z
 from rap_training.augmentation.situation import Drop, Situation, SourceKind
-from rap_training.augmentation.way_back import WayBack, WayBackSearch
-from rap_training.augmentation.way_back_kernels import CURVATURE, YAW, X, Y, Z
 from rap_training.config import ModelConfig, RecoveryConfig
 
 

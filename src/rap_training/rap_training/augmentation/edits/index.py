@@ -24,7 +24,7 @@ from rap_evaluation.logs.log_reader import log_digest
 from rap_evaluation.logs.recording import Tracks
 from rap_evaluation.pseudo_sim.log_scene import FRAMES
 from rap_raster.frames import FloatArray
-from rap_training.augmentation.scene_edit import Edit, EditKind, nobody
+from rap_training.augmentation.edits.scene_edit import Edit, EditKind, nobody
 
 Counts = dict[str, dict[str, int]]
 """By kind of edit, and for starts: how often a try had which outcome."""

@@ -17,9 +17,9 @@ from rap_raster.frames import FloatArray, wrap_angle
 from rap_raster.maps.lane_geometry import distances_along, polyline_length
 from rap_raster.maps.vector_map import Lane
 from rap_raster.vehicle import REAR_AXLE_TO_CENTER_SHARE
-from rap_training.augmentation.edit_motion import driving
+from rap_training.augmentation.edits.motion import driving
+from rap_training.augmentation.edits.scene_edit import Stage
 from rap_training.augmentation.recorded import existing_ego
-from rap_training.augmentation.scene_edit import Stage
 
 _WALKING_SHARE, _PARKED_SHARE = 0.3, 0.15
 """Of all; the others drive."""

@@ -17,11 +17,10 @@ from rap_evaluation.planners.observation import LEVEL_M
 from rap_evaluation.pseudo_sim.log_scene import nearest
 from rap_raster.frames import FloatArray, to_local, wrap_angle
 from rap_raster.scene import LightState
-from rap_training.augmentation.added_users import AddedUsers
-from rap_training.augmentation.edit_motion import at_rate, shifted_across, shifted_along
-from rap_training.augmentation.edit_plausibility import Plausibility
-from rap_training.augmentation.recorded import existing_ego
-from rap_training.augmentation.scene_edit import (
+from rap_training.augmentation.edits.added_users import AddedUsers
+from rap_training.augmentation.edits.motion import at_rate, shifted_across, shifted_along
+from rap_training.augmentation.edits.plausibility import Plausibility
+from rap_training.augmentation.edits.scene_edit import (
     LEAD_STEPS,
     Edit,
     EditKind,
@@ -30,6 +29,7 @@ from rap_training.augmentation.scene_edit import (
     of_lights,
     of_track,
 )
+from rap_training.augmentation.recorded import existing_ego
 
 ATTEMPTS = 5
 """Draws before a kind is given up at a moment."""

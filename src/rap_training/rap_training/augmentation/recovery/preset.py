@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validato
 from rap_inference.yaml_files import read_yaml
 from rap_training.config import ConfigError
 
-_FOLDER = Path(__file__).parents[1] / "presets" / "recovery"
+_FOLDER = Path(__file__).parents[2] / "presets" / "recovery"
 _LARGEST = {
     "lateral_m": 3.0,
     "longitudinal_m": 20.0,

@@ -11,7 +11,7 @@ from rap_evaluation.logs.recording import Tracks
 from rap_evaluation.planners.observation import LEVEL_M
 from rap_raster.frames import FloatArray
 from rap_raster.scene import ObjectClass, PolygonKind
-from rap_training.augmentation.scene_edit import Edit, EditKind, Stage
+from rap_training.augmentation.edits.scene_edit import Edit, EditKind, Stage
 
 Outlines = npt.NDArray[np.object_]
 

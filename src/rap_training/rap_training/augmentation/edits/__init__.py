@@ -1,0 +1,1 @@
+"""Samples with one thing changed: how edits are found, checked, kept and used."""
