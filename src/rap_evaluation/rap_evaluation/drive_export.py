@@ -100,9 +100,7 @@ def recorded_drive(
 
 
 def _ego(moment: Moment, stamp_ns: int) -> EgoState:
-    state = moment.ego()
-    assert state is not None  # the seat exists at all steps of a drive
-    return replace(state, stamp_ns=stamp_ns)
+    return replace(moment.ego(), stamp_ns=stamp_ns)
 
 
 def _objects(moment: Moment, stamp_ns: int) -> list[RecordedObjects]:

@@ -53,9 +53,13 @@ class Moment:
             scene.ego, scene.boxes, scene.lights, camera, seed=seed
         )
 
-    def ego(self, offset_steps: int = 0) -> EgoState | None:
-        """Returns the ego state `offset_steps` later, or None where the track does not exist."""
-        return self.log.ego_state(self.step + offset_steps, self.seat)
+    def ego(self) -> EgoState:
+        """Returns the ego state.
+
+        Raises:
+            LogError: If the seat does not exist at the step.
+        """
+        return self.log.existing_ego(self.step, self.seat)
 
     def command(self) -> Command:
         """Returns the driving command the seat's route gives."""

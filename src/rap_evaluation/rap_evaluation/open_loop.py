@@ -59,10 +59,7 @@ class RasterDriver:
 
     def plan(self, moment: Moment) -> tuple[FloatArray, npt.NDArray[np.float32]]:
         """Returns (K, T, 3) proposals in the ego frame and their (K,) scores."""
-        history = self.manifest.history
-        ego = moment.ego()
-        if ego is None:
-            raise ValueError(f"track {moment.seat} does not exist at step {moment.step}")
+        history, ego = self.manifest.history, moment.ego()
         candidates = self._driver.candidates(
             self._driver.rasters(moment.geometry(self._driver.style)),
             FeatureSource.RASTER,
@@ -139,8 +136,8 @@ def _errors(driver: RasterDriver, moment: Moment) -> tuple[float, float, float]:
     driven = moment.future(steps, dt_s)[:, :2]
     proposals, scores = driver.plan(moment)
     displacement = np.linalg.norm(proposals[:, :steps, :2] - driven, axis=-1).mean(-1)
-    ego = moment.ego()
-    speed_mps = ego.vx_mps if ego else 0.0
-    straight = np.stack([speed_mps * dt_s * np.arange(1, steps + 1), np.zeros(steps)], axis=-1)
+    straight = np.stack(
+        [moment.ego().vx_mps * dt_s * np.arange(1, steps + 1), np.zeros(steps)], axis=-1
+    )
     baseline = float(np.linalg.norm(straight - driven, axis=-1).mean())
     return float(displacement[scores.argmax()]), baseline, float(displacement.min())

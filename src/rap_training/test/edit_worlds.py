@@ -16,7 +16,6 @@ from rap_raster.scene import LightState, ObjectClass, PolygonKind, Shapes
 from rap_raster.vehicle import REAR_AXLE_TO_CENTER_SHARE
 from rap_training.augmentation.edits.expert_drive import ExpertDrive
 from rap_training.augmentation.edits.scene_edit import Stage
-from rap_training.augmentation.recorded import existing_ego
 from rap_training.augmentation.score_scene import initial_state
 
 STEPS = 121
@@ -93,7 +92,7 @@ def stage_of(log, step, seat=EGO):
     """A moment to edit, as the search has it."""
     moment = Moment(log, seat, step)
     way = route_way(log.map.lanes, log.route_lanes(seat))
-    state = initial_state(existing_ego(moment), moment.history(2, 0.5), 0.5)
+    state = initial_state(moment.ego(), moment.history(2, 0.5), 0.5)
     return Stage(moment, way, ExpertDrive(log).drive(moment, state, way))
 
 

@@ -93,7 +93,7 @@ def test_the_recording_vehicle_is_a_box_of_its_true_size_in_the_eyes_of_others(
     ego = town_log.egos[0]
     moment = next(
         m for m in map(cross_agent.moment, range(len(cross_agent)))
-        if m.ego() is not None and town_log.ego_state(m.step, ego) is not None
+        if town_log.ego_state(m.step, ego) is not None
         and np.hypot(*(m.ego().planar - town_log.ego_state(m.step, ego).planar)[:2]) < 60.0
     )  # fmt: skip
     boxes, _ = town_log.objects(moment.step, moment.seat, moment.ego().planar)

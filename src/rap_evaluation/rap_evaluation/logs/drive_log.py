@@ -168,13 +168,24 @@ class DriveLog:
         yaw_rate = float(states.yaw_rates_radps[row])
         return EgoState(int(states.stamps_ns[row]), x, y, z, yaw, vx, vy, yaw_rate)
 
+    def existing_ego(self, step: int, seat: int) -> EgoState:
+        """Returns the ego state of a seat at a step.
+
+        Raises:
+            LogError: If the seat does not exist at that step.
+        """
+        ego = self.ego_state(step, seat)
+        if ego is None:
+            raise LogError(f"{self.name}: track {seat} does not exist at step {step}")
+        return ego
+
     def scene(self, step: int, seat: int, radius_m: float = RADIUS_M) -> Scene:
         """Returns the scene from a seat at a step; the seat itself is not among the boxes.
 
         Raises:
             LogError: If the seat does not exist at that step.
         """
-        ego = self._existing_ego(step, seat)
+        ego = self.existing_ego(step, seat)
         boxes, lights = self.objects(step, seat, ego.planar, radius_m)
         return self.scene_around(ego.pose, boxes, lights, radius_m)
 
@@ -236,7 +247,7 @@ class DriveLog:
         Raises:
             LogError: If the seat does not exist at that step.
         """
-        ego = self._existing_ego(step, seat)
+        ego = self.existing_ego(step, seat)
         boxes, lights = self.objects(step, seat, ego.planar)
         return place(self.ground(style), ego.pose, boxes, lights, style)
 
@@ -268,12 +279,6 @@ class DriveLog:
         if self.origin is not self:
             return self.origin.camera_simulator
         return CameraSimulator(self.map.polylines, self.map.polygons)
-
-    def _existing_ego(self, step: int, seat: int) -> EgoState:
-        ego = self.ego_state(step, seat)
-        if ego is None:
-            raise LogError(f"{self.name}: track {seat} does not exist at step {step}")
-        return ego
 
     def route(self, seat: int) -> FloatArray | None:
         """Returns the (n, 3) route of a seat from map topology, or None if it cannot be matched."""

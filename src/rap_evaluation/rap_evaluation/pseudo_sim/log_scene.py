@@ -100,7 +100,6 @@ def log_scene(
 def replayed_agents(moment: Moment) -> Agents:
     """Returns the road users near the seat from now on, as they were; (N, `FRAMES`) states."""
     ego = moment.ego()
-    assert ego is not None  # A moment is a step at which its seat exists.
     tracks, offsets = moment.log.tracks, moment.log.tracks.offsets
     last_step = moment.step + FRAMES - 1
     present = (tracks.first_steps <= last_step) & (tracks.last_steps >= moment.step)

@@ -14,7 +14,6 @@ import numpy as np
 from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.logs.recording import Engagement
 from rap_evaluation.moments import STANDING_M, Moment
-from rap_raster.ego_history import EgoState
 from rap_raster.frames import FloatArray, to_local, wrap_angle
 from rap_training.augmentation.situation import Drop, Situation, SourceKind
 from rap_training.config import CrossAgentConfig, DrivenBy, EgoConfig, ModelConfig
@@ -152,7 +151,7 @@ def deviation_m(moment: Moment, path_m: FloatArray) -> float:
 
     Source: RAP release, `create_openscene_metadata_aug.py`: above 0.5 m a motion is interesting.
     """
-    ego = existing_ego(moment)
+    ego = moment.ego()
     times_s = moment.log.dt_s * np.arange(1, len(path_m) + 1)
     straight = times_s[:, None] * np.array([ego.vx_mps, ego.vy_mps])
     return float(np.hypot(*(path_m[:, :2] - straight).T).mean())
@@ -181,7 +180,7 @@ def as_recorded(
     moment: Moment, kind: SourceKind, path_m: FloatArray, model: ModelConfig
 ) -> Situation:
     """Returns a moment as it was."""
-    ego = existing_ego(moment)
+    ego = moment.ego()
     boxes, lights = moment.log.objects(moment.step, moment.seat, ego.planar)
     return Situation(
         kind=kind,
@@ -193,10 +192,3 @@ def as_recorded(
         path_m=path_m,
         command=moment.command(),
     )
-
-
-def existing_ego(moment: Moment) -> EgoState:
-    """Returns the ego state of a start: a step at which its seat exists."""
-    ego = moment.ego()
-    assert ego is not None
-    return ego

@@ -19,7 +19,6 @@ from rap_raster.maps.vector_map import Lane
 from rap_raster.vehicle import REAR_AXLE_TO_CENTER_SHARE
 from rap_training.augmentation.edits.motion import driving
 from rap_training.augmentation.edits.scene_edit import Stage
-from rap_training.augmentation.recorded import existing_ego
 
 _WALKING_SHARE, _PARKED_SHARE = 0.3, 0.15
 """Of all; the others drive."""
@@ -132,7 +131,7 @@ def _crossing(stage: Stage, rng: np.random.Generator) -> FloatArray | None:
     poses = np.empty((len(steps), 4))
     poses[:, 0] = x - left_m * np.sin(heading)
     poses[:, 1] = y + left_m * np.cos(heading)
-    poses[:, 2] = existing_ego(stage.moment).z_m
+    poses[:, 2] = stage.moment.ego().z_m
     poses[:, 3] = wrap_angle(heading + side * 0.5 * np.pi)
     return driving(poses, np.full(len(steps), speed_mps))
 

@@ -29,7 +29,6 @@ from rap_training.augmentation.edits.scene_edit import (
     of_lights,
     of_track,
 )
-from rap_training.augmentation.recorded import existing_ego
 
 ATTEMPTS = 5
 """Draws before a kind is given up at a moment."""
@@ -87,7 +86,7 @@ def _drawn_track(stage: Stage, rng: np.random.Generator) -> int | None:
     now = tracks.states[begins]
     local = to_local(stage.pose, now[:, [0, 1, 3]])
     usable = (tracks.first_steps == moment.step) & (tracks.ids != moment.seat)
-    usable &= np.abs(now[:, 2] - existing_ego(moment).z_m) < LEVEL_M
+    usable &= np.abs(now[:, 2] - moment.ego().z_m) < LEVEL_M
     usable &= (np.hypot(local[:, 0], local[:, 1]) < _NEAR_M) & (local[:, 0] > -_BEHIND_M)
     rows = np.flatnonzero(usable)
     if not len(rows):

@@ -17,7 +17,6 @@ from rap_training.augmentation.edits.draws import EditDraws
 from rap_training.augmentation.edits.expert_drive import ExpertDrive
 from rap_training.augmentation.edits.index import LABEL_STEPS, CheckedEdit, Counts, EditOptions
 from rap_training.augmentation.edits.scene_edit import Edit, EditKind, Stage, edited
-from rap_training.augmentation.recorded import existing_ego
 from rap_training.augmentation.score_scene import initial_state
 
 CHANGED_M = 0.5
@@ -130,4 +129,4 @@ def _ends_m(vehicle: VehicleDimensions) -> tuple[float, float]:
 
 def _state(moment: Moment) -> FloatArray:
     history = moment.history(2, _HISTORY_DT_S)
-    return initial_state(existing_ego(moment), history, _HISTORY_DT_S)
+    return initial_state(moment.ego(), history, _HISTORY_DT_S)
