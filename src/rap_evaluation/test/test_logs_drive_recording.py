@@ -234,7 +234,7 @@ def check_sights(drive, log):
     for instant in drive.objects:
         if instant.stamp_ns not in steps:
             continue
-        boxes, _ = log.objects(steps[instant.stamp_ns], log.egos[0])
+        boxes, _ = log.all_objects(steps[instant.stamp_ns], log.egos[0])
         sources = log.tracks.source_ids[[log.tracks.ids.tolist().index(i) for i in boxes.ids]]
         order, true = np.argsort(sources), np.argsort(instant.boxes.ids)
         np.testing.assert_array_equal(sources[order], instant.boxes.ids[true])
@@ -300,7 +300,7 @@ def test_a_keyframe_is_a_log_of_one_step(real_data, tmp_path):
     for camera in log.cameras:
         scene = log.scene_at(int(camera.stamps_ns[0]), ego)
         assert len(scene.boxes) > 0
-    boxes, _ = log.objects(0, ego)
+    boxes, _ = log.all_objects(0, ego)
     true = drive.objects[0].boxes
     np.testing.assert_allclose(boxes.velocities_mps, np.nan_to_num(true.velocities_mps))
     assert (boxes.classes == ObjectClass.VEHICLE).any()
