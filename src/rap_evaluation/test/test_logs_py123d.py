@@ -20,7 +20,7 @@ from rap_evaluation.logs.py123d_files import LABELS, packed
 from rap_evaluation.logs.py123d_labels import LABEL_CLASSES
 from rap_evaluation.logs.py123d_map import read_py123d_map
 from rap_evaluation.logs.py123d_reader import read_py123d
-from rap_evaluation.logs.recording import LightTracks, Recording, Tracks
+from rap_evaluation.logs.recording import UNSEEN_LIGHT, LightTracks, Recording, Tracks
 from rap_raster.maps.opendrive import load_opendrive
 from rap_raster.maps.routing import LaneMatcher
 from rap_raster.maps.vector_map import Lane, VectorMap
@@ -308,13 +308,11 @@ def boxes(py123d, stamp):
 
 
 def lights(py123d, stamp, lanes):
-    data = py123d.datatypes
-    green = stamp >= STAMPS_US[0] + 1_000_000
-    states = [data.TrafficLightStatus.GREEN if green else data.TrafficLightStatus.RED,
-              data.TrafficLightStatus.YELLOW]  # fmt: skip
-    detections = [
-        data.TrafficLightDetection(lane, s) for lane, s in zip(lanes, states, strict=True)
-    ]
+    """Red and yellow; after a second the first turns green, and the second is not seen."""
+    data, status = py123d.datatypes, py123d.datatypes.TrafficLightStatus
+    later = stamp >= STAMPS_US[0] + 1_000_000
+    states = [status.GREEN] if later else [status.RED, status.YELLOW]
+    detections = [data.TrafficLightDetection(*pair) for pair in zip(lanes, states, strict=False)]
     return data.TrafficLightDetections(detections, data.Timestamp.from_us(int(stamp)))
 
 
@@ -599,7 +597,8 @@ def test_lights_hang_over_the_lanes_they_stop(py123d, town_map, town, tmp_path):
     column = found.lights.lane_ids.index(keys[0])
     assert (found.lights.states[:10, column] == LightState.RED).all()
     assert (found.lights.states[10:, column] == LightState.GREEN).all()
-    assert (found.lights.states[:, 1 - column] == LightState.YELLOW).all()
+    assert (found.lights.states[:10, 1 - column] == LightState.YELLOW).all()
+    assert (found.lights.states[10:, 1 - column] == UNSEEN_LIGHT).all()
     line = shapely.LineString(town.lanes[keys[0]].centerline_m[:, :2])
     assert line.distance(shapely.Point(found.lights.centers_m[column, :2])) < 1e-6
     assert len(found.map.traffic_lights) == 2

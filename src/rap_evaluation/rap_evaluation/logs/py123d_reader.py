@@ -35,13 +35,12 @@ from rap_evaluation.logs.py123d_files import STATUSES
 from rap_evaluation.logs.py123d_labels import LABEL_CLASSES
 from rap_evaluation.logs.py123d_map import read_py123d_map
 from rap_evaluation.logs.py123d_tables import Py123dTable, open_table, rotations
-from rap_evaluation.logs.recording import LightTracks, Recording
-from rap_evaluation.traffic.light_tracks import LIGHT_ALONG_M, LIGHT_HEIGHT_M, LIGHT_SIZE_M
+from rap_evaluation.logs.recording import UNSEEN_LIGHT, LightTracks, Recording
+from rap_evaluation.traffic.light_tracks import LIGHT_SIZE_M, light_over
 from rap_raster.camera import CameraModel, Distortion
 from rap_raster.ego_history import MAX_GAP_S, EgoState
-from rap_raster.frames import FloatArray, inverse, wrap_angle
-from rap_raster.maps.lane_geometry import distances_along
-from rap_raster.maps.vector_map import Lane, TrafficLight, VectorMap
+from rap_raster.frames import FloatArray, inverse
+from rap_raster.maps.vector_map import TrafficLight, VectorMap
 from rap_raster.scene import Lights, LightState
 from rap_raster.vehicle import VehicleDimensions
 
@@ -214,7 +213,7 @@ class _LightSignals:
     Attributes:
         stamps_ns: (n,) when all were seen.
         lane_ids: L lanes, sorted.
-        states: (n, L) `LightState` codes, UNKNOWN where a lane was not seen.
+        states: (n, L) `LightState` codes, `UNSEEN_LIGHT` where a lane was not seen.
     """
 
     stamps_ns: npt.NDArray[np.int64]
@@ -231,7 +230,7 @@ def _light_signals(path: Path) -> _LightSignals | None:
     if not np.array_equal(offsets, others):
         raise table.error("its columns differ in the number of lights")
     numbers = np.unique(lanes)
-    states = np.full((len(offsets) - 1, len(numbers)), LightState.UNKNOWN, dtype=np.uint8)
+    states = np.full((len(offsets) - 1, len(numbers)), UNSEEN_LIGHT, dtype=np.uint8)
     row = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     codes = [_STATES.get(int(status), LightState.UNKNOWN) for status in statuses]
     states[row, np.searchsorted(numbers, lanes)] = codes
@@ -241,18 +240,10 @@ def _light_signals(path: Path) -> _LightSignals | None:
 def _heads(signals: _LightSignals, vector_map: VectorMap) -> tuple[TrafficLight, ...]:
     """Places a head per lane where simulated lights hang: the log tells only the lane."""
     return tuple(
-        TrafficLight(f"light {key}", *_light_place(vector_map.lanes[key]), (key,))
+        TrafficLight(f"light {key}", *light_over(vector_map.lanes[key].centerline_m), (key,))
         for key in signals.lane_ids
         if key in vector_map.lanes
     )
-
-
-def _light_place(lane: Lane) -> tuple[FloatArray, float]:
-    line = lane.centerline_m
-    along = distances_along(line)
-    place = np.array([np.interp(LIGHT_ALONG_M, along, line[:, axis]) for axis in range(3)])
-    heading = np.arctan2(*(line[1, :2] - line[0, :2])[::-1])
-    return place + np.array([0.0, 0.0, LIGHT_HEIGHT_M]), float(wrap_angle(heading + np.pi))
 
 
 def _light_tracks(signals: _LightSignals, recording: Recording) -> LightTracks:
@@ -262,7 +253,7 @@ def _light_tracks(signals: _LightSignals, recording: Recording) -> LightTracks:
     newest = np.searchsorted(signals.stamps_ns, recording.stamps_ns, side="right") - 1
     age_ns = recording.stamps_ns - signals.stamps_ns[newest]
     states = signals.states[newest][:, columns]
-    states[(newest < 0) | (age_ns > MAX_GAP_S * 1e9)] = LightState.UNKNOWN
+    states[(newest < 0) | (age_ns > MAX_GAP_S * 1e9)] = UNSEEN_LIGHT
     return LightTracks(
         lane_ids=tuple(head.lane_ids[0] for head in heads),
         centers_m=np.array([head.center_m for head in heads]).reshape(-1, 3),

@@ -108,9 +108,22 @@ def _light_place(
     """Returns a light's (3,) centre and the direction it shines: against the lane it stops."""
     shape = connection.shape_m.copy()
     shape[:, :2] = network.to_map(shape[:, :2])
-    along = distances_along(shape)
-    place = np.array([np.interp(LIGHT_ALONG_M, along, shape[:, axis]) for axis in range(3)])
-    z = ground.height(place[None])[0]
-    entry = shape[np.searchsorted(along, min(1.0, along[-1]))] - shape[0]
+    place, yaw = light_over(shape)
+    place[2] = ground.height(place[None])[0] + LIGHT_HEIGHT_M
+    return place, yaw
+
+
+def light_over(line_m: FloatArray) -> tuple[FloatArray, float]:
+    """Returns where a light hangs over a lane of a junction whose place is not known.
+
+    Args:
+        line_m: (n, 3) centreline on the ground, map frame.
+
+    Returns:
+        (3,) its centre, and the direction it shines: against the lane it stops.
+    """
+    along = distances_along(line_m)
+    place = np.array([np.interp(LIGHT_ALONG_M, along, line_m[:, axis]) for axis in range(3)])
+    entry = line_m[np.searchsorted(along, min(1.0, along[-1]))] - line_m[0]
     yaw = float(wrap_angle(np.arctan2(entry[1], entry[0]) + np.pi))
-    return np.array([place[0], place[1], z + LIGHT_HEIGHT_M]), yaw
+    return place + np.array([0.0, 0.0, LIGHT_HEIGHT_M]), yaw

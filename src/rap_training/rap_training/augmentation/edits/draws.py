@@ -42,6 +42,7 @@ _GAINED_MPS2, _LOST_MPS2 = (1.0, 3.0), (2.0, 6.0)
 _MOVING_MPS = 2.0  # Who is slower has hardly a path to speed up or brake on.
 _TURNING_MPS2 = 4.0  # Across, of who speeds up.
 _LIGHT_M = 80.0  # Along the way: drivers brake for a red light from there.
+_KNOWN = (LightState.RED, LightState.YELLOW, LightState.GREEN)
 _TWIN_M, _TWIN_RAD = 15.0, 0.4  # Between heads of one approach.
 
 
@@ -138,7 +139,7 @@ def _switched_lights(stage: Stage, rng: np.random.Generator) -> Edit | None:
     """Returns the edit of the next light on the ego's way, and of all heads of its approach."""
     log, lights = stage.moment.log, stage.moment.log.lights
     head = _next_light(stage)
-    if head is None or lights.states[stage.moment.step, head] == LightState.UNKNOWN:
+    if head is None or lights.states[stage.moment.step, head] not in _KNOWN:
         return None
     was_green = lights.states[stage.moment.step, head] == LightState.GREEN
     apart_m = np.hypot(*(lights.centers_m[:, :2] - lights.centers_m[head, :2]).T)
