@@ -15,11 +15,13 @@ class ConfigError(ValueError):
     """A configuration that cannot be used; the text names file, field and reason in one line."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class StrictModel(BaseModel):
+    """Part of a file: unknown fields and numbers that are not finite are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class ModelConfig(_Strict):
+class ModelConfig(StrictModel):
     """Shape of the network.
 
     Attributes:
@@ -55,7 +57,7 @@ class ModelConfig(_Strict):
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0)]
+NonNegative = Annotated[float, Field(ge=0)]
 
 
 DrivenBy = Literal["people", "system", "anyone"]
@@ -63,7 +65,7 @@ DrivenBy = Literal["people", "system", "anyone"]
 vehicle drove itself, the system's where it says that it did not."""
 
 
-class EgoConfig(_Strict):
+class EgoConfig(StrictModel):
     """Samples of what the recording vehicles did.
 
     Attributes:
@@ -73,13 +75,13 @@ class EgoConfig(_Strict):
         driven_by: Whose driving.
     """
 
-    weight: Weight = 0.7
-    loss_weight: Weight = 1.0
+    weight: NonNegative = 0.7
+    loss_weight: NonNegative = 1.0
     standing_share: Share = 0.1
     driven_by: DrivenBy = "people"
 
 
-class RecoveryConfig(_Strict):
+class RecoveryConfig(StrictModel):
     """Samples of the recording vehicles beside their paths, with a way back as the label.
 
     Attributes:
@@ -91,14 +93,14 @@ class RecoveryConfig(_Strict):
         attempts: Perturbations drawn for a start before it is dropped.
     """
 
-    weight: Weight = 0.2
-    loss_weight: Weight = 1.0
+    weight: NonNegative = 0.2
+    loss_weight: NonNegative = 1.0
     driven_by: DrivenBy = "people"
     preset: str = "default"
     attempts: PositiveInt = 3
 
 
-class ClassShares(_Strict):
+class ClassShares(StrictModel):
     """Share of the starts of each class of vehicle that are used."""
 
     vehicle: Share = 1.0
@@ -111,7 +113,7 @@ class ClassShares(_Strict):
         return float(getattr(self, code.name.lower(), 0.0))
 
 
-class CrossAgentConfig(_Strict):
+class CrossAgentConfig(StrictModel):
     """Samples from the seats of other vehicles.
 
     Attributes:
@@ -128,16 +130,16 @@ class CrossAgentConfig(_Strict):
         max_yaw_rate_radps: Over half a second; motorcycles turn at 1.1 rad/s.
     """
 
-    weight: Weight = 0.1
-    loss_weight: Weight = 0.1
-    min_deviation_m: Weight = 0.5
+    weight: NonNegative = 0.1
+    loss_weight: NonNegative = 0.1
+    min_deviation_m: NonNegative = 0.5
     class_shares: ClassShares = ClassShares()
-    max_acceleration_mps2: Weight = 6.0
-    max_slip_rad: Weight = 0.2
-    max_yaw_rate_radps: Weight = 1.2
+    max_acceleration_mps2: NonNegative = 6.0
+    max_slip_rad: NonNegative = 0.2
+    max_yaw_rate_radps: NonNegative = 1.2
 
 
-class EditConfig(_Strict):
+class EditConfig(StrictModel):
     """Samples with one thing changed; `rap-train edits` finds them before.
 
     Attributes:
@@ -145,11 +147,11 @@ class EditConfig(_Strict):
         loss_weight: Of the imitation loss of its samples.
     """
 
-    weight: Weight = 0.0
-    loss_weight: Weight = 1.0
+    weight: NonNegative = 0.0
+    loss_weight: NonNegative = 1.0
 
 
-class SourcesConfig(_Strict):
+class SourcesConfig(StrictModel):
     """Where samples come from, mixed by weight; a source of weight 0 is not opened."""
 
     ego: EgoConfig = EgoConfig()
@@ -158,7 +160,7 @@ class SourcesConfig(_Strict):
     edit: EditConfig = EditConfig()
 
 
-class DataConfig(_Strict):
+class DataConfig(StrictModel):
     """What samples are made of.
 
     Attributes:
@@ -186,7 +188,7 @@ class DataConfig(_Strict):
     speed_noise_mps: float = 0.1
 
 
-class OptimizerConfig(_Strict):
+class OptimizerConfig(StrictModel):
     """How the weights are fitted.
 
     Attributes:
@@ -206,7 +208,7 @@ class OptimizerConfig(_Strict):
     seed: int = 1
 
 
-class LossConfig(_Strict):
+class LossConfig(StrictModel):
     """Weights of the loss terms; see `rap_training.losses`.
 
     Attributes:
@@ -224,7 +226,7 @@ class LossConfig(_Strict):
     alignment: float = 1.0
 
 
-class TrainingConfig(_Strict):
+class TrainingConfig(StrictModel):
     """Everything that decides the weights, given the logs."""
 
     name: str = "default"

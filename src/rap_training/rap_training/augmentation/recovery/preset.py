@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from rap_inference.yaml_files import read_yaml
-from rap_training.config import ConfigError
+from rap_training.config import ConfigError, NonNegative, StrictModel
 
 _FOLDER = Path(__file__).parents[2] / "presets" / "recovery"
 _LARGEST = {
@@ -24,11 +24,7 @@ _LARGEST = {
 """Of each figure: farther off, the recorded drive says nothing about where to go."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Zero(_Strict):
+class Zero(StrictModel):
     """Always 0."""
 
     kind: Literal["zero"] = "zero"
@@ -43,7 +39,7 @@ class Zero(_Strict):
         return 0.0
 
 
-class Uniform(_Strict):
+class Uniform(StrictModel):
     """Anything from `low` to `high` alike."""
 
     kind: Literal["uniform"]
@@ -66,7 +62,7 @@ class Uniform(_Strict):
         return float(rng.uniform(self.low, self.high))
 
 
-class Normal(_Strict):
+class Normal(StrictModel):
     """Normal around 0 with a standard deviation of `scale`; drawn again beyond `clip`."""
 
     kind: Literal["normal"]
@@ -114,7 +110,7 @@ class Perturbation:
     curvature_1pm: float = 0.0
 
 
-class PerturbationConfig(_Strict):
+class PerturbationConfig(StrictModel):
     """Distributions of the figures of a `Perturbation`."""
 
     lateral_m: Distribution = Zero()
@@ -139,7 +135,7 @@ class PerturbationConfig(_Strict):
 Times = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
 
 
-class WayBackConfig(_Strict):
+class WayBackConfig(StrictModel):
     """How a vehicle comes back.
 
     Attributes:
@@ -159,14 +155,14 @@ class WayBackConfig(_Strict):
     return_times_s: Times = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 7.0)
     catch_up_times_s: Times = (2.0, 3.5, 5.0)
     slow_mps: PositiveFloat = 3.0
-    lag_cost_1pm2: float = Field(default=0.2, ge=0)
+    lag_cost_1pm2: NonNegative = 0.2
     jerk_cost_mps3: PositiveFloat = 2.0
-    clearance_m: float = Field(default=0.1, ge=0)
+    clearance_m: NonNegative = 0.1
     steering_rad: float = Field(default=0.6, gt=0, lt=math.pi / 2)
     steering_rate_radps: PositiveFloat = 0.6
 
 
-class RecoveryPreset(_Strict):
+class RecoveryPreset(StrictModel):
     """One file: what recovery samples are."""
 
     perturbation: PerturbationConfig
