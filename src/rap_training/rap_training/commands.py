@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from rap_bringup.console import progress_bar
-from rap_evaluation.logs.drive_log import DriveLog, LogError, open_logs
-from rap_evaluation.map_split import TRAIN_MAPS, may_train
+from rap_evaluation.logs.drive_log import open_logs
 from rap_evaluation.open_loop import OpenLoopReport, open_loop_report
 from rap_training.augmentation.mixture import mixture_of, name_of
 from rap_training.config import TrainingConfig, load_config
@@ -18,6 +17,7 @@ from rap_training.edit_commands import edits_command
 from rap_training.export import export_bundle, with_metrics
 from rap_training.fit import fit, load_model
 from rap_training.show_commands import show_command
+from rap_training.training_logs import open_training_logs
 
 app = typer.Typer(
     help="Trains planners on logs and exports them as bundles.",
@@ -45,7 +45,7 @@ def fit_command(
     Example: rap-train fit --logs out/logs/train --out out/fit/default
     """
     settings = load_config(config) if config else TrainingConfig()
-    mixture = mixture_of(training_logs(logs), settings.data.sources, settings.model)
+    mixture = mixture_of(open_training_logs(logs), settings.data.sources, settings.model)
     with progress_bar("fitting") as report:
         fit(mixture, settings, out, workers=workers, report=report)
     starts = ", ".join(f"{len(s)} {name_of(s.kind)}" for s in mixture.sources)
@@ -84,19 +84,3 @@ def export_command(
 def model_card(report: OpenLoopReport) -> dict[str, float]:
     """Returns the figures of a report under names that say what they were measured on."""
     return {f"open_loop_{name}": round(value, 3) for name, value in report.as_dict().items()}
-
-
-def training_logs(folder: Path) -> list[DriveLog]:
-    """Opens a folder of logs to learn from.
-
-    Raises:
-        LogError: If a log is of a town that is not for training; see `map_split`.
-    """
-    logs = open_logs(folder)
-    for log in logs:
-        if not may_train(log.map.name):
-            raise LogError(
-                f"{folder}: {log.name} is of {log.map.name}; of the CARLA towns only "
-                f"{', '.join(TRAIN_MAPS)} are for training"
-            )
-    return logs

@@ -12,10 +12,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,15 +25,18 @@ import numpy as np
 import numpy.typing as npt
 
 from rap_bringup.console import Report, silent
-from rap_evaluation.logs.drive_log import DriveLog, open_logs
+from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.logs.log_reader import log_digest
 from rap_evaluation.sharding import process
 from rap_planner.route import Command
 from rap_training.augmentation.edits.index import INDEX as EDITS
 from rap_training.augmentation.mixture import mixture_of, name_of
+from rap_training.augmentation.recovery.preset import load_preset
 from rap_training.augmentation.situation import DROPS, SourceKind
 from rap_training.config import TrainingConfig
 from rap_training.dataset import Drawn, DriveDataset
+from rap_training.training_logs import open_training_logs
+from rap_training.whole_file import remove_partial, whole_file
 
 SCHEMA = "rap.shards/1"
 MANIFEST_NAME = "manifest.json"
@@ -82,7 +84,6 @@ class ShardPlan:
 
 def write_shards(
     plan: ShardPlan,
-    open_training_logs: Callable[[Path], list[DriveLog]] = open_logs,
     *,
     ray_address: str | None = None,
     report: Report = silent,
@@ -91,7 +92,6 @@ def write_shards(
 
     Args:
         plan: What to write.
-        open_training_logs: Opens the folder of logs, here and on every worker.
         ray_address: See `sharding.process`.
         report: Called with the share of the missing shards that is done.
 
@@ -100,6 +100,7 @@ def write_shards(
 
     Raises:
         ShardError: If the folder holds something else than shards of this plan.
+        LogError: If the logs are not for training.
     """
     logs = open_training_logs(plan.logs)
     mixture_of(logs, plan.config.data.sources, plan.config.model)  # Fails here, not on a worker.
@@ -108,7 +109,7 @@ def write_shards(
     missing = [shard for shard in range(plan.shards) if not plan.path(shard).exists()]
     process(
         missing,
-        partial(_Writer, plan, open_training_logs),
+        partial(_Writer, plan),
         ray_address=ray_address,
         report=report,
     )
@@ -120,27 +121,21 @@ def write_shards(
 class _Writer:
     """Writes one shard after the other; opened once per process."""
 
-    def __init__(
-        self, plan: ShardPlan, open_training_logs: Callable[[Path], list[DriveLog]]
-    ) -> None:
+    def __init__(self, plan: ShardPlan) -> None:
         logs = open_training_logs(plan.logs)
         mixture = mixture_of(logs, plan.config.data.sources, plan.config.model)
         self._dataset = DriveDataset(mixture, plan.config, plan.samples)
         self._plan = plan
 
     def __call__(self, shard: int) -> int:
-        path = self._plan.path(shard)
-        # A name of its own: on a cluster a lost worker may still be writing the same shard.
-        partial_path = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        with partial_path.open("wb") as file:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-                for name, data in self._files(self._plan.indices(shard)):
-                    entry = tarfile.TarInfo(name)  # Time, user and group stay 0.
-                    entry.size = len(data)
-                    tar.addfile(entry, io.BytesIO(data))
-            file.flush()
-            os.fsync(file.fileno())
-        partial_path.replace(path)
+        with (
+            whole_file(self._plan.path(shard)) as file,
+            tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+        ):
+            for name, data in self._files(self._plan.indices(shard)):
+                entry = tarfile.TarInfo(name)  # Time, user and group stay 0.
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
         return shard
 
     def _files(self, indices: range) -> Iterator[tuple[str, bytes]]:
@@ -199,12 +194,15 @@ def _npy(array: npt.NDArray[Any]) -> bytes:
 
 def _identity(plan: ShardPlan, logs: list[DriveLog]) -> dict[str, Any]:
     """Returns what shards must have in common to belong together."""
+    recovery = plan.config.data.sources.recovery
+    preset = load_preset(recovery.preset) if recovery.weight > 0.0 else None
     return {
         "schema": SCHEMA,
         "seed": plan.config.optimizer.seed,
         "samples": plan.samples,
         "shard_size": plan.shard_size,
         "config": plan.config.model_dump(mode="json"),
+        "recovery_preset": preset.model_dump(mode="json") if preset else None,
         "logs": [_origin(log, plan.config) for log in logs],
     }
 
@@ -226,6 +224,7 @@ def _begin(plan: ShardPlan, identity: dict[str, Any]) -> None:
     """Makes the folder, or checks that what is there are shards of the same plan."""
     plan.out.mkdir(parents=True, exist_ok=True)
     path = plan.out / MANIFEST_NAME
+    remove_partial(path)
     if not path.exists():
         if any(plan.out.iterdir()):
             raise ShardError(f"{plan.out}: is not empty and has no {MANIFEST_NAME}")
@@ -238,8 +237,8 @@ def _begin(plan: ShardPlan, identity: dict[str, Any]) -> None:
     for field, value in identity.items():
         if not isinstance(found, dict) or found.get(field) != value:
             raise ShardError(f"{path}: holds shards of another '{field}'; choose another --out")
-    for left_over in plan.out.glob("*.partial"):
-        left_over.unlink()
+    for shard in range(plan.shards):
+        remove_partial(plan.path(shard))
 
 
 def _contents(plan: ShardPlan) -> dict[str, Any]:
@@ -273,6 +272,5 @@ def _facts_in(shard: bytes) -> Iterator[dict[str, Any]]:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    partial_path = path.with_name(path.name + ".partial")
-    partial_path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial_path.replace(path)
+    with whole_file(path) as file:
+        file.write(f"{json.dumps(content, indent=1)}\n".encode())

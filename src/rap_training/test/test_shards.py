@@ -6,14 +6,23 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import webdataset
 
+from rap_evaluation.logs.drive_log import LogError
+from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.sharding import LOCAL
 from rap_training.augmentation.mixture import mixture_of
-from rap_training.config import DataConfig, OptimizerConfig, TrainingConfig
+from rap_training.config import (
+    DataConfig,
+    OptimizerConfig,
+    RecoveryConfig,
+    SourcesConfig,
+    TrainingConfig,
+)
 from rap_training.dataset import DriveDataset
 from rap_training.shards import MANIFEST_NAME, ShardError, ShardPlan, write_shards
 
@@ -111,6 +120,35 @@ def test_half_a_shard_and_a_missing_one_are_written_again(written, town_logs, tm
     (tmp_path / "shard-000001.tar.77.partial").write_bytes(whole[: len(whole) // 2])
     write_shards(plan_for(town_logs, tmp_path))
     assert contents(tmp_path) == contents(out)
+
+
+def test_a_run_that_was_killed_before_its_manifest_goes_on(written, town_logs, tmp_path):
+    out, _ = written
+    (tmp_path / f"{MANIFEST_NAME}.77.partial").write_text("{")
+    write_shards(plan_for(town_logs, tmp_path))
+    assert contents(tmp_path) == contents(out)
+
+
+def test_a_preset_that_was_edited_makes_other_shards(town_logs, tmp_path):
+    preset = tmp_path / "mine.yaml"
+    recovery = RecoveryConfig(preset=str(preset))
+    data = CONFIG.data.model_copy(update={"sources": SourcesConfig(recovery=recovery)})
+    plan = replace(
+        plan_for(town_logs, tmp_path / "out", samples=2),
+        config=CONFIG.model_copy(update={"data": data}),
+    )
+    preset.write_text("perturbation: {lateral_m: {kind: uniform, low: -1.0, high: 1.0}}")
+    write_shards(plan)
+    preset.write_text("perturbation: {lateral_m: {kind: uniform, low: -2.0, high: 2.0}}")
+    with pytest.raises(ShardError, match="another 'recovery_preset'"):
+        write_shards(plan)
+
+
+def test_logs_that_are_not_for_training_make_no_shards(town_recording, tmp_path):
+    elsewhere = replace(town_recording.map, name="Town02")
+    write_log(tmp_path / "logs" / "town", replace(town_recording, map=elsewhere))
+    with pytest.raises(LogError, match="is of Town02"):
+        write_shards(plan_for(tmp_path / "logs", tmp_path / "out"))
 
 
 def test_a_folder_of_something_else_is_refused(written, town_logs, tmp_path):

@@ -9,7 +9,7 @@ from rap_evaluation.logs.recording import LightTracks, Recording, Tracks
 from rap_evaluation.map_split import TRAIN_MAPS, VALIDATION_MAPS, may_train
 from rap_raster.maps.vector_map import VectorMap
 from rap_raster.scene import ObjectClass, Shapes
-from rap_training.commands import training_logs
+from rap_training.training_logs import open_training_logs
 
 STEPS = 61  # Six seconds at 10 Hz: a moment needs five of future.
 
@@ -48,11 +48,11 @@ def test_no_town_is_in_both_groups():
 def test_a_town_that_is_not_for_training_is_refused(tmp_path, name):
     write_straight_drive(tmp_path / "log", name)
     with pytest.raises(LogError, match=f"is of {name}"):
-        training_logs(tmp_path)
+        open_training_logs(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["Town01", "my-test-track"])
 def test_training_towns_and_maps_of_ones_own_are_taken(tmp_path, name):
     assert may_train(name)
     write_straight_drive(tmp_path / "log", name)
-    assert training_logs(tmp_path)
+    assert open_training_logs(tmp_path)

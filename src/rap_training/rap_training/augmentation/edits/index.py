@@ -8,7 +8,6 @@ appears under its name only when it is complete.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from rap_evaluation.logs.recording import Tracks
 from rap_evaluation.pseudo_sim.log_scene import FRAMES
 from rap_raster.frames import FloatArray
 from rap_training.augmentation.edits.scene_edit import Edit, EditKind, nobody
+from rap_training.whole_file import remove_partial, whole_file
 
 Counts = dict[str, dict[str, int]]
 """By kind of edit, and for starts: how often a try had which outcome."""
@@ -208,13 +208,9 @@ def write_index(
         "counts": counts,
     }
     schema = _COLUMNS.with_metadata({log_schema.METADATA_KEY: json.dumps(header).encode()})
-    partial = path / f"{INDEX}.partial"
-    with partial.open("wb") as sink:
-        with pa.ipc.new_file(sink, schema) as writer:
-            writer.write_batch(pa.record_batch(_columns(list(found)), schema=schema))
-        sink.flush()
-        os.fsync(sink.fileno())
-    partial.replace(path / INDEX)
+    remove_partial(path / INDEX)
+    with whole_file(path / INDEX) as sink, pa.ipc.new_file(sink, schema) as writer:
+        writer.write_batch(pa.record_batch(_columns(list(found)), schema=schema))
 
 
 def _read(path: Path) -> pa.Table | None:
