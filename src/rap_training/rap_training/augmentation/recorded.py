@@ -170,9 +170,9 @@ def is_drivable(path_m: FloatArray, dt_s: float, limits: CrossAgentConfig) -> bo
     )
     acceleration_mps2 = (speed_mps[span:] - speed_mps[:-span]) / span_s
     return bool(
-        np.abs(acceleration_mps2).max() <= limits.max_acceleration_mps2
+        np.abs(acceleration_mps2).max(initial=0.0) <= limits.max_acceleration_mps2
         and np.abs(slip_rad[speed_mps > _CRAWL_MPS]).max(initial=0.0) <= limits.max_slip_rad
-        and np.abs(turned_rad).max() / span_s <= limits.max_yaw_rate_radps
+        and np.abs(turned_rad).max(initial=0.0) / span_s <= limits.max_yaw_rate_radps
     )
 
 

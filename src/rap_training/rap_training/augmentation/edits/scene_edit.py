@@ -18,7 +18,7 @@ LEAD_STEPS = 20
 """An edit acts so long before its moment, 2 s: by then it can be seen."""
 
 BEFORE_STEPS, AFTER_STEPS = 30, 60
-"""Of an edited log around its moment: more than any history, and more than labels reach."""
+"""Of an edited log around its moment: what models may look back, and more than labels reach."""
 
 
 class EditKind(IntEnum):

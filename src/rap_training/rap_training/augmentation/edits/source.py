@@ -21,7 +21,7 @@ from rap_training.augmentation.edits.index import (
     known_counts,
     write_index,
 )
-from rap_training.augmentation.edits.scene_edit import EditKind, edited
+from rap_training.augmentation.edits.scene_edit import BEFORE_STEPS, EditKind, edited
 from rap_training.augmentation.edits.search import EditSearch
 from rap_training.augmentation.recorded import as_recorded
 from rap_training.augmentation.situation import Drop, Situation, SourceKind
@@ -47,13 +47,11 @@ class EditSource:
 
         Raises:
             EditIndexError: If one is missing or stale, or the model looks farther ahead than the
-                labels reach.
+                labels reach, or farther back than edited logs do.
         """
-        reach_s = LABEL_STEPS * DT_S
-        if model.horizon_s > reach_s + 1e-6:
-            raise EditIndexError(
-                f"model: looks {model.horizon_s:g} s ahead, the labels of edits reach {reach_s:g} s"
-            )
+        _check_reach("ahead, the labels of edits reach", model.horizon_s, LABEL_STEPS * DT_S)
+        past_s = (model.history_steps - 1) * model.history_dt_s
+        _check_reach("back, edited logs reach", past_s, BEFORE_STEPS * DT_S)
         self.loss_weight = config.loss_weight
         self._model = model
         self._logs, self._indices = logs, [EditIndex.open(log) for log in logs]
@@ -85,6 +83,11 @@ class EditSource:
         """Returns the number of the log and the row in its index."""
         number = int(np.searchsorted(self._ends, start, side="right"))
         return number, start - (int(self._ends[number - 1]) if number else 0)
+
+
+def _check_reach(words: str, wanted_s: float, reach_s: float) -> None:
+    if wanted_s > reach_s + 1e-6:
+        raise EditIndexError(f"model: looks {wanted_s:g} s {words} {reach_s:g} s")
 
 
 def index_edits(path: Path, options: EditOptions) -> Counts:

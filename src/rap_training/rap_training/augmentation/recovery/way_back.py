@@ -163,7 +163,8 @@ class WayBackSearch:
 
     def _speed_mps(self, progress: FloatArray) -> float:
         """Returns the speed by which times become distances: that of now, or the mean if faster."""
-        mean_mps = np.abs(progress[-1, 0] - progress[0, 0]) / (self._dt_s * len(progress))
+        steps = max(1, len(progress) - 1)
+        mean_mps = np.abs(progress[-1, 0] - progress[0, 0]) / (self._dt_s * steps)
         return max(self._config.slow_mps, float(progress[0, 1]), float(mean_mps))
 
     def _obstacle(self, states: FloatArray, step: int) -> Drop | None:
