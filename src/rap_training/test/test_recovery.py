@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from label_checker import complaints, map_poses
+from source_draws import situations
 from straight_road import AXLE_M, EGO, LENGTH_M, STOP_LINE_M, drive_log, log_of, road
 
 from rap_bringup.drives.nuscenes import read_nuscenes
@@ -51,15 +52,6 @@ def at_step(log, tmp_path, step, **figures):
     source = source_of([log], preset=fixed(tmp_path, **figures), attempts=1)
     starts = {source.moment(i).step: i for i in range(len(source))}
     return source.situation(starts[step], np.random.default_rng(0))
-
-
-def situations(source, count, seed=0) -> list[Situation]:
-    rng = np.random.default_rng(seed)
-    found = []
-    while len(found) < count:
-        result = source.situation(int(rng.integers(len(source))), rng)
-        found += [result] if isinstance(result, Situation) else []
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 from edit_worlds import EGO, LEADER, ONCOMING, stage_of, write_world
 from hypothesis import given
 from hypothesis import strategies as st
+from source_draws import situations
 
 from rap_evaluation.metrics.pdm_scene import StateIndex
 from rap_evaluation.metrics.pdm_simulator import resample, simulate
@@ -26,7 +27,7 @@ from rap_training.augmentation.recorded import (
     path_ahead_m,
 )
 from rap_training.augmentation.score_scene import ScoreScenes, initial_state
-from rap_training.augmentation.situation import Situation, SourceKind
+from rap_training.augmentation.situation import SourceKind
 from rap_training.config import ClassShares, CrossAgentConfig, EditConfig, EgoConfig, ModelConfig
 
 MODEL = ModelConfig()
@@ -62,15 +63,6 @@ def scores(scene, situation):
     label = situation.future_m(MODEL.horizon_steps, MODEL.dt_s)
     found = proposal_scores([scene], label[None, None], MODEL.dt_s)
     return {name: values[0, 0] for name, values in found.items()}
-
-
-def situations(source, count):
-    rng = np.random.default_rng(0)
-    found = []
-    while len(found) < count:
-        result = source.situation(int(rng.integers(len(source))), rng)
-        found += [result] if isinstance(result, Situation) else []
-    return found
 
 
 SOURCES = [

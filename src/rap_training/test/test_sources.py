@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from source_draws import situations
 from torch.utils.data import DataLoader
 
 from rap_evaluation.drive_export import recorded_drive
@@ -22,7 +23,7 @@ from rap_raster.rasterizer import render_batch
 from rap_raster.styles import load_style
 from rap_training.augmentation.mixture import Mixture, MixtureError, mixture_of
 from rap_training.augmentation.recorded import CrossAgentSource, EgoSource, is_drivable
-from rap_training.augmentation.situation import DROPS, Drop, Situation
+from rap_training.augmentation.situation import DROPS, Drop
 from rap_training.augmentation.survey import survey
 from rap_training.config import (
     CrossAgentConfig,
@@ -42,15 +43,6 @@ BOTH = SourcesConfig(
     cross_agent=CrossAgentConfig(weight=0.3),
     recovery=RecoveryConfig(weight=0.0),
 )
-
-
-def situations(source, count: int, seed: int = 0) -> list[Situation]:
-    rng = np.random.default_rng(seed)
-    found = []
-    while len(found) < count:
-        result = source.situation(int(rng.integers(len(source))), rng)
-        found += [result] if isinstance(result, Situation) else []
-    return found
 
 
 @pytest.fixture(scope="module")
