@@ -10,26 +10,20 @@ from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.logs.recording import Tracks
 from rap_evaluation.planners.observation import LEVEL_M
 from rap_raster.frames import FloatArray
-from rap_raster.scene import ObjectClass, PolygonKind
+from rap_raster.scene import ObjectClass
 from rap_training.augmentation.edits.scene_edit import Edit, EditKind, Stage
+from rap_training.augmentation.road import all_areas, drivable_area
 
 Outlines = npt.NDArray[np.object_]
-
-_DRIVABLE = (PolygonKind.DRIVABLE, PolygonKind.INTERSECTION)
 
 
 class Plausibility:
     """Judges edits of moments of one log."""
 
     def __init__(self, log: DriveLog) -> None:
-        """Joins the drivable areas of the log's map; where it has none, all is drivable."""
-        polygons = log.map.polygons
-        rings = [
-            polygons[row][:, :2] for row, kind in enumerate(polygons.kinds) if kind in _DRIVABLE
-        ]
-        self._everywhere = not rings
-        areas = [shapely.make_valid(shapely.Polygon(ring)) for ring in rings]
-        self._road = shapely.union_all(areas)
+        """Joins the drivable areas of the log's map; where it has none, all is road."""
+        self._road = drivable_area(all_areas(log.map))
+        self._everywhere = self._road.is_empty
         shapely.prepare(self._road)
 
     def __call__(self, stage: Stage, edit: Edit) -> bool:

@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from rap_evaluation.expert.road_areas import RoadAreas
 from rap_evaluation.logs.drive_log import DriveLog
-from rap_evaluation.metrics.pdm_scene import Area, AreaMap
+from rap_evaluation.metrics.pdm_scene import AreaMap
 from rap_evaluation.planners.observation import LEVEL_M
 from rap_raster.frames import FloatArray
 from rap_raster.scene import LightState
@@ -22,11 +21,7 @@ from rap_training.augmentation.recovery.clearance_kernels import (
     leaves_road,
     meets_traffic,
 )
-
-SEAM_M = 0.1
-"""Gaps up to this wide between areas of a map are drawing errors, no edges of the road."""
-
-_EVERYWHERE_M = 1e9
+from rap_training.augmentation.road import all_areas, area_ring, drivable_area
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +46,8 @@ class FreeSpace:
 
     def __init__(self, log: DriveLog) -> None:
         """Joins the drivable areas of the log's map."""
-        areas = RoadAreas(log.map).near(np.zeros(2), (), _EVERYWHERE_M)
-        self.edges = border_edges(drivable_union(areas))
+        areas = all_areas(log.map)
+        self.edges = border_edges(drivable_area(areas))
         self._log = log
         self._connectors = _connector_edges(log, areas)
         tracks = log.tracks
@@ -122,15 +117,6 @@ def runs_red(
     return False
 
 
-def drivable_union(areas: AreaMap) -> shapely.Geometry:
-    """Returns all that is drivable as one shape, with the seams between areas closed."""
-    rings = [_ring(areas, row) for row in np.flatnonzero(areas.kinds < Area.LANE).tolist()]
-    polygons = [shapely.make_valid(shapely.Polygon(ring)) for ring in rings]
-    half = SEAM_M / 2
-    wider = shapely.buffer(shapely.union_all(polygons), half, join_style="mitre")
-    return shapely.buffer(wider, -half, join_style="mitre")
-
-
 def border_edges(shape: shapely.Geometry) -> FloatArray:
     """Returns the (E, 4) edges of the rings of a shape of polygons: x, y of both ends."""
     rings = shapely.get_parts(shapely.boundary(shape))
@@ -139,12 +125,8 @@ def border_edges(shape: shapely.Geometry) -> FloatArray:
     return np.concatenate([*edges, np.zeros((0, 4))])
 
 
-def _ring(areas: AreaMap, row: int) -> FloatArray:
-    return areas.points_m[areas.offsets[row] : areas.offsets[row + 1]]
-
-
 def _connector_edges(log: DriveLog, areas: AreaMap) -> dict[str, FloatArray]:
     """Returns the edges of the lanes that have lights, by their ids."""
     lit = set(log.lights.lane_ids)
-    rings = {key: _ring(areas, row) for row, key in enumerate(areas.ids) if key in lit}
+    rings = {key: area_ring(areas, row) for row, key in enumerate(areas.ids) if key in lit}
     return {key: np.hstack([ring, np.roll(ring, -1, axis=0)]) for key, ring in rings.items()}
