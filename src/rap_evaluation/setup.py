@@ -19,6 +19,7 @@ setup(
     # OpenCV is missing on purpose: any of opencv-python, -headless or the distribution's will do.
     install_requires=[
         "jinja2",
+        "msgpack",
         "numba",
         "numpy>=1.26",
         "pyarrow",

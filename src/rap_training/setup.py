@@ -19,6 +19,7 @@ setup(
     install_requires=[
         "numba",
         "numpy>=1.26",
+        "pyarrow",
         "pydantic>=2",
         "PyYAML",
         "rap_bringup",

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from contextlib import suppress
 from dataclasses import astuple, fields, replace
 from pathlib import Path
@@ -17,7 +16,6 @@ from rap_evaluation.logs import log_schema as schema
 from rap_evaluation.logs.drive_log import DriveLog, LogError, StoredLog
 from rap_evaluation.logs.log_reader import read_log
 from rap_evaluation.logs.log_writer import write_log
-from rap_evaluation.logs.py123d_files import packed
 from rap_evaluation.logs.recording import Engagement, LightTracks, Recording, Tracks
 from rap_evaluation.logs.seat_routes import commands_along
 from rap_planner.route import Command
@@ -577,12 +575,3 @@ def test_py123d_reads_the_log(tmp_path):
     assert len(scene.get_box_detections_se3_at_iteration(30)) == 3
     (light,) = scene.get_traffic_light_detections_at_iteration(60)
     assert (light.lane_id, light.status.name) == (1, "GREEN")
-
-
-def test_packed_follows_the_msgpack_specification():
-    """Byte by byte from the specification's format table."""
-    assert packed(None) == b"\xc0"
-    assert packed([True, False]) == b"\xdd\x00\x00\x00\x02\xc3\xc2"
-    assert packed({"ab": 1.5}) == (
-        b"\xdf\x00\x00\x00\x01" + b"\xdb\x00\x00\x00\x02ab" + b"\xcb" + struct.pack(">d", 1.5)
-    )

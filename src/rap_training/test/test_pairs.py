@@ -113,7 +113,7 @@ def trucks_around(ego) -> Boxes:
     """A truck 12 m before each camera of the rig."""
     angles = ego.yaw_rad + np.deg2rad([0.0, 65.0, -65.0])
     away = 12.0 * np.stack([np.cos(angles), np.sin(angles), np.zeros(3)], axis=-1)
-    centers_m = away + [ego.x_m, ego.y_m, ego.z_m + 1.6]
+    centers_m = away + np.array([ego.x_m, ego.y_m, ego.z_m + 1.6])
     return Boxes(
         np.arange(1, 4, dtype=np.int32), np.full(3, ObjectClass.TRUCK, np.uint8), centers_m,
         np.tile([8.0, 2.5, 3.2], (3, 1)), angles, np.zeros((3, 2)),

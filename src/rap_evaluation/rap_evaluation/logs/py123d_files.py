@@ -8,9 +8,8 @@ Source: py123d 0.7, `api/scene/arrow/modalities/` (files, columns) and `datatype
 
 from __future__ import annotations
 
-import struct
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,9 @@ import pyarrow as pa
 
 from rap_evaluation.logs import log_schema as schema
 from rap_evaluation.logs.ego_motion import EgoStates, at_rear_axle
+from rap_evaluation.logs.msgpack_values import Value, packed
 from rap_evaluation.logs.recording import Recording
+from rap_evaluation.metrics.pdm_simulator import WHEEL_BASE_SHARE
 from rap_raster.frames import FloatArray
 from rap_raster.scene import LightState, ObjectClass
 
@@ -45,8 +46,6 @@ STATUSES = {LightState.GREEN: 0, LightState.YELLOW: 1, LightState.RED: 2, LightS
 """py123d's `TrafficLightStatus` of our states."""
 
 _LABEL_CLASS = "py123d.datatypes.detections.box_detection_label.DefaultBoxDetectionLabel"
-_WHEEL_BASE_SHARE = 3.089 / 5.176  # Of the length: Chrysler Pacifica (nuPlan vehicle file).
-_Plain = str | float | bool | None | Sequence["_Plain"] | Mapping[str, "_Plain"]
 
 
 def write_py123d_files(path: Path, recording: Recording) -> None:
@@ -63,7 +62,7 @@ def write_py123d_files(path: Path, recording: Recording) -> None:
     _write_sync(path, recording, stamps_us)
 
 
-def _write(path: Path, name: str, columns: Mapping[str, pa.Array], metadata: _Plain) -> None:
+def _write(path: Path, name: str, columns: Mapping[str, pa.Array], metadata: Value) -> None:
     """Writes one file; columns are named after it, except those of the sync table's modalities."""
     table = pa.table(dict(columns)).replace_schema_metadata({b"metadata": packed(metadata)})
     with pa.OSFile(str(path / name), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
@@ -85,12 +84,12 @@ def _write_ego(
         "ego_state_se3.dynamic_state_se3": _rows(_dynamics(ego)),
     }
     upright = [1.0, 0.0, 0.0, 0.0]
-    metadata: dict[str, _Plain] = {
+    metadata: dict[str, Value] = {
         "vehicle_name": ObjectClass(tracks.classes[row]).name.lower(),
         "width": vehicle.width_m,
         "length": vehicle.length_m,
         "height": vehicle.height_m,
-        "wheel_base": vehicle.length_m * _WHEEL_BASE_SHARE,
+        "wheel_base": vehicle.length_m * WHEEL_BASE_SHARE,
         "center_to_imu_se3": [vehicle.rear_axle_to_center_m, 0.0, 0.5 * vehicle.height_m, *upright],
         "rear_axle_to_imu_se3": [0.0, 0.0, 0.0, *upright],
     }
@@ -174,7 +173,7 @@ def _write_sync(path: Path, recording: Recording, stamps_us: npt.NDArray[np.int6
         "ego_state_se3": index,
         "traffic_light_detections": index,
     }
-    metadata: dict[str, _Plain] = {
+    metadata: dict[str, Value] = {
         "dataset": DATASET,
         "split": split,
         "log_name": recording.name,
@@ -195,23 +194,3 @@ def _turns(yaws_rad: FloatArray) -> FloatArray:
     turns = np.zeros((len(yaws_rad), 4))
     turns[:, 0], turns[:, 3] = np.cos(0.5 * yaws_rad), np.sin(0.5 * yaws_rad)
     return turns
-
-
-def packed(value: _Plain) -> bytes:
-    """Encodes plain values as msgpack, as py123d's metadata wants them.
-
-    Source: msgpack specification, formats nil, bool, float 64, str 32, array 32 and map 32.
-    """
-    if value is None:
-        return b"\xc0"
-    if isinstance(value, bool):
-        return b"\xc3" if value else b"\xc2"
-    if isinstance(value, int | float):
-        return b"\xcb" + struct.pack(">d", value)
-    if isinstance(value, str):
-        text = value.encode()
-        return b"\xdb" + struct.pack(">I", len(text)) + text
-    if isinstance(value, Mapping):
-        items = b"".join(packed(key) + packed(item) for key, item in value.items())
-        return b"\xdf" + struct.pack(">I", len(value)) + items
-    return b"\xdd" + struct.pack(">I", len(value)) + b"".join(packed(item) for item in value)

@@ -16,11 +16,15 @@ from numba import njit
 
 from rap_evaluation.metrics.pdm_scene import DT_S, HORIZON_STEPS, STATE_SIZE, STATES, StateIndex
 from rap_raster.frames import FloatArray, to_parent, wrap_angle
+from rap_raster.vehicle import PACIFICA
 
 Array = npt.NDArray[Any]
 
 WHEEL_BASE_M = 3.089
 """Source: nuplan-devkit, `vehicle_parameters.py`, Pacifica."""
+
+WHEEL_BASE_SHARE = WHEEL_BASE_M / PACIFICA.length_m
+"""Of the length, for vehicles known by their boxes only."""
 
 _ACCELERATION_PENALTY = 1e-4
 """On the accelerations of the speed profile. Source: NAVSIM, `batch_lqr_utils.py`."""

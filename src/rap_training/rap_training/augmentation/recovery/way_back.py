@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.metrics.comfort import COMFORT_BOUNDS
-from rap_evaluation.metrics.pdm_simulator import WHEEL_BASE_M
+from rap_evaluation.metrics.pdm_simulator import WHEEL_BASE_SHARE
 from rap_raster.frames import FloatArray
-from rap_raster.vehicle import PACIFICA, VehicleDimensions
+from rap_raster.vehicle import VehicleDimensions
 from rap_training.augmentation.recovery.clearance_kernels import Footprint
 from rap_training.augmentation.recovery.free_space import FreeSpace, runs_red
 from rap_training.augmentation.recovery.preset import Perturbation, WayBackConfig
@@ -30,9 +30,6 @@ from rap_training.augmentation.recovery.way_back_kernels import (
     ways_back,
 )
 from rap_training.augmentation.situation import Drop
-
-WHEELBASE_SHARE = WHEEL_BASE_M / PACIFICA.length_m
-"""Wheelbase as a share of the length, for vehicles known by their box only: nuPlan's vehicle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +192,7 @@ def limits_of(vehicle: VehicleDimensions, config: WayBackConfig) -> Limits:
         yaw_rate_radps=yaw,
         steering_rad=config.steering_rad,
         steering_rate_radps=config.steering_rate_radps,
-        wheelbase_m=vehicle.length_m * WHEELBASE_SHARE,
+        wheelbase_m=vehicle.length_m * WHEEL_BASE_SHARE,
     )
 
 
