@@ -14,12 +14,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from rap_bringup.console import Report, silent
-from rap_training.augmentation.mixture import Mixture
+from rap_training.augmentation.mixture import Mixture, name_of
+from rap_training.augmentation.situation import SourceKind
 from rap_training.config import TrainingConfig
 from rap_training.dataset import DriveDataset
 from rap_training.losses import alignment_loss, planning_loss
 from rap_training.model.rap_model import RapModel
 from rap_training.normalization import normalize
+from rap_training.whole_file import remove_partial, whole_file
 
 CHECKPOINT_EVERY = 100
 WEIGHTS_NAME = "model.safetensors"
@@ -78,7 +80,7 @@ def fit(
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.gradient_clip)
         optimizer.step()
         schedule.step()
-        _log(out / LOG_NAME, step, losses)
+        _log(out / LOG_NAME, step, losses, batch)
         report(step / steps, f", loss {losses.total.item():.3f}")
         if step % CHECKPOINT_EVERY == 0 or step == steps:
             _save(out, step, model, optimizer, schedule)
@@ -152,6 +154,7 @@ def _resume(
 ) -> int:
     """Returns how many steps an earlier run in `out` made, after loading its state."""
     config_path, state_path = out / CONFIG_NAME, out / STATE_NAME
+    remove_partial(state_path)
     if not state_path.exists():
         config_path.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
         return 0
@@ -180,16 +183,19 @@ def _save(
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
     }
-    temporary = out / (STATE_NAME + ".new")
-    torch.save(state, temporary)
-    temporary.replace(out / STATE_NAME)
+    with whole_file(out / STATE_NAME) as file:
+        torch.save(state, file)
 
 
-def _log(path: Path, step: int, losses: Losses) -> None:
+def _log(path: Path, step: int, losses: Losses, batch: dict[str, Tensor]) -> None:
+    """Adds a row: the losses, how many samples each source gave, and draws that gave none."""
     terms = (losses.total, losses.raster, losses.camera, losses.alignment)
+    given = [int((batch["source"] == kind).sum()) for kind in SourceKind]
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         if new:
-            writer.writerow(["step", "total", "raster", "camera", "alignment"])
-        writer.writerow([step, *(f"{term.item():.5f}" for term in terms)])
+            names = [name_of(kind) for kind in SourceKind]
+            writer.writerow(["step", "total", "raster", "camera", "alignment", *names, "dropped"])
+        numbers = [f"{term.item():.5f}" for term in terms]
+        writer.writerow([step, *numbers, *given, int(batch["drops"].sum())])
