@@ -21,7 +21,7 @@ ARGUMENTS = {
     "log_level": ("info", "debug, info, warn or error"),
     "bundle": (str(SHARE / "models" / "default"), "folder of the model bundle"),
     "mode": ("shadow", "active: publish rap/trajectory; shadow: rap/shadow/trajectory"),
-    "map": ("", "OpenDRIVE file for the map node; empty: rap/map comes from elsewhere"),
+    "map": ("", "OpenDRIVE or Lanelet2 file for the map node; empty: rap/map comes from elsewhere"),
     "fastdds_profile": (str(SHARE / "config" / "fastdds_shm.xml"), "transport settings"),
 }
 

@@ -1,4 +1,4 @@
-"""The map node: from an OpenDRIVE file to rasters that show the road."""
+"""The map node: from a map file to rasters that show the road."""
 
 from __future__ import annotations
 
@@ -75,6 +75,33 @@ def lit_share(message: Image) -> float:
     """Share of pixels that are not black in the lower half, where the road is."""
     pixels = np.asarray(message.data).reshape(message.height, message.width, 3)
     return float((pixels[message.height // 2 :].max(axis=2) > 0).mean())
+
+
+LANELET = """<osm>
+{nodes}
+<way id="10"><nd ref="1"/><nd ref="2"/><tag k="type" v="line_thin"/></way>
+<way id="11"><nd ref="3"/><nd ref="4"/><tag k="type" v="line_thin"/></way>
+<relation id="20">
+<member type="way" ref="10" role="left"/><member type="way" ref="11" role="right"/>
+<tag k="type" v="lanelet"/><tag k="subtype" v="road"/></relation>
+</osm>"""
+
+
+def test_a_lanelet2_map_is_published(tmp_path):
+    path = tmp_path / "lane.osm"
+    corners = [(0.0, 3.5), (80.0, 3.5), (0.0, 0.0), (80.0, 0.0)]
+    nodes = "".join(
+        f'<node id="{number}"><tag k="local_x" v="{x}"/><tag k="local_y" v="{y}"/></node>'
+        for number, (x, y) in enumerate(corners, start=1)
+    )
+    path.write_text(LANELET.format(nodes=nodes))
+    with Process(MAP, [f"map.path:={path}"]), Probe() as probe:
+        maps = probe.watch(MapPrimitives, "rap/map", LATCHED)
+        probe.drive_until(lambda: len(maps) > 0)
+    received = map_from_msg(maps[0], "map")
+    assert received.name == "lane (local)"
+    xs = received.polygons.points_m[:, 0]
+    assert (xs.min(), xs.max()) == pytest.approx((0.0, 80.0))
 
 
 def test_the_published_part_can_be_cropped(road):

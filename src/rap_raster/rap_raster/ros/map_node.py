@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from rap_msgs.msg import MapPrimitives
 
-from rap_raster.maps.opendrive import load_opendrive
+from rap_raster.maps.map_file import load_map
 from rap_raster.maps.vector_map import VectorMap, shapes_near
 from rap_raster.ros.conversions import map_msg
 from rap_raster.ros.diagnostics import Health
@@ -21,10 +21,10 @@ from rap_raster.ros.spin import run_nodes
 
 
 class MapNode(RapNode):
-    """Publishes rap/map from an OpenDRIVE file, latched."""
+    """Publishes rap/map from an OpenDRIVE or Lanelet2 file, latched."""
 
     PARAMETERS: ClassVar[tuple[Declared, ...]] = (
-        Declared("map.path", "", "OpenDRIVE file, .xodr or .xodr.gz"),
+        Declared("map.path", "", "OpenDRIVE or Lanelet2 file: .xodr, .xodr.gz or .osm"),
         Declared("map.center_m", [0.0, 0.0], "centre of the published part: x, y"),
         Declared("map.radius_m", 0.0, "half side of the published part; 0: all", 0.0, 1e6),
         MAP_FRAME,
@@ -34,8 +34,8 @@ class MapNode(RapNode):
         """Loads the map."""
         path = self.parameter("map.path")
         if not path:
-            raise ParameterError("map.path: is not set, expected an OpenDRIVE file")
-        self._map = self._cropped(load_opendrive(Path(path)))
+            raise ParameterError("map.path: is not set, expected an OpenDRIVE or Lanelet2 file")
+        self._map = self._cropped(load_map(Path(path)))
         self._publisher = self.advertise(MapPrimitives, "rap/map", LATCHED)
 
     def start(self) -> None:
