@@ -76,7 +76,7 @@ class LoggedPairs:
             for log in logs
             for camera in log.cameras
             for index, stamp_ns in enumerate(camera.stamps_ns.tolist())
-            if log.scene_at(stamp_ns, log.egos[0]) is not None
+            if log.has_scene_at(stamp_ns, log.egos[0])
         ]
 
     def __len__(self) -> int:
@@ -140,7 +140,7 @@ class PairDataset(Dataset[dict[str, torch.Tensor]]):
         weights = [weight for source, weight in sources if weight > 0.0 and len(source)]
         if not weights:
             raise LogError("pairs: no camera images in the logs, and no simulated ones wanted")
-        self._bounds = np.cumsum(weights) / sum(weights)
+        self._shares = np.array(weights) / sum(weights)
         self._seed, self._length = seed, length
 
     def __len__(self) -> int:
@@ -149,8 +149,7 @@ class PairDataset(Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         """Returns (H, W, 3) uint8 `image` and `raster`."""
         rng = np.random.default_rng([self._seed, index])
-        chosen = int(np.searchsorted(self._bounds, rng.random(), side="right"))
-        pair = self._sources[min(chosen, len(self._sources) - 1)].pair(rng)
+        pair = self._sources[int(rng.choice(len(self._sources), p=self._shares))].pair(rng)
         return {"image": torch.from_numpy(pair.image), "raster": torch.from_numpy(pair.raster)}
 
 

@@ -224,6 +224,11 @@ class DriveLog:
         lights = self._lights(step + round(share), center, radius_m)
         return self.scene_around(ego, boxes, lights, radius_m)
 
+    def has_scene_at(self, stamp_ns: int, seat: int) -> bool:
+        """True if `scene_at` gives a scene."""
+        step, share = self._place_in_time(stamp_ns)
+        return self._ego_between(stamp_ns, step, share, seat) is not None
+
     def all_objects(self, step: int, seat: int) -> tuple[Boxes, Lights]:
         """Returns all that was there at a step, however far away; the seat is not among it."""
         anywhere = np.zeros(2), np.inf

@@ -56,7 +56,7 @@ class Mixture:
             if len(source) == 0:
                 raise MixtureError(f"sources: {name_of(source.kind)}: no start in the logs")
         self.sources = [source for source, _ in sources]
-        self._bounds = np.cumsum([weight / total for _, weight in sources])
+        self._shares = [weight / total for _, weight in sources]
 
     def draw(self, rng: np.random.Generator) -> Draw:
         """Draws a situation.
@@ -64,8 +64,7 @@ class Mixture:
         Raises:
             MixtureError: If the chosen source gives none.
         """
-        chosen = int(np.searchsorted(self._bounds, rng.random(), side="right"))
-        source = self.sources[min(chosen, len(self.sources) - 1)]
+        source = self.sources[int(rng.choice(len(self.sources), p=self._shares))]
         drops = np.zeros(len(DROPS), dtype=np.int64)
         for _ in range(MAX_DRAWS):
             start = int(rng.integers(len(source)))

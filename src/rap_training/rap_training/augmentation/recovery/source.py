@@ -19,7 +19,7 @@ from rap_raster.frames import to_local, wrap_angle
 from rap_training.augmentation.recorded import ego_starts
 from rap_training.augmentation.recovery.free_space import FreeSpace
 from rap_training.augmentation.recovery.preset import Perturbation, WayBackConfig, load_preset
-from rap_training.augmentation.recovery.seat_path import SeatPath, seat_path
+from rap_training.augmentation.recovery.smooth_path import SmoothPath, smooth_path
 from rap_training.augmentation.recovery.way_back import WayBack, WayBackSearch
 from rap_training.augmentation.recovery.way_back_kernels import CURVATURE, YAW, X, Y, Z
 from rap_training.augmentation.situation import Drop, Situation, SourceKind
@@ -85,7 +85,7 @@ def recovery_seat(
     """Prepares a seat of a log, or says why nothing can be made of it."""
     if len(space.edges) == 0:
         return Drop.NO_MAP
-    path = seat_path(log, seat)
+    path = smooth_path(log, seat)
     if path is None:
         return Drop.STANDING
     return RecoverySeat(log, seat, path, WayBackSearch(log, seat, path, space, config), model)
@@ -95,7 +95,7 @@ class RecoverySeat:
     """Situations beside the drive of one seat of a log."""
 
     def __init__(
-        self, log: DriveLog, seat: int, path: SeatPath, search: WayBackSearch, model: ModelConfig
+        self, log: DriveLog, seat: int, path: SmoothPath, search: WayBackSearch, model: ModelConfig
     ) -> None:
         """Follows the seat along its route."""
         self._log, self._seat, self._first = log, seat, log.first_step(seat)

@@ -15,7 +15,7 @@ from rap_raster.vehicle import VehicleDimensions
 from rap_training.augmentation.recovery.clearance_kernels import Footprint
 from rap_training.augmentation.recovery.free_space import FreeSpace, runs_red
 from rap_training.augmentation.recovery.preset import Perturbation, WayBackConfig
-from rap_training.augmentation.recovery.seat_path import SeatPath
+from rap_training.augmentation.recovery.smooth_path import SmoothPath
 from rap_training.augmentation.recovery.way_back_kernels import (
     STRETCH,
     Lattice,
@@ -69,7 +69,7 @@ class WayBackSearch:
     """Finds ways back for one seat of a log."""
 
     def __init__(
-        self, log: DriveLog, seat: int, path: SeatPath, space: FreeSpace, config: WayBackConfig
+        self, log: DriveLog, seat: int, path: SmoothPath, space: FreeSpace, config: WayBackConfig
     ) -> None:
         """Prepares what all searches of a seat share."""
         vehicle = log.dimensions(seat)

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from rap_training.augmentation.recovery.seat_path import STEP_M, PathTable
+from rap_training.augmentation.recovery.smooth_path import STEP_M, PathTable
 
 Array = npt.NDArray[Any]
 

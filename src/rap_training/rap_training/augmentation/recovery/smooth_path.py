@@ -46,7 +46,7 @@ class PathTable(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class SeatPath:
+class SmoothPath:
     """The path of a seat's rear axle and its progress along it.
 
     Attributes:
@@ -61,7 +61,7 @@ class SeatPath:
     forward: npt.NDArray[np.bool_]
 
 
-def seat_path(log: DriveLog, seat: int) -> SeatPath | None:
+def smooth_path(log: DriveLog, seat: int) -> SmoothPath | None:
     """Returns the path of a seat, or None if it did not go anywhere."""
     poses = log.ego_states(seat).poses
     travelled_m, forward = _travelled(poses)
@@ -70,7 +70,7 @@ def seat_path(log: DriveLog, seat: int) -> SeatPath | None:
         return None
     table, knots_m = _smooth_table(poses[knots])
     distances_m = np.interp(travelled_m, travelled_m[knots], knots_m)
-    return SeatPath(table, _progress(distances_m, log.dt_s), forward)
+    return SmoothPath(table, _progress(distances_m, log.dt_s), forward)
 
 
 def _travelled(poses: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
