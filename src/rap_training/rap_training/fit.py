@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from rap_bringup.console import Report, silent
-from rap_training.augmentation.mixture import Mixture
+from rap_training.augmentation.mixture import Mixture, name_of
+from rap_training.augmentation.situation import SourceKind
 from rap_training.config import TrainingConfig
 from rap_training.dataset import DriveDataset
 from rap_training.losses import alignment_loss, planning_loss
@@ -78,7 +79,7 @@ def fit(
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.gradient_clip)
         optimizer.step()
         schedule.step()
-        _log(out / LOG_NAME, step, losses)
+        _log(out / LOG_NAME, step, losses, batch)
         report(step / steps, f", loss {losses.total.item():.3f}")
         if step % CHECKPOINT_EVERY == 0 or step == steps:
             _save(out, step, model, optimizer, schedule)
@@ -185,11 +186,15 @@ def _save(
     temporary.replace(out / STATE_NAME)
 
 
-def _log(path: Path, step: int, losses: Losses) -> None:
+def _log(path: Path, step: int, losses: Losses, batch: dict[str, Tensor]) -> None:
+    """Appends a line: the losses, the samples of each source, and the draws dropped for them."""
     terms = (losses.total, losses.raster, losses.camera, losses.alignment)
+    samples = torch.bincount(batch["source"], minlength=len(SourceKind)).tolist()
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         if new:
-            writer.writerow(["step", "total", "raster", "camera", "alignment"])
-        writer.writerow([step, *(f"{term.item():.5f}" for term in terms)])
+            sources = [name_of(kind) for kind in SourceKind]
+            writer.writerow(["step", "total", "raster", "camera", "alignment", *sources, "dropped"])
+        losses_said = [f"{term.item():.5f}" for term in terms]
+        writer.writerow([step, *losses_said, *samples, int(batch["drops"].sum())])

@@ -125,8 +125,10 @@ def test_camera_images_are_there_exactly_where_the_sample_says_so():
 def test_loss_falls(tmp_path):
     run(toy_config(30), tmp_path)
     with (tmp_path / LOG_NAME).open() as file:
-        losses = [float(row["raster"]) for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    losses = [float(row["raster"]) for row in rows]
     assert len(losses) == 30
+    assert {(row["ego"], row["recovery"], row["dropped"]) for row in rows} == {("4", "0", "4")}
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
 
 
@@ -145,7 +147,7 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch, wo
 
 
 def _killed_at(fatal_step: int):
-    def log(path, step, losses):
+    def log(path, step, losses, batch):
         if step == fatal_step:
             raise KeyboardInterrupt
 
