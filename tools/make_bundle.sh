@@ -11,7 +11,7 @@ record() { # folder town vehicles
     [ -d "$log" ] && return
     rm -rf "$log.new"
     "$bin/rap-evaluate" record --map "$2" --seconds 120 --seed 1 --vehicles "$3" \
-        --pedestrians 35 --out "$log.new"
+        --pedestrians 35 --egos 50 --out "$log.new"
     mv "$log.new" "$log"
 }
 

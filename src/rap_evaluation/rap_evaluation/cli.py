@@ -46,13 +46,17 @@ def record_command(
     seed: Annotated[int, typer.Option(min=0, help="Of the traffic.")] = 0,
     vehicles: Annotated[int, typer.Option(min=1, help="Kept on the road.")] = 70,
     pedestrians: Annotated[int, typer.Option(min=0, help="Kept walking.")] = 30,
+    egos: Annotated[
+        int,
+        typer.Option(min=1, help="Cars whose drives are the log's own: those that get farthest."),
+    ] = 1,
 ) -> None:
     """Records SUMO traffic on a map as a log that can be read from any vehicle's seat.
 
     Example: rap-evaluate record --map Town01 --seconds 100 --seed 1 --out out/logs/town01
     """
     path = map_path(map_name)
-    options = RecordOptions(seconds, seed, vehicles, pedestrians)
+    options = RecordOptions(seconds, seed, vehicles, pedestrians, egos)
     with progress_bar(f"recording {path.name}") as report:
         recording = record(path, options, default_cache(), report)
     write_log(out, recording)

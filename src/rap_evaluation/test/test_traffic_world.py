@@ -8,6 +8,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from rap_evaluation.logs.log_writer import write_log
+from rap_evaluation.logs.recording import farthest_drivers
 from rap_evaluation.map_split import TRAIN_MAPS, VALIDATION_MAPS
 from rap_evaluation.traffic.network import build_network, densified
 from rap_evaluation.traffic.recorder import record
@@ -197,3 +198,18 @@ def test_no_map_trains_and_validates():
     assert not set(TRAIN_MAPS) & set(VALIDATION_MAPS)
     assert set(TRAIN_MAPS) == {"Town01", "Town03", "Town04", "Town06"}
     assert set(VALIDATION_MAPS) == {"Town02", "Town05"}
+
+
+@needs_sumo
+def test_the_cars_that_get_farthest_are_the_egos(town01):
+    tracks = town01.tracks
+    driven_m = {
+        int(key): float(np.hypot(*np.diff(tracks.states[a:b, :2], axis=0).T).sum())
+        for key, a, b, code in zip(
+            tracks.ids, tracks.offsets[:-1], tracks.offsets[1:], tracks.classes, strict=True
+        )
+        if code == ObjectClass.VEHICLE
+    }
+    three = farthest_drivers(tracks, 3)
+    assert town01.egos == three[:1]
+    assert sorted(driven_m, key=driven_m.get)[-3:] == list(three)[::-1]

@@ -98,8 +98,10 @@ def _raster_rate(dataset: DriveDataset, config: TrainingConfig) -> float:
     drawn = dataset.drawn(range(_WARM_UP))
     style = load_style(config.data.style)
     geometries = [each.situation.geometry(style) for each in drawn]
+    rigs = [each.rig for each in drawn]
     began_s = time.process_time()
-    render_batch(geometries, [each.rig for each in drawn])
+    for first in range(0, len(drawn), BATCH):
+        render_batch(geometries[first : first + BATCH], rigs[first : first + BATCH])
     return round(len(drawn) / (time.process_time() - began_s), 1)
 
 

@@ -52,12 +52,12 @@ def sources_command(
     *,
     logs: LogsOption,
     config: ConfigOption = None,
-    tries: Annotated[int, typer.Option(min=1, help="Per start.")] = 1,
+    tries: Annotated[int, typer.Option(min=1, help="Per start of recovery samples.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the tries.")] = 0,
 ) -> None:
     """Tries every start of every source; prints what each gives, and why it does not.
 
-    Example: rap-train sources --logs out/logs/real --tries 5
+    Example: rap-train sources --logs out/logs/real --tries 6
     """
     settings = settings_of(config)
     mixture = mixture_of(open_logs(logs), settings.data.sources, settings.model)

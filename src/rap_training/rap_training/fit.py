@@ -188,14 +188,14 @@ def _save(
 
 
 def _log(path: Path, step: int, losses: Losses, batch: dict[str, Tensor]) -> None:
-    """Adds a row: the losses, how many samples each source gave, and draws that gave none."""
+    """Appends a line: the losses, the samples of each source, and the draws dropped for them."""
     terms = (losses.total, losses.raster, losses.camera, losses.alignment)
-    given = [int((batch["source"] == kind).sum()) for kind in SourceKind]
+    samples = torch.bincount(batch["source"], minlength=len(SourceKind)).tolist()
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         if new:
-            names = [name_of(kind) for kind in SourceKind]
-            writer.writerow(["step", "total", "raster", "camera", "alignment", *names, "dropped"])
-        numbers = [f"{term.item():.5f}" for term in terms]
-        writer.writerow([step, *numbers, *given, int(batch["drops"].sum())])
+            sources = [name_of(kind) for kind in SourceKind]
+            writer.writerow(["step", "total", "raster", "camera", "alignment", *sources, "dropped"])
+        losses_said = [f"{term.item():.5f}" for term in terms]
+        writer.writerow([step, *losses_said, *samples, int(batch["drops"].sum())])

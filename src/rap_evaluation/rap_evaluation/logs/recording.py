@@ -202,17 +202,16 @@ def typical_rear_axles(sizes_m: FloatArray) -> FloatArray:
     return result
 
 
-def farthest_driver(tracks: Tracks) -> tuple[int, ...]:
-    """Returns the id of the car that drives farthest; of another vehicle if there is no car.
+def farthest_drivers(tracks: Tracks, count: int = 1) -> tuple[int, ...]:
+    """Returns the ids of the cars that drive farthest, in that order.
 
-    It is the ego of a log in which nobody recorded; empty if no track can be the ego.
+    They are the egos of a log in which nobody recorded. Other vehicles are taken only if there is
+    no car; there are none if no track can be the ego.
     """
     seats = np.flatnonzero(np.isin(tracks.classes, SEAT_CLASSES))
-    if len(seats) == 0:
-        return ()
     cars = seats[tracks.classes[seats] == ObjectClass.VEHICLE]
-    row = max(cars if len(cars) else seats, key=lambda row: _driven_m(tracks, row))
-    return (int(tracks.ids[row]),)
+    rows = sorted(cars if len(cars) else seats, key=lambda row: -_driven_m(tracks, row))
+    return tuple(int(tracks.ids[row]) for row in rows[:count])
 
 
 def _driven_m(tracks: Tracks, row: int) -> float:

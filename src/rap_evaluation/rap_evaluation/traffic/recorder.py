@@ -10,7 +10,7 @@ import numpy as np
 from rap_evaluation.logs.recording import (
     Recording,
     Tracks,
-    farthest_driver,
+    farthest_drivers,
     typical_rear_axles,
 )
 from rap_evaluation.traffic.demand import PEDESTRIAN_KIND, kind_of
@@ -66,7 +66,7 @@ def record(
             "pedestrians": str(options.pedestrians),
         },
         license=LICENSE,
-        egos=farthest_driver(tracks),
+        egos=farthest_drivers(tracks, options.egos),
     )
 
 

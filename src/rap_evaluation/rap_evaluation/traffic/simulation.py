@@ -43,12 +43,14 @@ class RecordOptions:
         seed: Of the traffic; the same seed gives the same log.
         vehicles: How many vehicles are kept on the road.
         pedestrians: How many people are kept walking.
+        egos: How many cars count as recording vehicles, whose drives are the log's own.
     """
 
     seconds: float = 100.0
     seed: int = 0
     vehicles: int = 70
     pedestrians: int = 30
+    egos: int = 1
 
     @property
     def steps(self) -> int:

@@ -42,7 +42,8 @@ def survey(
 
     Args:
         mixture: The sources.
-        tries_per_start: How often; random sources give another sample each time.
+        tries_per_start: How often recovery is tried, which gives another sample each time; of the
+            others a start has one sample.
         seed: Of all tries.
         report: Called with the share that is done.
     """
@@ -50,7 +51,8 @@ def survey(
     counts: list[SourceCount] = []
     for source in mixture.sources:
         done = sum(count.starts for count in counts)
-        counts.append(_counted(source, tries_per_start, seed, partial(_told, report, total, done)))
+        tries = tries_per_start if source.kind is SourceKind.RECOVERY else 1
+        counts.append(_counted(source, tries, seed, partial(_told, report, total, done)))
     return counts
 
 
