@@ -12,8 +12,15 @@ import pytest
 import webdataset
 
 from rap_evaluation.sharding import LOCAL
+from rap_raster.styles import StyleError
 from rap_training.augmentation.mixture import mixture_of
-from rap_training.config import DataConfig, OptimizerConfig, TrainingConfig
+from rap_training.config import (
+    DataConfig,
+    OptimizerConfig,
+    RecoveryConfig,
+    SourcesConfig,
+    TrainingConfig,
+)
 from rap_training.dataset import DriveDataset
 from rap_training.shards import MANIFEST_NAME, ShardError, ShardPlan, write_shards
 
@@ -121,3 +128,40 @@ def test_a_folder_of_something_else_is_refused(written, town_logs, tmp_path):
     with pytest.raises(ShardError, match="not empty"):
         write_shards(plan_for(town_logs, tmp_path))
     assert (tmp_path / "photo.png").read_bytes() == b"mine"
+
+
+def test_a_run_that_ended_before_its_manifest_goes_on(written, town_logs, tmp_path):
+    out, _ = written
+    (tmp_path / f"{MANIFEST_NAME}.partial").write_bytes(b"{")
+    write_shards(plan_for(town_logs, tmp_path))
+    assert contents(tmp_path) == contents(out)
+
+
+def test_another_preset_under_the_same_name_is_refused(town_logs, tmp_path):
+    preset = tmp_path / "mine.yaml"
+    preset.write_text("perturbation: {lateral_m: {kind: uniform, low: -1, high: 1}}")
+    sources = SourcesConfig(recovery=RecoveryConfig(preset=str(preset)))
+    config = TrainingConfig(data=DataConfig(image_size=(64, 32), sources=sources))
+    plan = ShardPlan(town_logs, tmp_path / "out", config, 2, 2)
+    write_shards(plan)
+    preset.write_text("perturbation: {lateral_m: {kind: uniform, low: -2, high: 2}}")
+    with pytest.raises(ShardError, match="another 'recovery_preset'"):
+        write_shards(plan)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda tar: tar[: len(tar) // 2 + 100], lambda tar: b"x" * 2000]
+)
+def test_a_damaged_shard_is_named(town_logs, tmp_path, damage):
+    plan = plan_for(town_logs, tmp_path, samples=2, shard_size=2)
+    write_shards(plan)
+    plan.path(0).write_bytes(damage(plan.path(0).read_bytes()))
+    with pytest.raises(ShardError, match=r"shard-000000\.tar: is damaged"):
+        write_shards(plan)
+
+
+def test_a_style_that_does_not_exist_leaves_no_folder(town_logs, tmp_path):
+    config = TrainingConfig(data=DataConfig(style="nosuch"))
+    with pytest.raises(StyleError, match="nosuch"):
+        write_shards(ShardPlan(town_logs, tmp_path / "out", config, 2, 2))
+    assert not (tmp_path / "out").exists()
