@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rap_bringup.drives.recorded_drive import CameraImage, RecordedCamera
 from rap_evaluation.logs import log_schema as schema
-from rap_evaluation.logs.drive_log import DriveLog, LogError, StoredLog
+from rap_evaluation.logs.drive_log import DriveLog, LogError, StoredLog, open_logs
 from rap_evaluation.logs.log_reader import read_log
 from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.logs.recording import Engagement, LightTracks, Recording, Tracks
@@ -575,3 +575,11 @@ def test_py123d_reads_the_log(tmp_path):
     assert len(scene.get_box_detections_se3_at_iteration(30)) == 3
     (light,) = scene.get_traffic_light_detections_at_iteration(60)
     assert (light.lane_id, light.status.name) == (1, "GREEN")
+
+
+def test_a_log_in_place_of_its_folder_says_so(tmp_path):
+    write_log(tmp_path / "logs" / "drive", make_recording())
+    (tmp_path / "logs" / ".git").mkdir()
+    assert len(open_logs(tmp_path / "logs")) == 1
+    with pytest.raises(LogError, match="is a log; give the folder"):
+        open_logs(tmp_path / "logs" / "drive")

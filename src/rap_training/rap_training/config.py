@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
+from rap_evaluation.logs.recording import STEP_NS
 from rap_inference.yaml_files import read_yaml
 from rap_raster.scene import ObjectClass
 
@@ -19,6 +20,18 @@ class StrictModel(BaseModel):
     """Part of a file: unknown fields and numbers that are not finite are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _whole_steps(time_s: float) -> float:
+    """Refuses times that steps of logs cannot be counted off by."""
+    step_s = STEP_NS * 1e-9
+    if abs(time_s / step_s - round(time_s / step_s)) > _STEP_TOLERANCE:
+        raise ValueError(f"expected a multiple of {step_s:g} s, got {time_s:g}")
+    return time_s
+
+
+_STEP_TOLERANCE = 1e-6
+StepsTime = Annotated[PositiveFloat, AfterValidator(_whole_steps)]
 
 
 class ModelConfig(StrictModel):
@@ -43,11 +56,11 @@ class ModelConfig(StrictModel):
     width: int = 64
     probe_channels: int = 24
     heads: int = 4
-    proposals: int = 64
-    horizon_steps: int = 10
-    dt_s: float = 0.5
-    history_steps: int = 4
-    history_dt_s: float = 0.5
+    proposals: PositiveInt = 64
+    horizon_steps: PositiveInt = 10
+    dt_s: StepsTime = 0.5
+    history_steps: Annotated[int, Field(ge=2)] = 4
+    history_dt_s: StepsTime = 0.5
     refinements: int = 2
 
     @property
@@ -58,6 +71,8 @@ class ModelConfig(StrictModel):
 
 Share = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+Spread = Annotated[float, Field(ge=0, le=1)]
+ImageSide = Annotated[int, Field(ge=16, le=4096)]
 
 
 DrivenBy = Literal["people", "system", "anyone"]
@@ -178,14 +193,14 @@ class DataConfig(StrictModel):
 
     sources: SourcesConfig = SourcesConfig()
     style: str = "semantic"
-    image_size: tuple[PositiveInt, PositiveInt] = (256, 128)
+    image_size: tuple[ImageSide, ImageSide] = (256, 128)
     camera_share: Share = 0.25
     unknown_command_share: Share = 0.15
     short_history_share: Share = 0.1
-    yaw_jitter_rad: float = 0.02
-    focal_jitter: float = 0.08
-    position_jitter_m: float = 0.15
-    speed_noise_mps: float = 0.1
+    yaw_jitter_rad: Spread = 0.02
+    focal_jitter: Annotated[float, Field(ge=0, le=0.1)] = 0.08
+    position_jitter_m: Spread = 0.15
+    speed_noise_mps: Spread = 0.1
 
 
 class OptimizerConfig(StrictModel):
@@ -200,12 +215,12 @@ class OptimizerConfig(StrictModel):
         seed: Of weights, sampling and noise.
     """
 
-    steps: int = 800
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    gradient_clip: float = 20.0
-    seed: int = 1
+    steps: PositiveInt = 800
+    batch_size: PositiveInt = 32
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: NonNegative = 1e-4
+    gradient_clip: PositiveFloat = 20.0
+    seed: Annotated[int, Field(ge=0)] = 1
 
 
 class LossConfig(StrictModel):

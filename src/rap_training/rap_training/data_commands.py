@@ -13,7 +13,7 @@ from rich.table import Table
 from rap_bringup.console import progress_bar
 from rap_evaluation.command_options import RayOption
 from rap_evaluation.logs.drive_log import open_logs
-from rap_training.augmentation.mixture import mixture_of, name_of
+from rap_training.augmentation.mixture import name_of, sources_of
 from rap_training.augmentation.survey import SourceCount, survey
 from rap_training.bench_data import bench_data
 from rap_training.config import TrainingConfig, load_config
@@ -60,9 +60,9 @@ def sources_command(
     Example: rap-train sources --logs out/logs/real --tries 6
     """
     settings = settings_of(config)
-    mixture = mixture_of(open_logs(logs), settings.data.sources, settings.model)
+    sources = sources_of(open_logs(logs), settings.data.sources, settings.model)
     with progress_bar("trying") as report:
-        counts = survey(mixture, tries, seed, report)
+        counts = survey([source for source, _ in sources], tries, seed, report)
     Console().print(_table(counts))
 
 

@@ -33,7 +33,7 @@ from rap_training.augmentation.edits.index import INDEX as EDITS
 from rap_training.augmentation.mixture import mixture_of, name_of
 from rap_training.augmentation.recovery.preset import load_preset
 from rap_training.augmentation.situation import DROPS, SourceKind
-from rap_training.config import TrainingConfig
+from rap_training.config import RecoveryConfig, TrainingConfig
 from rap_training.dataset import Drawn, DriveDataset
 from rap_training.training_logs import open_training_logs
 from rap_training.whole_file import remove_partial, whole_file
@@ -103,7 +103,7 @@ def write_shards(
         LogError: If the logs are not for training.
     """
     logs = open_training_logs(plan.logs)
-    mixture_of(logs, plan.config.data.sources, plan.config.model)  # Fails here, not on a worker.
+    _dataset(plan, logs)  # Fails here, not on a worker, and before a folder is made.
     identity = _identity(plan, logs)
     _begin(plan, identity)
     missing = [shard for shard in range(plan.shards) if not plan.path(shard).exists()]
@@ -118,13 +118,16 @@ def write_shards(
     return manifest
 
 
+def _dataset(plan: ShardPlan, logs: list[DriveLog]) -> DriveDataset:
+    mixture = mixture_of(logs, plan.config.data.sources, plan.config.model)
+    return DriveDataset(mixture, plan.config, plan.samples)
+
+
 class _Writer:
     """Writes one shard after the other; opened once per process."""
 
     def __init__(self, plan: ShardPlan) -> None:
-        logs = open_training_logs(plan.logs)
-        mixture = mixture_of(logs, plan.config.data.sources, plan.config.model)
-        self._dataset = DriveDataset(mixture, plan.config, plan.samples)
+        self._dataset = _dataset(plan, open_training_logs(plan.logs))
         self._plan = plan
 
     def __call__(self, shard: int) -> int:
@@ -194,17 +197,20 @@ def _npy(array: npt.NDArray[Any]) -> bytes:
 
 def _identity(plan: ShardPlan, logs: list[DriveLog]) -> dict[str, Any]:
     """Returns what shards must have in common to belong together."""
-    recovery = plan.config.data.sources.recovery
-    preset = load_preset(recovery.preset) if recovery.weight > 0.0 else None
     return {
         "schema": SCHEMA,
         "seed": plan.config.optimizer.seed,
         "samples": plan.samples,
         "shard_size": plan.shard_size,
         "config": plan.config.model_dump(mode="json"),
-        "recovery_preset": preset.model_dump(mode="json") if preset else None,
+        "recovery_preset": _preset(plan.config.data.sources.recovery),
         "logs": [_origin(log, plan.config) for log in logs],
     }
+
+
+def _preset(recovery: RecoveryConfig) -> dict[str, Any] | None:
+    """Returns what a preset says: the configuration has its name only."""
+    return load_preset(recovery.preset).model_dump(mode="json") if recovery.weight > 0.0 else None
 
 
 def _origin(log: DriveLog, config: TrainingConfig) -> dict[str, str | None]:
@@ -253,7 +259,7 @@ def _contents(plan: ShardPlan) -> dict[str, Any]:
                 "samples": len(plan.indices(shard)),
             }
         )
-        for facts in _facts_in(data):
+        for facts in _facts_in(plan.path(shard), data):
             sources[facts["source"]] += 1
             drops[facts["source"]].update(facts["drops"])
     return {
@@ -263,12 +269,13 @@ def _contents(plan: ShardPlan) -> dict[str, Any]:
     }
 
 
-def _facts_in(shard: bytes) -> Iterator[dict[str, Any]]:
-    with tarfile.open(fileobj=io.BytesIO(shard)) as tar:
-        for entry in tar:
-            file = tar.extractfile(entry) if entry.name.endswith(".json") else None
-            if file is not None:
-                yield json.load(file)
+def _facts_in(path: Path, shard: bytes) -> list[dict[str, Any]]:
+    try:
+        with tarfile.open(fileobj=io.BytesIO(shard), mode="r:") as tar:
+            files = [tar.extractfile(entry) for entry in tar if entry.name.endswith(".json")]
+            return [json.load(file) for file in files if file is not None]
+    except (tarfile.TarError, ValueError) as error:
+        raise ShardError(f"{path}: is damaged; delete it and run again: {error}") from error
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

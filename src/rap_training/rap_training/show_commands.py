@@ -12,7 +12,7 @@ import typer
 from rap_bringup.console import progress_bar
 from rap_evaluation.logs.drive_log import open_logs
 from rap_raster.styles import load_style
-from rap_training.augmentation.mixture import MixtureError, mixture_of, name_of
+from rap_training.augmentation.mixture import MixtureError, name_of, sources_of
 from rap_training.data_commands import ConfigOption, LogsOption, settings_of
 from rap_training.show.choice import choose
 from rap_training.show.sheet import TILE, draw_sheet
@@ -38,10 +38,11 @@ def show_command(
     """
     settings = settings_of(config)
     raster_style = load_style(style or settings.data.style)
-    mixture = mixture_of(open_logs(logs), settings.data.sources, settings.model)
+    opened = sources_of(open_logs(logs), settings.data.sources, settings.model)
+    sources = [source for source, _ in opened]
     samples = []
     with progress_bar("drawing") as report:
-        chosen = choose(mixture, settings.model, count, seed)
+        chosen = choose(sources, settings.model, count, seed)
         for number, shown in enumerate(chosen, 1):
             samples.append(pictured(shown, raster_style, TILE))
             report(number / len(chosen))
@@ -52,5 +53,5 @@ def show_command(
         raise OSError(f"{out / SHEET_NAME}: cannot be written")
     write_viewer_file(samples, out / VIEWER_FILE_NAME)
     found = Counter(shown.situation.kind for shown in chosen)
-    counts = ", ".join(f"{found[s.kind]} {name_of(s.kind)}" for s in mixture.sources)
+    counts = ", ".join(f"{found[s.kind]} {name_of(s.kind)}" for s in sources)
     typer.echo(f"{out / SHEET_NAME}, {out / VIEWER_FILE_NAME}: {counts}")

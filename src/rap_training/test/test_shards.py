@@ -15,6 +15,7 @@ import webdataset
 from rap_evaluation.logs.drive_log import LogError
 from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.sharding import LOCAL
+from rap_raster.styles import StyleError
 from rap_training.augmentation.mixture import mixture_of
 from rap_training.config import (
     DataConfig,
@@ -159,3 +160,21 @@ def test_a_folder_of_something_else_is_refused(written, town_logs, tmp_path):
     with pytest.raises(ShardError, match="not empty"):
         write_shards(plan_for(town_logs, tmp_path))
     assert (tmp_path / "photo.png").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda tar: tar[: len(tar) // 2 + 100], lambda tar: b"x" * 2000]
+)
+def test_a_damaged_shard_is_named(town_logs, tmp_path, damage):
+    plan = plan_for(town_logs, tmp_path, samples=2, shard_size=2)
+    write_shards(plan)
+    plan.path(0).write_bytes(damage(plan.path(0).read_bytes()))
+    with pytest.raises(ShardError, match=r"shard-000000\.tar: is damaged"):
+        write_shards(plan)
+
+
+def test_a_style_that_does_not_exist_leaves_no_folder(town_logs, tmp_path):
+    config = TrainingConfig(data=DataConfig(style="nosuch"))
+    with pytest.raises(StyleError, match="nosuch"):
+        write_shards(ShardPlan(town_logs, tmp_path / "out", config, 2, 2))
+    assert not (tmp_path / "out").exists()

@@ -101,7 +101,7 @@ def mixture(log) -> Mixture:
 @pytest.fixture(scope="module")
 def samples(mixture):
     style = load_style("semantic")
-    return [pictured(shown, style, SIZE) for shown in choose(mixture, MODEL, 2, seed=5)]
+    return [pictured(shown, style, SIZE) for shown in choose(mixture.sources, MODEL, 2, seed=5)]
 
 
 def fisheye() -> CameraModel:

@@ -21,7 +21,7 @@ from rap_raster.camera import optical_rotation
 from rap_raster.frames import to_parent
 from rap_raster.rasterizer import render_batch
 from rap_raster.styles import load_style
-from rap_training.augmentation.mixture import Mixture, MixtureError, mixture_of
+from rap_training.augmentation.mixture import Mixture, MixtureError, mixture_of, sources_of
 from rap_training.augmentation.recorded import CrossAgentSource, EgoSource, is_drivable
 from rap_training.augmentation.situation import DROPS, Drop
 from rap_training.augmentation.survey import survey
@@ -133,8 +133,10 @@ def as_log(recording) -> DriveLog:
 def test_uninteresting_motion_is_dropped_and_counted(town_log):
     config = CrossAgentConfig(min_deviation_m=3.0)
     mixture = Mixture([(CrossAgentSource([town_log], config, MODEL), 1.0)])
-    strict = survey(mixture, 1, seed=0)[0]
-    loose = survey(mixture_of([town_log], SourcesConfig(ego=EgoConfig(weight=0.0)), MODEL), 1, 0)[0]
+    strict = survey(mixture.sources, 1, seed=0)[0]
+    loose = survey(
+        mixture_of([town_log], SourcesConfig(ego=EgoConfig(weight=0.0)), MODEL).sources, 1, 0
+    )[0]
     assert strict.tries == strict.samples + sum(strict.drops.values())
     assert 0 < strict.samples < loose.samples
     assert strict.drops[Drop.STEADY] > loose.drops[Drop.STEADY]
@@ -235,6 +237,7 @@ def test_sources_that_give_nothing_say_so(town_log):
         mixture_of([town_log], nothing, MODEL)
     with pytest.raises(MixtureError, match="ego: no start"):
         mixture_of([], BOTH, MODEL)
+    assert [c.samples for c in survey([s for s, _ in sources_of([], BOTH, MODEL)], 1, 0)] == [0, 0]
     hopeless = SourcesConfig(
         ego=EgoConfig(weight=0.0),
         cross_agent=CrossAgentConfig(min_deviation_m=1e9),

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from rap_evaluation.camera_sim import CameraSimulator
 from rap_evaluation.logs.ego_motion import EgoStates, at_rear_axle
 from rap_evaluation.logs.log_reader import LogCamera, LogError, StoredLog, read_log
+from rap_evaluation.logs.log_schema import TRACKS
 from rap_evaluation.logs.recording import (
     SEAT_CLASSES,
     STEP_NS,
@@ -391,9 +392,12 @@ def log_folders(folder: Path) -> list[Path]:
     """Returns the folders of all logs in a folder, in the order of their names.
 
     Raises:
-        LogError: If there is none.
+        LogError: If there is none, or the folder is a log itself.
     """
-    paths = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if (folder / TRACKS).exists():
+        raise LogError(f"{folder}: is a log; give the folder that it is in")
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    paths = [path for path in found if path.is_dir() and not path.name.startswith(".")]
     if not paths:
         raise LogError(f"{folder}: no logs there; make some with `rap-evaluate record`")
     return paths

@@ -54,7 +54,10 @@ class Mixture:
             raise MixtureError("sources: no source has a weight above 0")
         for source, _ in sources:
             if len(source) == 0:
-                raise MixtureError(f"sources: {name_of(source.kind)}: no start in the logs")
+                raise MixtureError(
+                    f"sources: {name_of(source.kind)}: no start in the logs; "
+                    "see `rap-train sources`, or give it weight 0"
+                )
         self.sources = [source for source, _ in sources]
         self._shares = [weight / total for _, weight in sources]
 
@@ -90,10 +93,21 @@ def said(drops: npt.NDArray[np.int64]) -> str:
 
 
 def mixture_of(logs: Sequence[DriveLog], config: SourcesConfig, model: ModelConfig) -> Mixture:
-    """Opens the sources that have a weight.
+    """Opens the sources that have a weight; each must have starts.
 
     Raises:
         MixtureError: If they give no samples.
+        ConfigError: If the preset of recovery samples cannot be used.
+    """
+    return Mixture(sources_of(logs, config, model))
+
+
+def sources_of(
+    logs: Sequence[DriveLog], config: SourcesConfig, model: ModelConfig
+) -> list[tuple[Source, float]]:
+    """Opens the sources that have a weight, and returns them with it.
+
+    Raises:
         ConfigError: If the preset of recovery samples cannot be used.
     """
     wanted: tuple[tuple[float, Callable[[], Source]], ...] = (
@@ -102,4 +116,4 @@ def mixture_of(logs: Sequence[DriveLog], config: SourcesConfig, model: ModelConf
         (config.recovery.weight, lambda: RecoverySource(logs, config.recovery, model)),
         (config.edit.weight, lambda: EditSource(logs, config.edit, model)),
     )
-    return Mixture([(make(), weight) for weight, make in wanted if weight > 0.0])
+    return [(make(), weight) for weight, make in wanted if weight > 0.0]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from rap_bringup.console import Report, silent
-from rap_training.augmentation.mixture import Mixture
 from rap_training.augmentation.situation import Drop, Situation, Source, SourceKind
 
 
@@ -36,20 +35,20 @@ class SourceCount:
 
 
 def survey(
-    mixture: Mixture, tries_per_start: int, seed: int, report: Report = silent
+    sources: Sequence[Source], tries_per_start: int, seed: int, report: Report = silent
 ) -> list[SourceCount]:
     """Tries every start of every source.
 
     Args:
-        mixture: The sources.
+        sources: The sources; one without starts is counted as such.
         tries_per_start: How often recovery is tried, which gives another sample each time; of the
             others a start has one sample.
         seed: Of all tries.
         report: Called with the share that is done.
     """
-    total = sum(len(source) for source in mixture.sources)
+    total = max(1, sum(len(source) for source in sources))
     counts: list[SourceCount] = []
-    for source in mixture.sources:
+    for source in sources:
         done = sum(count.starts for count in counts)
         tries = tries_per_start if source.kind is SourceKind.RECOVERY else 1
         counts.append(_counted(source, tries, seed, partial(_told, report, total, done)))

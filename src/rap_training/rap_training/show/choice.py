@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from rap_raster.frames import FloatArray, to_local, to_parent
-from rap_training.augmentation.mixture import Mixture
 from rap_training.augmentation.recorded import as_recorded, path_ahead_m
 from rap_training.augmentation.situation import Situation, Source
 from rap_training.config import ModelConfig
@@ -48,11 +48,11 @@ class Shown:
         return to_local(self.situation.ego.planar, np.concatenate([origin[None], driven]))
 
 
-def choose(mixture: Mixture, model: ModelConfig, count: int, seed: int) -> list[Shown]:
+def choose(sources: Sequence[Source], model: ModelConfig, count: int, seed: int) -> list[Shown]:
     """Chooses up to `count` samples of each source, the same ones for the same seed."""
     return [
         shown
-        for source in mixture.sources
+        for source in sources
         for shown in varied(candidates(source, model, POOL * count, seed), count)
     ]
 
