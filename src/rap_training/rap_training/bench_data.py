@@ -143,7 +143,7 @@ def _draw(
     began_s = time.process_time()
     for first in range(indices.start, indices.stop, BATCH):
         batch = range(first, min(first + BATCH, indices.stop))
-        counts.update(int(sample["source"]) for sample in dataset.__getitems__(batch))
+        counts.update(dataset.batch(batch)["source"].tolist())
         report((batch.stop - indices.start) / len(indices))
     return time.process_time() - began_s, counts
 

@@ -6,13 +6,14 @@ training sees what an uninterrupted one would have seen.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from rap_planner.route import Command
 from rap_raster.camera import CameraModel
@@ -95,27 +96,31 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         return self._length
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return self.__getitems__([index])[0]
+        return {name: batch[0] for name, batch in self.batch([index]).items()}
 
-    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, torch.Tensor]]:
-        """Returns several samples, drawn by one call; PyTorch's loader asks for batches so."""
-        return [
-            {
-                name: torch.from_numpy(np.asarray(getattr(drawn.sample, name)))
-                for name in Sample.__dataclass_fields__
-            }
-            for drawn in self.drawn(indices)
-        ]
+    def batch(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Returns samples stacked by field; rasters stay where they were drawn."""
+        plans, rasters = self._planned(indices)
+        samples = [self._sample(plan, own) for plan, own in zip(plans, rasters, strict=True)]
+        stacked = {
+            name: torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
+            for name in Sample.__dataclass_fields__.keys() - {"rasters"}
+        }
+        return {"rasters": torch.from_numpy(rasters), **stacked}
 
     def drawn(self, indices: Sequence[int]) -> list[Drawn]:
         """Returns samples with what they are pictures of, the same ones each time."""
+        plans, rasters = self._planned(indices)
+        return [
+            Drawn(self._sample(plan, own), plan.draw.situation, plan.rig)
+            for plan, own in zip(plans, rasters, strict=True)
+        ]
+
+    def _planned(self, indices: Sequence[int]) -> tuple[list[_Plan], npt.NDArray[np.uint8]]:
+        """Returns all about samples but their pixels, and their (S, C, H, W, 3) rasters."""
         plans = [self._plan(index) for index in indices]
         geometries = [plan.draw.situation.geometry(self._style) for plan in plans]
-        rasters = render_batch(geometries, [plan.rig for plan in plans])["rgb"]
-        return [
-            Drawn(self._sample(plan, raster), plan.draw.situation, plan.rig)
-            for plan, raster in zip(plans, rasters, strict=True)
-        ]
+        return plans, render_batch(geometries, [plan.rig for plan in plans])["rgb"]
 
     def _plan(self, index: int) -> _Plan:
         rng = np.random.default_rng([self._config.optimizer.seed, index])
@@ -163,6 +168,38 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         hidden = rng.random() < self._config.data.unknown_command_share
         one_hot[Command.UNKNOWN if hidden else situation.command] = 1.0
         return one_hot
+
+
+def load_batches(
+    dataset: DriveDataset, batch_size: int, *, workers: int, first: int = 0
+) -> DataLoader[dict[str, torch.Tensor]]:
+    """Returns a loader of whole batches; the last one may have fewer samples.
+
+    Batches are made whole by the workers, so that nothing is copied to stack them.
+
+    Args:
+        dataset: The samples, in order: sources are random already.
+        batch_size: Samples in a batch.
+        workers: Loader processes; 0 for this one.
+        first: Batches that are left out, because an earlier run has seen them.
+    """
+    batches = _Batches(dataset, batch_size)
+    remaining = Subset(batches, range(first, len(batches)))
+    return DataLoader(remaining, batch_size=None, num_workers=workers)
+
+
+class _Batches(Dataset[dict[str, torch.Tensor]]):
+    """A dataset whose items are the batches of another."""
+
+    def __init__(self, dataset: DriveDataset, size: int) -> None:
+        self._dataset, self._size = dataset, size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._dataset) / self._size)
+
+    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
+        first = number * self._size
+        return self._dataset.batch(range(first, min(first + self._size, len(self._dataset))))
 
 
 def jittered(

@@ -11,13 +11,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
 
 from rap_bringup.console import Report, silent
 from rap_training.augmentation.mixture import Mixture, name_of
 from rap_training.augmentation.situation import SourceKind
 from rap_training.config import TrainingConfig
-from rap_training.dataset import DriveDataset
+from rap_training.dataset import DriveDataset, load_batches
 from rap_training.losses import alignment_loss, planning_loss
 from rap_training.model.rap_model import RapModel
 from rap_training.normalization import normalize
@@ -141,8 +140,7 @@ def _batches(
 ) -> Iterator[dict[str, Tensor]]:
     size = config.optimizer.batch_size
     dataset = DriveDataset(mixture, config, config.optimizer.steps * size)
-    remaining = Subset(dataset, range(done * size, len(dataset)))
-    yield from DataLoader(remaining, batch_size=size, num_workers=workers)
+    yield from load_batches(dataset, size, workers=workers, first=done)
 
 
 def _resume(

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from source_draws import situations
-from torch.utils.data import DataLoader
 
 from rap_evaluation.drive_export import recorded_drive
 from rap_evaluation.logs.drive_log import DriveLog, StoredLog
@@ -34,7 +33,7 @@ from rap_training.config import (
     SourcesConfig,
     TrainingConfig,
 )
-from rap_training.dataset import DriveDataset, jittered
+from rap_training.dataset import DriveDataset, jittered, load_batches
 from rap_training.rig import NOMINAL_RIG, fitted_rig
 
 MODEL = ModelConfig()
@@ -201,9 +200,10 @@ def toy_training(**data: object) -> TrainingConfig:
 def test_samples_do_not_depend_on_the_number_of_workers(town_log):
     config = toy_training(camera_share=0.2, image_size=(64, 32))
     dataset = DriveDataset(mixture_of([town_log], BOTH, MODEL), config, 24)
-    alone, many = (
-        list(DataLoader(dataset, batch_size=4, num_workers=workers)) for workers in (0, 2)
-    )
+    alone, many = (list(load_batches(dataset, 4, workers=workers)) for workers in (0, 2))
+    assert len(alone) == 6
+    assert torch.equal(next(iter(load_batches(dataset, 4, workers=0, first=5)))["target"],
+                       alone[5]["target"])  # fmt: skip
     for one, other in zip(alone, many, strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
     single = dataset[13]  # Nor on the batch it is drawn in.
@@ -213,16 +213,16 @@ def test_samples_do_not_depend_on_the_number_of_workers(town_log):
 def test_weights_decide_how_often_a_source_is_drawn(town_log):
     config = toy_training(camera_share=0.0, image_size=(32, 16))
     dataset = DriveDataset(mixture_of([town_log], BOTH, MODEL), config, 400)
-    codes = [int(s["source"]) for s in dataset.__getitems__(range(400))]
+    codes = dataset.batch(range(400))["source"].tolist()
     assert np.mean(codes) / 2 == pytest.approx(0.3, abs=0.08)  # 3.5 standard deviations.
-    weights = {float(s["loss_weight"]) for s in dataset.__getitems__(range(50))}
+    weights = set(dataset.batch(range(50))["loss_weight"].tolist())
     assert {round(w, 6) for w in weights} == {0.1, 1.0}
 
 
 def test_dropped_draws_are_counted_in_the_samples(town_log):
     config = toy_training(camera_share=0.0, image_size=(32, 16))
     dataset = DriveDataset(mixture_of([town_log], BOTH, MODEL), config, 200)
-    drops = sum(s["drops"].numpy() for s in dataset.__getitems__(range(200)))
+    drops = dataset.batch(range(200))["drops"].numpy().sum(axis=0)
     assert drops.shape == (len(DROPS),)
     assert drops[DROPS.index(Drop.STANDING)] > 0
 
