@@ -19,7 +19,7 @@ from rap_evaluation.traffic.network import densified
 from rap_evaluation.traffic.towns import town_path
 from rap_raster.maps.opendrive import load_opendrive
 from rap_raster.maps.vector_map import Lane, VectorMap
-from rap_raster.scene import Shapes
+from rap_raster.scene import PolygonKind, Shapes
 
 needs_towns = pytest.mark.skipif(
     importlib.util.find_spec("py123d") is None, reason="the towns are not installed: run make setup"
@@ -172,3 +172,17 @@ def _routes(town, count):
         if len(route) == 6 and length_m > 150.0:
             routes.append(route)
     return routes
+
+
+def test_a_lane_without_edges_is_drivable_beside_its_line_only_where_no_surface_is():
+    surface = [[0, -2, 0], [40, -2, 0], [40, 2, 0], [0, 2, 0]]
+    lines = {"on": [[0, 0, 0], [40, 0, 0]], "beyond": [[40, 0, 0], [80, 0, 0]]}
+    vector_map = VectorMap(
+        "bare",
+        Shapes.from_list([]),
+        Shapes.from_list([(PolygonKind.DRIVABLE, surface)]),
+        {key: Lane(key, np.array(line, dtype=float)) for key, line in lines.items()},
+    )
+    areas = RoadAreas(vector_map).near(np.zeros(2), ())
+    drivable = [name for name, kind in zip(areas.ids, areas.kinds, strict=True) if kind < Area.LANE]
+    assert drivable == ["area.0", "area.beyond"]

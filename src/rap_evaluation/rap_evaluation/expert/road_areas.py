@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+import shapely
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
@@ -28,6 +29,7 @@ _SMOOTHING_M = 1.0  # As of recorded traffic: cuts a bend of 7 m by 0.07 m.
 _PADDING = 4  # Four times the width of the smoothing.
 _LANE_CHANGE_M = 40.0  # Some 4 s in town.
 _HALF_LANE_M = 1.75  # Where a map knows no edges.
+_GAP_M = 0.3  # Between surfaces, at most; and how far a lane may reach over their ends.
 _HALF_ROAD_M = 3.0  # And how far from such a lane one can drive: into half of the next.
 
 _DRIVABLE = {PolygonKind.DRIVABLE: Area.ROADBLOCK, PolygonKind.INTERSECTION: Area.INTERSECTION}
@@ -121,10 +123,10 @@ def route_centerline(
 
 
 def _drivable_rings(vector_map: VectorMap) -> list[tuple[str, Area, FloatArray]]:
-    """Returns what is drivable: the map's surfaces, or its lanes where it has none.
+    """Returns what is drivable: the map's surfaces, and lanes where it has none.
 
-    Lanes without edges are drivable as wide as roads usually are: maps that have such lanes often
-    have no surfaces in junctions.
+    Maps whose lanes have no edges often have no surfaces in junctions. There, such lanes are
+    drivable as wide as roads usually are.
     """
     polygons = vector_map.polygons
     named = [
@@ -132,11 +134,27 @@ def _drivable_rings(vector_map: VectorMap) -> list[tuple[str, Area, FloatArray]]
         for i, kind in enumerate(polygons.kinds)
         if kind in _DRIVABLE
     ]
-    return named + [
-        (f"area.{key}", _area_of(lane), _ring(lane, _HALF_ROAD_M))
-        for key, lane in vector_map.lanes.items()
+    bare = [
+        lane
+        for lane in vector_map.lanes.values()
         if lane.left_m is None or lane.right_m is None or not named
     ]
+    covered = _on_surfaces(bare, [ring for _, _, ring in named])
+    return named + [
+        (f"area.{lane.id}", _area_of(lane), _ring(lane, _HALF_ROAD_M))
+        for lane, is_covered in zip(bare, covered, strict=True)
+        if not is_covered
+    ]
+
+
+def _on_surfaces(lanes: Sequence[Lane], rings: Sequence[FloatArray]) -> npt.NDArray[np.bool_]:
+    """Returns which lanes lie wholly on some surfaces, small gaps between them aside."""
+    surfaces = [shapely.make_valid(shapely.Polygon(ring)) for ring in rings]
+    whole = shapely.buffer(shapely.union_all(surfaces), _GAP_M)
+    shapely.prepare(whole)
+    lines = [shapely.LineString(lane.centerline_m[:, :2]) for lane in lanes]
+    result: npt.NDArray[np.bool_] = shapely.covers(whole, np.array(lines, dtype=object))
+    return result
 
 
 def _area_of(lane: Lane) -> Area:
