@@ -110,5 +110,9 @@ def moments(log: DriveLog, horizon_s: float, stride: int = 1) -> list[Moment]:
 
 def is_standing(moment: Moment, horizon_s: float) -> bool:
     """True if the seat goes nowhere within the horizon."""
-    end = moment.future(1, horizon_s)[0]
-    return bool(np.hypot(end[0], end[1]) < STANDING_M)
+    return stands(moment.future(1, horizon_s))
+
+
+def stands(path_m: FloatArray) -> bool:
+    """True if a (T, 3) path from the origin leads nowhere."""
+    return bool(np.hypot(*path_m[-1, :2]) < STANDING_M)

@@ -16,7 +16,7 @@ from rap_evaluation.logs import log_schema as schema
 from rap_evaluation.logs.drive_log import DriveLog, LogError, StoredLog, open_logs
 from rap_evaluation.logs.log_reader import read_log
 from rap_evaluation.logs.log_writer import write_log
-from rap_evaluation.logs.recording import Engagement, LightTracks, Recording, Tracks
+from rap_evaluation.logs.recording import UNSEEN_LIGHT, Engagement, LightTracks, Recording, Tracks
 from rap_evaluation.logs.seat_routes import commands_along
 from rap_planner.route import Command
 from rap_raster.camera import CameraModel, Distortion
@@ -583,3 +583,18 @@ def test_a_log_in_place_of_its_folder_says_so(tmp_path):
     assert len(open_logs(tmp_path / "logs")) == 1
     with pytest.raises(LogError, match="is a log; give the folder"):
         open_logs(tmp_path / "logs" / "drive")
+
+
+def test_lights_that_are_not_seen_are_not_in_the_files_for_py123d(tmp_path):
+    recording = make_recording()
+    states = recording.lights.states.copy()
+    states[:5] = UNSEEN_LIGHT
+    write_log(tmp_path, replace(recording, lights=replace(recording.lights, states=states)))
+    with pa.memory_map(str(tmp_path / schema.TRAFFIC_LIGHTS)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    listed = [len(lanes) for lanes in table["traffic_light_detections.lane_id"].to_pylist()]
+    named = sum(lane in recording.map.lanes for lane in recording.lights.lane_ids)
+    assert named > 0
+    assert listed == [0] * 5 + [named] * (len(listed) - 5)
+    found = table["traffic_light_detections.status"].to_pylist()
+    assert [len(codes) for codes in found] == listed

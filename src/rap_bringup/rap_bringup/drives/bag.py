@@ -65,8 +65,8 @@ JPEG_QUALITY = 95
 
 MAX_SHARE_AGAINST = 0.1
 """Of driving vehicles. Measured: at most 5 % in the recordings of nuScenes, Argoverse 2 and
-CommonRoad, whose centrelines run in driving direction, and 40 % on an OpenDRIVE town where half of
-them run backwards."""
+CommonRoad, whose centrelines run in driving direction, and 40 % on a town where those of one side
+of the road run backwards, as our own bags had it once."""
 
 VEHICLES = (ObjectClass.VEHICLE, ObjectClass.TRUCK, ObjectClass.BUS)
 MOVING_MPS = 2.0

@@ -19,7 +19,7 @@ import pyarrow as pa
 from rap_evaluation.logs import log_schema as schema
 from rap_evaluation.logs.ego_motion import EgoStates, at_rear_axle
 from rap_evaluation.logs.msgpack_values import Value, packed
-from rap_evaluation.logs.recording import Recording
+from rap_evaluation.logs.recording import UNSEEN_LIGHT, Recording
 from rap_evaluation.metrics.pdm_simulator import WHEEL_BASE_SHARE
 from rap_raster.frames import FloatArray
 from rap_raster.scene import LightState, ObjectClass
@@ -142,21 +142,22 @@ def _write_boxes(
 def _write_traffic_lights(
     path: Path, recording: Recording, steps: slice, stamps_us: npt.NDArray[np.int64]
 ) -> None:
-    """Lane ids are numbers there: the rows of our lane table."""
+    """Lane ids are numbers there: the rows of our lane table. Unseen lights are left out."""
     numbers = {key: number for number, key in enumerate(recording.map.lanes)}
     known = [i for i, key in enumerate(recording.lights.lane_ids) if key in numbers]
     lane = np.array([numbers[recording.lights.lane_ids[i]] for i in known], dtype=np.int32)
     status = np.full(256, STATUSES[LightState.UNKNOWN], dtype=np.uint8)
     for state, code in STATUSES.items():
         status[state] = code
-    states = status[recording.lights.states[steps][:, known]]
-    offsets = pa.array((np.arange(len(states) + 1) * len(known)).astype(np.int32))
-    lanes = pa.array(np.tile(lane, len(states)))
+    states = recording.lights.states[steps][:, known]
+    seen = states != UNSEEN_LIGHT
+    offsets = pa.array(np.concatenate([[0], np.cumsum(seen.sum(axis=1))]).astype(np.int32))
+    lanes = pa.array(np.broadcast_to(lane, states.shape)[seen])
     columns = {
         "traffic_light_detections.timestamp_us": pa.array(stamps_us),
         "traffic_light_detections.lane_id": pa.ListArray.from_arrays(offsets, lanes),
         "traffic_light_detections.status": pa.ListArray.from_arrays(
-            offsets, pa.array(states.ravel())
+            offsets, pa.array(status[states[seen]])
         ),
     }
     _write(path, schema.TRAFFIC_LIGHTS, columns, {})

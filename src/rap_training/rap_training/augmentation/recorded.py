@@ -13,7 +13,7 @@ import numpy as np
 
 from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.logs.recording import Engagement
-from rap_evaluation.moments import STANDING_M, Moment
+from rap_evaluation.moments import Moment, stands
 from rap_raster.frames import FloatArray, to_local, wrap_angle
 from rap_training.augmentation.situation import Drop, Situation, SourceKind
 from rap_training.config import CrossAgentConfig, DrivenBy, EgoConfig, ModelConfig
@@ -139,11 +139,6 @@ def path_ahead_m(moment: Moment, model: ModelConfig) -> FloatArray:
     row = moment.step - log.first_step(moment.seat)
     poses = log.ego_poses(moment.seat)[row : row + 1 + round(model.horizon_s / log.dt_s)]
     return to_local(poses[0], poses[1:])
-
-
-def stands(path_m: FloatArray) -> bool:
-    """True if a path leads nowhere."""
-    return bool(np.hypot(*path_m[-1, :2]) < STANDING_M)
 
 
 def deviation_m(moment: Moment, path_m: FloatArray) -> float:

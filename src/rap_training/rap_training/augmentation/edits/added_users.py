@@ -25,7 +25,9 @@ _WALKING_SHARE, _PARKED_SHARE = 0.3, 0.15
 
 _ON_PATH_SHARE = 0.5  # Of those who drive or park, in the ego's own lane; the others anywhere near.
 _ON_PATH_M = 1.5
-_NEAR_M = 60.0
+NEAR_M = 60.0
+"""How far around the ego road users are edited."""
+
 _WALKING_MPS = (0.8, 1.8)
 _CROSSING_M = (8.0, 45.0)  # Ahead of the ego.
 _BESIDE_M = 5.0  # Where a walker is at the moment, from the ego's line.
@@ -82,17 +84,17 @@ class AddedUsers:
         """Draws a point of a lane near the ego, or on what it would drive."""
         if rng.random() < _ON_PATH_SHARE:
             ahead = stage.way.line_m[stage.way.near(stage.pose), :2]
-            ahead = ahead[np.hypot(*(ahead - stage.pose[:2]).T) < _NEAR_M]
+            ahead = ahead[np.hypot(*(ahead - stage.pose[:2]).T) < NEAR_M]
             found = self._tree.query_ball_point(ahead, _ON_PATH_M)
             near = np.unique(np.concatenate([[], *found])).astype(np.intp)
         else:
-            near = np.sort(self._tree.query_ball_point(stage.pose[:2], _NEAR_M)).astype(np.intp)
+            near = np.sort(self._tree.query_ball_point(stage.pose[:2], NEAR_M)).astype(np.intp)
         return int(rng.choice(near)) if len(near) else None
 
     def _onward(self, key: str, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
         """Returns line and limits of a lane and those that follow; forks are drawn."""
         lane_ids, length_m = [key], 0.0
-        while length_m < 2.0 * _NEAR_M:
+        while length_m < 2.0 * NEAR_M:
             onward = [lane for lane in self._lanes[lane_ids[-1]].successors if lane in self._lanes]
             if not onward:
                 break

@@ -17,7 +17,7 @@ from rap_evaluation.planners.observation import LEVEL_M
 from rap_evaluation.pseudo_sim.log_scene import nearest
 from rap_raster.frames import FloatArray, to_local, wrap_angle
 from rap_raster.scene import LightState
-from rap_training.augmentation.edits.added_users import AddedUsers
+from rap_training.augmentation.edits.added_users import NEAR_M, AddedUsers
 from rap_training.augmentation.edits.motion import at_rate, shifted_across, shifted_along
 from rap_training.augmentation.edits.plausibility import Plausibility
 from rap_training.augmentation.edits.scene_edit import (
@@ -33,7 +33,6 @@ from rap_training.augmentation.edits.scene_edit import (
 ATTEMPTS = 5
 """Draws before a kind is given up at a moment."""
 
-_NEAR_M = 60.0
 _BEHIND_M = 10.0  # Who is farther behind is not edited.
 _BESIDE_M = 2.0  # At each such distance from the ego's path a road user is drawn e times less,
 _APART_M = 20.0  # and at each such distance from the ego itself.
@@ -88,7 +87,7 @@ def _drawn_track(stage: Stage, rng: np.random.Generator) -> int | None:
     local = to_local(stage.pose, now[:, [0, 1, 3]])
     usable = (tracks.first_steps == moment.step) & (tracks.ids != moment.seat)
     usable &= np.abs(now[:, 2] - moment.ego().z_m) < LEVEL_M
-    usable &= (np.hypot(local[:, 0], local[:, 1]) < _NEAR_M) & (local[:, 0] > -_BEHIND_M)
+    usable &= (np.hypot(local[:, 0], local[:, 1]) < NEAR_M) & (local[:, 0] > -_BEHIND_M)
     rows = np.flatnonzero(usable)
     if not len(rows):
         return None

@@ -21,7 +21,7 @@ from rap_raster.maps.lane_geometry import distances_along
 STEP_M = 0.25
 """Between the rows of a path's table."""
 
-_EXTENSION_M = 60.0  # Of a path at both ends: no perturbation leads further.
+_EXTENSION_M = 120.0  # Of a path at both ends: the largest perturbation gets 110 m ahead at 40 m/s.
 _KNOT_M = 0.1  # Between poses that shape the path: a standing vehicle shapes nothing.
 _MIN_KNOTS = 5  # SciPy's smoothing spline wants as many.
 _FINENESS = 40  # Places per pose at which the length of a path is summed up.
