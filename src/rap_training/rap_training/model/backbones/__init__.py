@@ -1,0 +1,1 @@
+"""Camera backbones: published networks that turn images into feature maps."""
