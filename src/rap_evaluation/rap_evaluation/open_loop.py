@@ -16,6 +16,7 @@ from rap_evaluation.logs.drive_log import DriveLog, LogError
 from rap_evaluation.moments import Moment, is_standing, moments
 from rap_evaluation.planners.bundle_driver import BundleDriver
 from rap_inference.bundle import Bundle
+from rap_planner.route import Guidance
 from rap_raster.features import FeatureSource
 from rap_raster.frames import FloatArray, to_local
 
@@ -65,7 +66,8 @@ class RasterDriver:
             FeatureSource.RASTER,
             ego,
             moment.history(history.steps, history.dt_s),
-            moment.command(),
+            # The command alone: on roads without lanes, routes are made of the driven path.
+            Guidance(moment.command(), "route"),
         )
         return to_local(ego.planar, candidates.poses_m), candidates.scores
 

@@ -98,6 +98,13 @@ class History(_Strict):
     dt_s: Positive
 
 
+class RouteInput(_Strict):
+    """Points of the route ahead that the planner reads, `spacing_m` apart along it."""
+
+    points: Annotated[int, Field(gt=0)]
+    spacing_m: Positive
+
+
 class Training(_Strict):
     """Where the weights came from."""
 
@@ -108,7 +115,12 @@ class Training(_Strict):
 
 
 class Manifest(_Strict):
-    """`bundle.yaml`, validated. Extra or missing fields are errors."""
+    """`bundle.yaml`, validated. Extra or missing fields are errors.
+
+    Without `route`, the planner network has no such input and follows the command alone.
+    `sub_scores` names the columns of its third output: probabilities, calibrated on samples of the
+    training that the weights have not seen.
+    """
 
     schema_: Literal["rap.bundle/1"] = Field(alias="schema")
     name: Annotated[str, Field(min_length=1)]
@@ -122,7 +134,9 @@ class Manifest(_Strict):
     horizon_steps: Annotated[int, Field(gt=0)]
     dt_s: Positive
     history: History
+    route: RouteInput | None = None
     features: FeatureShape
+    sub_scores: tuple[str, ...] = ()
     training: Training
     metrics: dict[str, float]
 

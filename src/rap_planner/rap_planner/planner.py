@@ -10,7 +10,7 @@ import numpy.typing as npt
 from rap_inference.bundle import Bundle
 from rap_inference.network import Network
 from rap_planner.candidates import Candidates, manoeuvre_entropy
-from rap_planner.route import Command
+from rap_planner.route import Command, Guidance, route_ahead
 from rap_raster.ego_history import EgoState
 from rap_raster.features import AlignedFeatures, FeatureSource
 from rap_raster.frames import FloatArray, inverse, to_parent
@@ -33,8 +33,7 @@ class Planner:
         features: AlignedFeatures,
         ego: EgoState,
         history: npt.NDArray[np.float32],
-        command: Command,
-        command_source: str,
+        guidance: Guidance,
     ) -> Candidates:
         """Plans once.
 
@@ -42,8 +41,7 @@ class Planner:
             features: Features of the bundle's C camera slots.
             ego: Ego state at the features' stamp.
             history: (S, 7) `EgoHistory.network_input` at the same stamp.
-            command: Driving command.
-            command_source: Where the command came from, for the record.
+            guidance: Where to go.
 
         Returns:
             Candidates in the map frame.
@@ -51,7 +49,10 @@ class Planner:
         Raises:
             PlannerError: If the network's output is not finite or has a wrong shape.
         """
-        inputs = planner_inputs(features, history, command)
+        inputs = planner_inputs(features, history, guidance.command)
+        if (shape := self._manifest.route) is not None:
+            route = route_ahead(guidance.route_m, ego.pose, shape.points, shape.spacing_m)
+            inputs["route"] = route[None]
         start = time.perf_counter()
         outputs = self._network.run(inputs)
         inference_ms = 1e3 * (time.perf_counter() - start)
@@ -63,8 +64,8 @@ class Planner:
             poses_m=to_parent(ego.planar, proposals),
             scores=scores,
             uncertainty=manoeuvre_entropy(proposals[:, -1, :2], scores),
-            command=command,
-            command_source=command_source,
+            command=guidance.command,
+            command_source=guidance.source,
             inference_ms=inference_ms,
         )
 
@@ -103,7 +104,7 @@ def image_from_ego(intrinsics: FloatArray, ego_from_camera: FloatArray) -> npt.N
 def planner_inputs(
     features: AlignedFeatures, history: npt.NDArray[np.float32], command: Command
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Returns the named inputs of the planner network, batch of one."""
+    """Returns the named inputs of the planner network but for the route, batch of one."""
     one_hot = np.zeros((1, len(Command)), dtype=np.float32)
     one_hot[0, command] = 1.0
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -29,6 +30,30 @@ class Command(IntEnum):
     STRAIGHT = 1
     RIGHT = 2
     UNKNOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Guidance:
+    """Where the vehicle is to go.
+
+    Attributes:
+        command: What comes next.
+        source: Where the command came from: "command", "route" or "none".
+        route_m: (n, >=2) route points in driving order, map frame; None without a route, or where
+            a command was given that may contradict it.
+    """
+
+    command: Command
+    source: str
+    route_m: npt.NDArray[np.float64] | None = None
+
+    @classmethod
+    def along(cls, route_m: npt.NDArray[np.float64], pose: Pose) -> Guidance:
+        """Returns the guidance of a route at a pose."""
+        return cls(command_from_route(route_m, pose), "route", route_m)
+
+
+NO_GUIDANCE = Guidance(Command.UNKNOWN, "none")
 
 
 def command_from_route(route_m: npt.NDArray[np.float64] | None, pose: Pose) -> Command:
@@ -59,6 +84,36 @@ def command_from_route(route_m: npt.NDArray[np.float64] | None, pose: Pose) -> C
     if lateral_m <= -LATERAL_M:
         return Command.RIGHT
     return Command.STRAIGHT
+
+
+def route_ahead(
+    route_m: npt.NDArray[np.float64] | None, pose: Pose, points: int, spacing_m: float
+) -> npt.NDArray[np.float32]:
+    """Returns the route ahead of a pose as the planner network reads it.
+
+    Args:
+        route_m: (n, >=2) route points in driving order, map frame; None where there is no route.
+        pose: Where the ego is.
+        points: R.
+        spacing_m: Along the route, the first point this far from where the ego is on it.
+
+    Returns:
+        (R, 3) x, y in the ego frame, and 1; all zero past the route's end, without a route, and
+        off the route.
+    """
+    rows = np.zeros((points, 3), dtype=np.float32)
+    if route_m is None or len(route_m) < 2:
+        return rows
+    projection = _project(np.asarray(route_m[:, :2], dtype=np.float64), pose)
+    if projection is None:
+        return rows
+    local, along_m, arc_m = projection
+    targets_m = along_m + spacing_m * np.arange(1, points + 1)
+    known = targets_m <= arc_m[-1]
+    for axis in (0, 1):
+        rows[known, axis] = np.interp(targets_m[known], arc_m, local[:, axis])
+    rows[known, 2] = 1.0
+    return rows
 
 
 def _project(route_m: FloatArray, pose: Pose) -> tuple[FloatArray, float, FloatArray] | None:

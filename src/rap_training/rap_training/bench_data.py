@@ -43,7 +43,8 @@ def bench_data(
         samples: How many samples of the mix.
         report: Called with the share of the mix that is done.
     """
-    data = config.data.model_copy(update={"camera_share": 0.0})
+    cameras = config.data.cameras.model_copy(update={"share": 0.0})
+    data = config.data.model_copy(update={"cameras": cameras})
     config = config.model_copy(update={"data": data})
     dataset = DriveDataset(_mixture(logs, config), config, _WARM_UP + samples)
     _draw(dataset, range(_WARM_UP))

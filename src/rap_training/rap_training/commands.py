@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,13 +12,23 @@ from rap_bringup.console import progress_bar
 from rap_evaluation.logs.drive_log import open_logs
 from rap_evaluation.open_loop import OpenLoopReport, open_loop_report
 from rap_training.augmentation.mixture import mixture_of, name_of
+from rap_training.calibration import fitted, judged
 from rap_training.config import TrainingConfig, load_config
 from rap_training.data_commands import augment_command, bench_data_command, sources_command
 from rap_training.edit_commands import edits_command
 from rap_training.export import export_bundle, with_metrics
-from rap_training.fit import fit, load_model
+from rap_training.fit import Machine, fit, load_model
 from rap_training.show_commands import show_command
 from rap_training.training_logs import open_training_logs
+
+
+class Accelerator(str, Enum):
+    """Kinds of devices."""
+
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+
 
 app = typer.Typer(
     help="Trains planners on logs and exports them as bundles.",
@@ -37,17 +48,26 @@ app.command("edits")(edits_command)
 def fit_command(
     logs: Annotated[Path, typer.Option(help="Folder of logs, made by `rap-evaluate record`.")],
     out: Annotated[Path, typer.Option(help="Checkpoint folder; a run in it is resumed.")],
+    *,
     config: Annotated[Path | None, typer.Option(help="Training YAML; default: built in.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Loader processes per device.")] = 1,
+    accelerator: Annotated[Accelerator, typer.Option(help="Kind of devices.")] = Accelerator.auto,
+    devices: Annotated[int, typer.Option(min=1, help="How many; they share every batch.")] = 1,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of camera images to keep and share; default: OUT/images."),
+    ] = None,
 ) -> None:
     """Fits a model to the logs.
 
-    Example: rap-train fit --logs out/logs/train --out out/fit/default
+    Examples:
+    rap-train fit --logs out/logs/train --out out/fit/default
+    rap-train fit --config mine.yaml --logs out/logs/train --out out/fit/mine --devices 4
     """
     settings = load_config(config) if config else TrainingConfig()
     mixture = mixture_of(open_training_logs(logs), settings.data.sources, settings.model)
     with progress_bar("fitting") as report:
-        fit(mixture, settings, out, workers=workers, report=report)
+        fit(mixture, settings, out, Machine(accelerator.value, devices, workers, images), report)
     starts = ", ".join(f"{len(s)} {name_of(s.kind)}" for s in mixture.sources)
     typer.echo(f"checkpoint: {out} (starts in the logs: {starts})")
 
@@ -70,8 +90,13 @@ def export_command(
     --validation out/logs/validate
     """
     model, config = load_model(checkpoint)
-    maps = tuple(sorted({log.map.name for log in open_logs(logs)}))
-    bundle = export_bundle(model, config, out, maps=maps, command=made_by, metrics={})
+    training = open_training_logs(logs)
+    maps = tuple(sorted({log.map.name for log in training}))
+    found = judged(model, mixture_of(training, config.data.sources, config.model), config)
+    calibration = fitted(found)
+    bundle = export_bundle(
+        model, config, out, maps=maps, command=made_by, metrics={}, calibration=calibration
+    )
     if validation:
         with progress_bar("measuring") as report:
             measured = open_loop_report(bundle, open_logs(validation), report=report)

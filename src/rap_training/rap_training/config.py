@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from rap_evaluation.logs.recording import STEP_NS
 from rap_inference.yaml_files import read_yaml
@@ -34,13 +42,51 @@ _STEP_TOLERANCE = 1e-6
 StepsTime = Annotated[PositiveFloat, AfterValidator(_whole_steps)]
 
 
+ScoreName = Literal[
+    "no_at_fault_collisions",
+    "drivable_area_compliance",
+    "driving_direction_compliance",
+    "traffic_light_compliance",
+    "ego_progress",
+    "time_to_collision_within_bound",
+    "lane_keeping",
+    "comfort",
+    "score",
+    "imitation",
+]
+"""What the model predicts of each proposal: the parts of the driving score, the score itself
+(`rap_evaluation.metrics.teacher`), and how near the proposal comes to what was driven."""
+
+BackboneName = Literal["plain", "efficientnet_lite0", "resnet34", "vit_s14", "dinov3_vith16plus"]
+
+
+class BackboneConfig(StrictModel):
+    """The network that looks at images.
+
+    Attributes:
+        name: Which one; see `rap_training.model.backbones`.
+        weights: Where it starts: `random`, `package` for what a Python package brings, or a file or
+            folder of yours.
+        frozen: Never trained; the checkpoints then leave it out.
+        widths: Of `plain`: of the stem (stride 4) and of each stage after it (stride 2).
+        stages: Of the others: how many of their stages are built; all by default.
+    """
+
+    name: BackboneName = "plain"
+    weights: str = "random"
+    frozen: bool = False
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (16, 32, 64)
+    stages: PositiveInt | None = None
+
+
 class ModelConfig(StrictModel):
     """Shape of the network.
 
     Attributes:
-        encoder_channels: Width of the stem (stride 4) and of each stage after it (stride 2).
+        backbone: The network that looks at images.
         feature_channels: F, channels of the aligned features.
-        width: Channels of queries and tokens in the planner head.
+        width: Channels of proposals and tokens in the planner head.
+        query_width: Q, channels of a query: one pose of one proposal.
         probe_channels: Channels looked up at the proposals' poses.
         heads: Attention heads.
         proposals: K.
@@ -48,20 +94,36 @@ class ModelConfig(StrictModel):
         dt_s: Time between poses.
         history_steps: S, rows of the ego history.
         history_dt_s: Time between them.
+        route_points: R, points of the route that the planner reads; 0 leaves it the command alone.
+        route_spacing_m: Distance between them along the route.
         refinements: Passes of the one shared refiner.
+        selection: Weights of the predicted scores in the choice of a proposal; see
+            `rap_training.model.scores`.
     """
 
-    encoder_channels: tuple[int, ...] = (32, 64, 96)
-    feature_channels: int = 64
-    width: int = 64
-    probe_channels: int = 24
-    heads: int = 4
+    backbone: BackboneConfig = BackboneConfig()
+    feature_channels: PositiveInt = 32
+    width: PositiveInt = 64
+    query_width: PositiveInt = 32
+    probe_channels: PositiveInt = 16
+    heads: PositiveInt = 4
     proposals: PositiveInt = 64
     horizon_steps: PositiveInt = 10
     dt_s: StepsTime = 0.5
     history_steps: Annotated[int, Field(ge=2)] = 4
     history_dt_s: StepsTime = 0.5
-    refinements: int = 2
+    route_points: Annotated[int, Field(ge=0)] = 10
+    route_spacing_m: PositiveFloat = 5.0
+    refinements: Annotated[int, Field(ge=1)] = 1
+    selection: dict[ScoreName, Annotated[float, Field(ge=0)]] = {"score": 1.0, "imitation": 1.0}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ModelConfig:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        if not sum(self.selection.values()) > 0.0:
+            raise ValueError("selection has no weight above 0")
+        return self
 
     @property
     def horizon_s(self) -> float:
@@ -175,6 +237,25 @@ class SourcesConfig(StrictModel):
     edit: EditConfig = EditConfig()
 
 
+class CameraConfig(StrictModel):
+    """Samples that carry simulated camera images beside their rasters.
+
+    Images are dear: so there is a fixed number of such samples, drawn once and kept.
+
+    Attributes:
+        share: Of the samples of a training.
+        samples: How many different ones there are.
+        views: Which samples have images: those of `recorded` drives alone, as on a real vehicle, or
+            `any`, since a simulator can take pictures of what was never recorded.
+        seed: Of their draw, so that trainings of other seeds share them.
+    """
+
+    share: Share = 0.25
+    samples: PositiveInt = 8192
+    views: Literal["recorded", "any"] = "recorded"
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
 class DataConfig(StrictModel):
     """What samples are made of.
 
@@ -182,9 +263,14 @@ class DataConfig(StrictModel):
         sources: Where samples come from.
         style: Raster style.
         image_size: Width and height of rasters and images.
-        camera_share: Share of samples that also carry simulated camera images.
+        rasters: Whether the planner learns on rasters; otherwise camera images are all it sees.
+        cameras: Samples with camera images.
         unknown_command_share: Share of samples whose command is hidden.
+        hidden_route_share: Share of samples whose route is hidden.
+        hidden_history_share: Share of samples whose history is hidden but for the present state, so
+            that going on as before is not all that is learned.
         short_history_share: Share of samples whose history starts late, as after a restart.
+        hidden_camera_share: Share of samples in which one camera is missing.
         yaw_jitter_rad: Standard deviation of the cameras' mounting yaw and pitch.
         focal_jitter: Relative standard deviation of the focal lengths.
         position_jitter_m: Standard deviation of the cameras' mounting position.
@@ -194,9 +280,13 @@ class DataConfig(StrictModel):
     sources: SourcesConfig = SourcesConfig()
     style: str = "semantic"
     image_size: tuple[ImageSide, ImageSide] = (256, 128)
-    camera_share: Share = 0.25
+    rasters: bool = True
+    cameras: CameraConfig = CameraConfig()
     unknown_command_share: Share = 0.15
+    hidden_route_share: Share = 0.3
+    hidden_history_share: Share = 0.3
     short_history_share: Share = 0.1
+    hidden_camera_share: Share = 0.05
     yaw_jitter_rad: Spread = 0.02
     focal_jitter: Annotated[float, Field(ge=0, le=0.1)] = 0.08
     position_jitter_m: Spread = 0.15
@@ -208,37 +298,69 @@ class OptimizerConfig(StrictModel):
 
     Attributes:
         steps: Optimiser steps.
-        batch_size: Samples per step.
-        learning_rate: Peak of the one-cycle schedule.
+        batch_size: Samples per step, all devices together.
+        learning_rate: Peak of the schedule.
+        schedule: `one_cycle`, or `cosine` after a linear warm-up as published.
+        warmup_share: Share of the steps until the peak.
         weight_decay: AdamW's.
         gradient_clip: Largest gradient norm.
+        precision: Of the arithmetic; see Lightning Fabric.
         seed: Of weights, sampling and noise.
     """
 
     steps: PositiveInt = 800
     batch_size: PositiveInt = 32
     learning_rate: PositiveFloat = 1e-3
+    schedule: Literal["one_cycle", "cosine"] = "one_cycle"
+    warmup_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     weight_decay: NonNegative = 1e-4
     gradient_clip: PositiveFloat = 20.0
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     seed: Annotated[int, Field(ge=0)] = 1
+
+
+class AlignmentConfig(StrictModel):
+    """How camera features are pulled to raster features; see `rap_training.alignment`.
+
+    Attributes:
+        spatial: Weight of the distance between paired features. Published: 0.002, where features
+            are not scaled to one.
+        domain: Weight of the domain classifier's loss. Published: 0.1 in the paper, 0.001 in the
+            release.
+        reversal: Largest strength of the gradient reversal.
+        hidden: Width of the classifier's two hidden layers.
+    """
+
+    spatial: NonNegative = 1.0
+    domain: NonNegative = 0.1
+    reversal: NonNegative = 1.0
+    hidden: PositiveInt = 64
 
 
 class LossConfig(StrictModel):
     """Weights of the loss terms; see `rap_training.losses`.
 
     Attributes:
-        score: Of the score loss.
-        score_scale_m: Mean displacement at which a proposal's quality has fallen to 37 percent.
         early_refinements: Of each earlier refinement, relative to the one after it.
         other_proposals: Of all proposals, beside the nearest one.
-        alignment: Of the distance between camera and raster features.
+        likeness: Of the prediction how near each proposal comes to what was driven.
+        likeness_scale_m: Mean displacement at which likeness has fallen to 37 percent.
+        scores: Of the predictions of the driving score and its parts.
+        scored_share: Share of the samples whose proposals are driven and scored.
+        area: Of the auxiliary prediction where a proposal leaves the road or its direction.
+        agents: Of the auxiliary prediction which road users come near a proposal.
+        alignment: Of camera features with raster features.
     """
 
-    score: float = 2.0
-    score_scale_m: float = 2.0
-    early_refinements: float = 0.3
-    other_proposals: float = 0.05
-    alignment: float = 1.0
+    early_refinements: NonNegative = 0.3
+    other_proposals: NonNegative = 0.02
+    likeness: NonNegative = 1.0
+    likeness_scale_m: PositiveFloat = 2.0
+    scores: NonNegative = 1.0
+    scored_share: Share = 0.2
+    area: NonNegative = 0.2
+    agents: NonNegative = 0.02
+    alignment: AlignmentConfig = AlignmentConfig()
 
 
 class TrainingConfig(StrictModel):

@@ -15,14 +15,17 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from rap_planner.route import Command
+from rap_evaluation.metrics.pdm_scene import PdmScene
+from rap_planner.route import Command, route_ahead
 from rap_raster.camera import CameraModel
 from rap_raster.frames import FloatArray
 from rap_raster.rasterizer import render_batch
 from rap_raster.styles import load_style
-from rap_training.augmentation.mixture import Draw, Mixture
-from rap_training.augmentation.situation import Situation
+from rap_training.augmentation.mixture import Draw, Mixture, MixtureError
+from rap_training.augmentation.score_scene import ScoreScenes
+from rap_training.augmentation.situation import Situation, SourceKind
 from rap_training.config import TrainingConfig
+from rap_training.image_store import ImageStore
 from rap_training.rig import fitted_rig
 
 
@@ -35,9 +38,11 @@ class Sample:
         images: (C, H, W, 3) uint8 simulated camera images; zero where `has_images` is 0. (0, H, W,
             3) if the configuration wants none at all.
         has_images: 1 if there are camera images.
+        camera_valid: (C,) float32, 0 for a camera that is to be missed.
         image_from_ego: (C, 3, 4) float32.
         history: (S, 7) float32.
         command: (4,) float32, one-hot.
+        route: (R, 3) float32 x, y, valid of the route ahead; see `rap_planner.route.route_ahead`.
         target: (T, 3) float32 poses to drive, ego frame.
         loss_weight: Of the imitation loss.
         source: `SourceKind` code.
@@ -47,9 +52,11 @@ class Sample:
     rasters: npt.NDArray[np.uint8]
     images: npt.NDArray[np.uint8]
     has_images: np.float32
+    camera_valid: npt.NDArray[np.float32]
     image_from_ego: npt.NDArray[np.float32]
     history: npt.NDArray[np.float32]
     command: npt.NDArray[np.float32]
+    route: npt.NDArray[np.float32]
     target: npt.NDArray[np.float32]
     loss_weight: np.float32
     source: np.int64
@@ -72,25 +79,60 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """Samples as a training takes them.
+
+    Attributes:
+        tensors: Fields of `Sample`, stacked.
+        scenes: To score proposals in: one for each of the first samples, None where nothing can be
+            said. Samples are in random order, so that these are as good as any.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    scenes: tuple[PdmScene | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Plan:
     """All of a sample but its pixels."""
 
     draw: Draw
     rig: tuple[CameraModel, ...]
     image_seed: int | None
+    camera_valid: npt.NDArray[np.float32]
     history: npt.NDArray[np.float32]
     command: npt.NDArray[np.float32]
+    route: npt.NDArray[np.float32]
 
 
 class DriveDataset(Dataset[dict[str, torch.Tensor]]):
     """An endless dataset of a stated length over a mixture of sources."""
 
-    def __init__(self, mixture: Mixture, config: TrainingConfig, length: int) -> None:
-        """Draws `length` samples from a mixture."""
+    def __init__(
+        self,
+        mixture: Mixture,
+        config: TrainingConfig,
+        length: int,
+        images: ImageStore | None = None,
+    ) -> None:
+        """Draws `length` samples from a mixture.
+
+        Args:
+            mixture: What to draw from.
+            config: How samples are made.
+            length: How many there are.
+            images: Where camera images are kept; without it they are made each time.
+
+        Raises:
+            MixtureError: If camera images of recorded drives are wanted and there are none.
+        """
         self._mixture = mixture
         self._config = config
         self._style = load_style(config.data.style)
         self._length = length
+        self._images = images
+        self._photographed = _photographed(mixture, config)
+        self._scenes = ScoreScenes(config.model.history_dt_s)
 
     def __len__(self) -> int:
         return self._length
@@ -101,12 +143,14 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
     def batch(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
         """Returns samples stacked by field; rasters stay where they were drawn."""
         plans, rasters = self._planned(indices)
-        samples = [self._sample(plan, own) for plan, own in zip(plans, rasters, strict=True)]
-        stacked = {
-            name: torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
-            for name in Sample.__dataclass_fields__.keys() - {"rasters"}
-        }
-        return {"rasters": torch.from_numpy(rasters), **stacked}
+        return self._stacked(plans, rasters)
+
+    def training_batch(self, indices: Sequence[int]) -> Batch:
+        """Returns samples with the scenes that the proposals of some of them are scored in."""
+        plans, rasters = self._planned(indices)
+        scored = plans[: round(self._config.loss.scored_share * len(plans))]
+        scenes = tuple(self._scenes.scene(plan.draw.situation) for plan in scored)
+        return Batch(self._stacked(plans, rasters), scenes)
 
     def drawn(self, indices: Sequence[int]) -> list[Drawn]:
         """Returns samples with what they are pictures of, the same ones each time."""
@@ -122,41 +166,73 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         geometries = [plan.draw.situation.geometry(self._style) for plan in plans]
         return plans, render_batch(geometries, [plan.rig for plan in plans])["rgb"]
 
+    def _stacked(
+        self, plans: Sequence[_Plan], rasters: npt.NDArray[np.uint8]
+    ) -> dict[str, torch.Tensor]:
+        samples = [self._sample(plan, own) for plan, own in zip(plans, rasters, strict=True)]
+        stacked = {
+            name: torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
+            for name in Sample.__dataclass_fields__.keys() - {"rasters"}
+        }
+        return {"rasters": torch.from_numpy(rasters), **stacked}
+
     def _plan(self, index: int) -> _Plan:
         rng = np.random.default_rng([self._config.optimizer.seed, index])
-        draw = self._mixture.draw(rng)
-        data = self._config.data
-        cameras = fitted_rig(draw.situation.vehicle, data.image_size)
+        cameras = self._config.data.cameras
+        if rng.random() < cameras.share:
+            number = int(rng.integers(cameras.samples))
+            own = np.random.default_rng([cameras.seed, number])
+            draw, image_seed = self._photographed.draw(own), int(own.integers(2**31))
+        else:
+            own, draw, image_seed = rng, self._mixture.draw(rng), None
+        rig = fitted_rig(draw.situation.vehicle, self._config.data.image_size)
         return _Plan(
             draw=draw,
-            rig=jittered(cameras, self._config, rng),
-            image_seed=int(rng.integers(2**31)) if rng.random() < data.camera_share else None,
+            rig=jittered(rig, self._config, own),
+            image_seed=image_seed,
+            camera_valid=self._camera_valid(len(rig), rng),
             history=self._history(draw.situation, rng),
             command=self._command(draw.situation, rng),
+            route=self._route(draw.situation, rng),
         )
 
     def _sample(self, plan: _Plan, rasters: npt.NDArray[np.uint8]) -> Sample:
         situation, model = plan.draw.situation, self._config.model
-        images = np.zeros_like(rasters) if self._config.data.camera_share else rasters[:0]
+        images = np.zeros_like(rasters) if self._config.data.cameras.share else rasters[:0]
         if plan.image_seed is not None:
             for camera, image in zip(plan.rig, images, strict=True):
-                image[:] = situation.camera_image(camera, plan.image_seed)
+                image[:] = self._image(situation, camera, plan.image_seed)
         return Sample(
             rasters=rasters,
             images=images,
             has_images=np.float32(plan.image_seed is not None),
+            camera_valid=plan.camera_valid,
             image_from_ego=np.stack([c.image_from_ego() for c in plan.rig]).astype(np.float32),
             history=plan.history,
             command=plan.command,
+            route=plan.route,
             target=situation.future_m(model.horizon_steps, model.dt_s).astype(np.float32),
             loss_weight=np.float32(plan.draw.loss_weight),
             source=np.int64(situation.kind),
             drops=plan.draw.drops,
         )
 
+    def _image(self, situation: Situation, camera: CameraModel, seed: int) -> npt.NDArray[np.uint8]:
+        if self._images is None:
+            return situation.camera_image(camera, seed)
+        return self._images.image(situation, camera, seed)
+
+    def _camera_valid(self, count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+        valid = np.ones(count, dtype=np.float32)
+        if rng.random() < self._config.data.hidden_camera_share:
+            valid[int(rng.integers(count))] = 0.0
+        return valid
+
     def _history(self, situation: Situation, rng: np.random.Generator) -> npt.NDArray[np.float32]:
         model, data = self._config.model, self._config.data
         history = situation.history.copy()
+        if rng.random() < data.hidden_history_share:
+            history[:-1] = 0.0
         if rng.random() < data.short_history_share:
             history[: int(rng.integers(1, model.history_steps))] = 0.0
         noise = rng.normal(scale=data.speed_noise_mps, size=(1, 2)).astype(np.float32)
@@ -169,37 +245,61 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         one_hot[Command.UNKNOWN if hidden else situation.command] = 1.0
         return one_hot
 
+    def _route(self, situation: Situation, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+        model, hidden = self._config.model, rng.random() < self._config.data.hidden_route_share
+        route_m = None if hidden or not model.route_points else situation.route_m
+        return route_ahead(route_m, situation.ego.pose, model.route_points, model.route_spacing_m)
+
+
+def _photographed(mixture: Mixture, config: TrainingConfig) -> Mixture:
+    """Returns what samples with camera images are drawn from."""
+    cameras = config.data.cameras
+    if cameras.views == "any" or not cameras.share:
+        return mixture
+    recorded = [source for source in mixture.sources if source.kind is SourceKind.EGO]
+    if not recorded:
+        raise MixtureError("data.cameras.views: recorded, but the source ego has no weight")
+    return Mixture([(source, 1.0) for source in recorded])
+
 
 def load_batches(
-    dataset: DriveDataset, batch_size: int, *, workers: int, first: int = 0
-) -> DataLoader[dict[str, torch.Tensor]]:
+    dataset: DriveDataset,
+    batch_size: int,
+    *,
+    workers: int,
+    first: int = 0,
+    share: tuple[int, int] = (0, 1),
+) -> DataLoader[Batch]:
     """Returns a loader of whole batches; the last one may have fewer samples.
 
     Batches are made whole by the workers, so that nothing is copied to stack them.
 
     Args:
         dataset: The samples, in order: sources are random already.
-        batch_size: Samples in a batch.
+        batch_size: Samples in a batch, all devices together.
         workers: Loader processes; 0 for this one.
         first: Batches that are left out, because an earlier run has seen them.
+        share: Number of this device, and of how many: it gets every so-many-th sample.
     """
-    batches = _Batches(dataset, batch_size)
+    batches = _Batches(dataset, batch_size, share)
     remaining = Subset(batches, range(first, len(batches)))
     return DataLoader(remaining, batch_size=None, num_workers=workers)
 
 
-class _Batches(Dataset[dict[str, torch.Tensor]]):
+class _Batches(Dataset[Batch]):
     """A dataset whose items are the batches of another."""
 
-    def __init__(self, dataset: DriveDataset, size: int) -> None:
+    def __init__(self, dataset: DriveDataset, size: int, share: tuple[int, int]) -> None:
         self._dataset, self._size = dataset, size
+        self._rank, self._devices = share
 
     def __len__(self) -> int:
         return math.ceil(len(self._dataset) / self._size)
 
-    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
+    def __getitem__(self, number: int) -> Batch:
         first = number * self._size
-        return self._dataset.batch(range(first, min(first + self._size, len(self._dataset))))
+        last = min(first + self._size, len(self._dataset))
+        return self._dataset.training_batch(range(first + self._rank, last, self._devices))
 
 
 def jittered(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,8 +12,13 @@ from torch import Tensor, nn
 
 from rap_inference.bundle import MANIFEST_NAME, SCHEMA, Bundle, file_sha256, load_bundle
 from rap_planner.route import Command
+from rap_raster.camera import CameraModel
+from rap_raster.ego_history import HISTORY_COLUMNS
+from rap_training.calibration import Calibration
 from rap_training.config import TrainingConfig
+from rap_training.model.head import PlannerHead
 from rap_training.model.rap_model import RapModel
+from rap_training.model.scores import SCORE_NAMES, selection_logits
 from rap_training.normalization import MEAN, STD
 from rap_training.rig import HEIGHT, NOMINAL_RIG, WIDTH
 
@@ -22,19 +28,24 @@ OPSET = 17
 DATA_LICENSE = "Simulated SUMO traffic on CARLA towns (CARLA map assets: CC BY 4.0)"
 
 
-class _LastPass(nn.Module):
-    """The planner head as it is deployed: the last refinement only."""
+class DeployedHead(nn.Module):
+    """The planner head as it is deployed: the last refinement, one score to choose by."""
 
-    def __init__(self, head: nn.Module) -> None:
+    def __init__(self, head: PlannerHead, calibration: Calibration) -> None:
+        """Takes a head and what its scores are calibrated with."""
         super().__init__()
         self.head = head
+        self.calibration = calibration
 
-    def forward(
+    def forward(  # noqa: PLR0917 - the inputs of the exported network
         self, features: Tensor, camera_valid: Tensor, image_from_ego: Tensor, history: Tensor,
-        command: Tensor,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        proposals, scores = self.head(features, camera_valid, image_from_ego, history, command)
-        return proposals[-1], scores
+        command: Tensor, route: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        """Plans as `PlannerHead.forward`; returns proposals, their scores and sub-scores."""
+        route = history.new_zeros(len(history), 0, 3) if route is None else route
+        out = self.head(features, camera_valid, image_from_ego, history, command, route)
+        logits = self.calibration(out.scores)
+        return out.proposals[-1], selection_logits(logits, self.head.config), torch.sigmoid(logits)
 
 
 def export_bundle(
@@ -45,6 +56,7 @@ def export_bundle(
     maps: tuple[str, ...],
     command: str,
     metrics: dict[str, float],
+    calibration: Calibration | None = None,
 ) -> Bundle:
     """Writes a bundle.
 
@@ -55,6 +67,7 @@ def export_bundle(
         maps: Names of the maps it was trained on.
         command: The command that made it.
         metrics: Measured figures for the model card.
+        calibration: Of the predicted scores; by default they stay as they are.
 
     Returns:
         The bundle, validated.
@@ -66,7 +79,7 @@ def export_bundle(
         "height": HEIGHT // stride,
         "width": WIDTH // stride,
     }
-    _export_networks(model, config, out, (features["height"], features["width"]))
+    _export_networks(model, calibration or Calibration(), out)
     training = {
         "command": command,
         "maps": list(maps),
@@ -92,6 +105,7 @@ def _write_manifest(out: Path, manifest: dict[str, object]) -> Bundle:
 def _manifest(config: TrainingConfig, out: Path) -> dict[str, object]:
     """Returns what the configuration and the files themselves say."""
     model = config.model
+    route = {"points": model.route_points, "spacing_m": model.route_spacing_m}
     return {
         "schema": SCHEMA,
         "name": config.name,
@@ -105,27 +119,35 @@ def _manifest(config: TrainingConfig, out: Path) -> dict[str, object]:
         "horizon_steps": model.horizon_steps,
         "dt_s": model.dt_s,
         "history": {"steps": model.history_steps, "dt_s": model.history_dt_s},
+        "route": route if model.route_points else None,
+        "sub_scores": list(SCORE_NAMES),
     }
 
 
-def _export_networks(
-    model: RapModel, config: TrainingConfig, out: Path, cells: tuple[int, int]
-) -> None:
-    shape, cameras = config.model, len(NOMINAL_RIG)
-    images = torch.zeros(cameras, 3, HEIGHT, WIDTH)
+def _export_networks(model: RapModel, calibration: Calibration, out: Path) -> None:
+    images = torch.zeros(len(NOMINAL_RIG), 3, HEIGHT, WIDTH)
     _export(model.encoder, (images,), out / "encoder.onnx", ["images"], ["features"])
-    projections = torch.stack(
-        [torch.from_numpy(camera.image_from_ego()).float() for camera in NOMINAL_RIG]
-    )
-    inputs = (
-        torch.zeros(1, cameras, shape.feature_channels, *cells),
-        torch.ones(1, cameras),
-        projections[None],
-        torch.zeros(1, shape.history_steps, 7),
-        torch.eye(len(Command))[:1],
-    )
-    names = ["features", "camera_valid", "image_from_ego", "history", "command"]
-    _export(_LastPass(model.head), inputs, out / "planner.onnx", names, ["proposals", "scores"])
+    inputs = head_inputs(model)
+    if not model.head.config.route_points:
+        del inputs["route"]  # The exporter would drop it, since nothing reads it.
+    head = DeployedHead(model.head, calibration)
+    outputs = ["proposals", "scores", "sub_scores"]
+    _export(head, tuple(inputs.values()), out / "planner.onnx", list(inputs), outputs)
+
+
+def head_inputs(model: RapModel, rig: Sequence[CameraModel] = NOMINAL_RIG) -> dict[str, Tensor]:
+    """Returns inputs of the planner head by name, batch of one: the rig, and zeros."""
+    shape, stride = model.head.config, model.encoder.stride
+    cells = HEIGHT // stride, WIDTH // stride
+    projections = [torch.from_numpy(camera.image_from_ego()).float() for camera in rig]
+    return {
+        "features": torch.zeros(1, len(rig), shape.feature_channels, *cells),
+        "camera_valid": torch.ones(1, len(rig)),
+        "image_from_ego": torch.stack(projections)[None],
+        "history": torch.zeros(1, shape.history_steps, len(HISTORY_COLUMNS)),
+        "command": torch.eye(len(Command))[:1],
+        "route": torch.zeros(1, shape.route_points, 3),
+    }
 
 
 def _export(

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from rap_bringup.console import Report, silent
 from rap_training.augmentation.mixture import Mixture, name_of
 from rap_training.augmentation.situation import SourceKind
-from rap_training.config import TrainingConfig
-from rap_training.dataset import DriveDataset, load_batches
-from rap_training.losses import alignment_loss, planning_loss
+from rap_training.config import OptimizerConfig, TrainingConfig
+from rap_training.dataset import Batch, DriveDataset, load_batches
+from rap_training.image_store import ImageStore
 from rap_training.model.rap_model import RapModel
-from rap_training.normalization import normalize
+from rap_training.objective import Losses, Objective
 from rap_training.whole_file import remove_partial, whole_file
 
 CHECKPOINT_EVERY = 100
 WEIGHTS_NAME = "model.safetensors"
-STATE_NAME = "optimizer.pt"
+STATE_NAME = "training_state.pt"
 CONFIG_NAME = "config.json"
 LOG_NAME = "log.csv"
+IMAGES_NAME = "images"
 
 
 class CheckpointError(ValueError):
@@ -34,21 +36,27 @@ class CheckpointError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Losses:
-    """The terms of one step."""
+class Machine:
+    """What a training runs on.
 
-    total: Tensor
-    raster: Tensor
-    camera: Tensor
-    alignment: Tensor
+    Attributes:
+        accelerator: Kind of devices.
+        devices: How many; each takes its share of every batch.
+        workers: Loader processes per device; any number gives the same weights.
+        images: Folder in which camera images are kept; by default in the run's own folder.
+    """
+
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = 1
+    workers: int = 1
+    images: Path | None = None
 
 
 def fit(
     mixture: Mixture,
     config: TrainingConfig,
     out: Path,
-    *,
-    workers: int,
+    machine: Machine | None = None,
     report: Report = silent,
 ) -> Path:
     """Fits a model, or continues where an earlier run in `out` stopped.
@@ -57,7 +65,7 @@ def fit(
         mixture: What to learn from.
         config: The training.
         out: Checkpoint folder; `model.safetensors`, `config.json` and `log.csv` end up there.
-        workers: Loader processes; any number gives the same weights.
+        machine: What to run on; by default one device of the best kind.
         report: Called with the share that is done and the loss.
 
     Returns:
@@ -67,43 +75,96 @@ def fit(
         CheckpointError: If `out` holds a run of another configuration.
     """
     out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(config.optimizer.seed)
-    model = RapModel(config.model)
-    optimizer, schedule = _optimizer(model, config)
-    done = _resume(out, config, model, optimizer, schedule)
-    steps = config.optimizer.steps
-    for step, batch in enumerate(_batches(mixture, config, done, workers), start=done + 1):
-        losses = training_step(model, batch, config)
-        optimizer.zero_grad()
-        losses.total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.gradient_clip)
-        optimizer.step()
-        schedule.step()
-        _log(out / LOG_NAME, step, losses, batch)
-        report(step / steps, f", loss {losses.total.item():.3f}")
-        if step % CHECKPOINT_EVERY == 0 or step == steps:
-            _save(out, step, model, optimizer, schedule)
+    _claim(out, config)
+    machine = machine or Machine()
+    run = _Run(config, out, machine)
+    for step, batch in enumerate(run.batches(mixture), start=run.done + 1):
+        losses = run.step(batch, step / config.optimizer.steps)
+        if run.fabric.is_global_zero:
+            _log(out / LOG_NAME, step, losses, batch)
+            if step % CHECKPOINT_EVERY == 0 or step == config.optimizer.steps:
+                run.save(step)
+            report(step / config.optimizer.steps, f", loss {losses.total.item():.3f}")
     return out
 
 
-def training_step(model: RapModel, batch: dict[str, Tensor], config: TrainingConfig) -> Losses:
-    """Computes the losses of one batch: rasters, and camera images where there are any."""
-    shared = batch["image_from_ego"], batch["history"], batch["command"]
-    valid = torch.ones(batch["rasters"].shape[:2])
-    raster = model(normalize(batch["rasters"]), valid, *shared)
-    aims = batch["target"], batch["loss_weight"]
-    raster_loss = planning_loss(raster.proposals, raster.scores, *aims, config.loss)
-    has = batch["has_images"] > 0
-    if not has.any():
-        zero = raster_loss.new_zeros(())
-        return Losses(raster_loss, raster_loss, zero, zero)
-    camera = model(normalize(batch["images"][has]), valid[has], *(x[has] for x in shared))
-    aims = batch["target"][has], batch["loss_weight"][has]
-    camera_loss = planning_loss(camera.proposals, camera.scores, *aims, config.loss)
-    alignment = alignment_loss(camera.features, raster.features[has])
-    share = has.float().mean()
-    total = raster_loss + share * (camera_loss + config.loss.alignment * alignment)
-    return Losses(total, raster_loss, camera_loss, alignment)
+class _Run:
+    """A training that is under way.
+
+    Attributes:
+        done: Steps that earlier runs made.
+    """
+
+    def __init__(self, config: TrainingConfig, out: Path, machine: Machine) -> None:
+        """Builds the model, and takes up the state that an earlier run left in `out`."""
+        self._config, self._out, self._machine = config, out, machine
+        self.fabric = Fabric(
+            accelerator=machine.accelerator,
+            devices=machine.devices,
+            # What has no camera images has nothing to align, and no scene no score.
+            strategy=DDPStrategy(find_unused_parameters=True) if machine.devices > 1 else "auto",
+            precision=config.optimizer.precision,
+        )
+        self.fabric.launch()
+        torch.manual_seed(config.optimizer.seed)
+        self._objective = Objective(config)
+        self._objective.model.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer, self._schedule = _optimizer(self._objective, config.optimizer)
+        self.done = self._resume(optimizer)
+        self._module, self._optimizer = self.fabric.setup(self._objective, optimizer)
+
+    def batches(self, mixture: Mixture) -> Any:  # noqa: ANN401
+        """Returns the batches that are still to be seen, on the device."""
+        size = self._config.optimizer.batch_size
+        images = ImageStore(self._machine.images or self._out / IMAGES_NAME)
+        length = self._config.optimizer.steps * size
+        dataset = DriveDataset(mixture, self._config, length, images)
+        share = self.fabric.global_rank, self.fabric.world_size
+        return load_batches(
+            dataset, size, workers=self._machine.workers, first=self.done, share=share
+        )
+
+    def step(self, batch: Batch, progress: float) -> Losses:
+        """Makes one optimiser step at a share of the training."""
+        batch = Batch(self.fabric.to_device(batch.tensors), batch.scenes)
+        losses: Losses = self._module(batch, progress)
+        self._optimizer.zero_grad()
+        self.fabric.backward(losses.total)
+        self.fabric.clip_gradients(
+            self._module, self._optimizer, max_norm=self._config.optimizer.gradient_clip
+        )
+        self._optimizer.step()
+        self._schedule.step()
+        return losses
+
+    def save(self, step: int) -> None:
+        """Writes the checkpoint; a kill in between leaves the previous one whole."""
+        model = self._objective.model
+        save_file(
+            {name: x.contiguous() for name, x in model.trained_state().items()},
+            self._out / WEIGHTS_NAME,
+        )
+        state = {
+            "step": step,
+            "objective": self._objective.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+        }
+        with whole_file(self._out / STATE_NAME) as file:
+            torch.save(state, file)
+
+    def _resume(self, optimizer: torch.optim.Optimizer) -> int:
+        """Returns how many steps an earlier run made, after loading its state."""
+        path = self._out / STATE_NAME
+        remove_partial(path)
+        if not path.exists():
+            return 0
+        state = torch.load(path, weights_only=True)
+        self._objective.load_state_dict(state["objective"])
+        optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        done: int = state["step"]
+        return done
 
 
 def load_model(checkpoint: Path) -> tuple[RapModel, TrainingConfig]:
@@ -114,86 +175,58 @@ def load_model(checkpoint: Path) -> tuple[RapModel, TrainingConfig]:
     """
     try:
         config = TrainingConfig.model_validate_json((checkpoint / CONFIG_NAME).read_text())
-        model = RapModel(config.model)
-        model.load_state_dict(load_file(checkpoint / WEIGHTS_NAME))
+        model = RapModel(config.model, initialised=False)
+        model.load_trained_state(load_file(checkpoint / WEIGHTS_NAME))
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{checkpoint}: not a usable checkpoint: {reason}") from error
     return model.eval(), config
 
 
-def _optimizer(
-    model: RapModel, config: TrainingConfig
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    settings = config.optimizer
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=settings.steps + 1, pct_start=0.1
-    )
-    return optimizer, schedule
-
-
-def _batches(
-    mixture: Mixture, config: TrainingConfig, done: int, workers: int
-) -> Iterator[dict[str, Tensor]]:
-    size = config.optimizer.batch_size
-    dataset = DriveDataset(mixture, config, config.optimizer.steps * size)
-    yield from load_batches(dataset, size, workers=workers, first=done)
-
-
-def _resume(
-    out: Path,
-    config: TrainingConfig,
-    model: RapModel,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> int:
-    """Returns how many steps an earlier run in `out` made, after loading its state."""
-    config_path, state_path = out / CONFIG_NAME, out / STATE_NAME
-    remove_partial(state_path)
-    if not state_path.exists():
-        config_path.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        return 0
-    if json.loads(config_path.read_text()) != json.loads(config.model_dump_json()):
+def _claim(out: Path, config: TrainingConfig) -> None:
+    """Writes the configuration into a new run's folder; refuses a run of another one."""
+    path, wanted = out / CONFIG_NAME, config.model_dump_json(indent=2) + "\n"
+    if not (out / STATE_NAME).exists():
+        path.write_text(wanted, encoding="utf-8")
+    elif json.loads(path.read_text()) != json.loads(wanted):
         raise CheckpointError(f"{out}: holds a run of another configuration; choose another --out")
-    state = torch.load(state_path, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
-    done: int = state["step"]
-    return done
 
 
-def _save(
-    out: Path,
-    step: int,
-    model: RapModel,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> None:
-    """Writes the checkpoint; a kill in between leaves the previous one whole."""
-    save_file(model.state_dict(), out / WEIGHTS_NAME)
-    state = {
-        "step": step,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
-    }
-    with whole_file(out / STATE_NAME) as file:
-        torch.save(state, file)
+def _optimizer(
+    objective: Objective, settings: OptimizerConfig
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    trained = [weights for weights in objective.parameters() if weights.requires_grad]
+    optimizer = torch.optim.AdamW(
+        trained, lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    if settings.schedule == "one_cycle":
+        return optimizer, torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            settings.learning_rate,
+            total_steps=settings.steps + 1,
+            pct_start=settings.warmup_share,
+        )
+    warmup = max(1, round(settings.warmup_share * settings.steps))
+    return optimizer, torch.optim.lr_scheduler.SequentialLR(
+        optimizer,
+        [
+            torch.optim.lr_scheduler.LinearLR(optimizer, 1.0 / warmup, total_iters=warmup),
+            torch.optim.lr_scheduler.CosineAnnealingLR(
+                optimizer, max(1, settings.steps - warmup), 0.1 * settings.learning_rate
+            ),
+        ],
+        [warmup],
+    )
 
 
-def _log(path: Path, step: int, losses: Losses, batch: dict[str, Tensor]) -> None:
+def _log(path: Path, step: int, losses: Losses, batch: Batch) -> None:
     """Appends a line: the losses, the samples of each source, and the draws dropped for them."""
-    terms = (losses.total, losses.raster, losses.camera, losses.alignment)
-    samples = torch.bincount(batch["source"], minlength=len(SourceKind)).tolist()
+    samples = torch.bincount(batch.tensors["source"].cpu(), minlength=len(SourceKind)).tolist()
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         if new:
             sources = [name_of(kind) for kind in SourceKind]
-            writer.writerow(["step", "total", "raster", "camera", "alignment", *sources, "dropped"])
-        losses_said = [f"{term.item():.5f}" for term in terms]
-        writer.writerow([step, *losses_said, *samples, int(batch["drops"].sum())])
+            writer.writerow(["step", "total", *Losses._fields, *sources, "dropped"])
+        said = [f"{term.item():.5f}" for term in (losses.total, *losses)]
+        writer.writerow([step, *said, *samples, int(batch.tensors["drops"].sum())])

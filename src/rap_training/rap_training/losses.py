@@ -1,4 +1,4 @@
-"""What the model is fitted to."""
+"""What the model is fitted to, but for the alignment of features."""
 
 from __future__ import annotations
 
@@ -29,56 +29,49 @@ def pose_error(proposals: Tensor, target: Tensor) -> Tensor:
 
 
 def imitation_loss(
-    proposals: list[Tensor],
-    target: Tensor,
-    weights: Tensor,
-    early_weight: float,
-    others_weight: float,
+    proposals: list[Tensor], target: Tensor, weights: Tensor, config: LossConfig
 ) -> Tensor:
     """Winner takes nearly all: the nearest proposal is pulled towards the driven future.
 
-    Source: RAP section 3; earlier passes count `early_weight` times the one after them, and every
-    sample as much as its (B,) weight says. All proposals together are pulled with `others_weight`,
-    so that those that never win stay drivable.
+    Source: RAP section 3; earlier passes count `early_refinements` times the one after them, and
+    every sample as much as its (B,) weight says. All proposals together are pulled with
+    `other_proposals`, so that those that never win stay drivable.
     """
     total = proposals[0].new_zeros(())
     for passed in proposals:
         error = weights[:, None] * pose_error(passed, target)
         nearest = error.min(dim=1).values.mean()
-        total = early_weight * total + nearest + others_weight * error.mean()
+        total = config.early_refinements * total + nearest + config.other_proposals * error.mean()
     return total
 
 
-def score_loss(proposals: Tensor, scores: Tensor, target: Tensor, scale_m: float) -> Tensor:
-    """Cross entropy of each score against how well its own proposal did.
+def likeness(proposals: Tensor, target: Tensor, scale_m: float) -> Tensor:
+    """How near each proposal comes to what was driven: 1 for the nearest, less for the others.
 
-    A proposal's quality is exp(-(mean displacement - that of the nearest) / scale), so a score is
-    an expected quality, as in RAP, where it is an expected driving score. The chance of being the
-    nearest proposal would not do: among many alike proposals each has little of it, and a lone odd
-    one would be chosen.
+    It is exp(-(mean displacement - that of the nearest) / scale): an expected quality, as the
+    driving score is. The chance of being the nearest would not do: among many alike proposals each
+    has little of it, and a lone odd one would be chosen.
+
+    Args:
+        proposals: (B, K, T, 3).
+        target: (B, T, 3).
+        scale_m: Displacement at which it has fallen to 37 percent.
+
+    Returns:
+        (B, K) without gradient.
     """
-    displacement = (proposals[..., :2] - target[:, None, :, :2]).norm(dim=-1).mean(-1)
-    behind = displacement - displacement.min(dim=1, keepdim=True).values
-    quality = torch.exp(-behind.detach() / scale_m)
-    return functional.binary_cross_entropy_with_logits(scores, quality)
+    apart = (proposals.detach()[..., :2] - target[:, None, :, :2]).norm(dim=-1).mean(-1)
+    return torch.exp((apart.min(dim=1, keepdim=True).values - apart) / scale_m)
 
 
-def alignment_loss(camera_features: Tensor, raster_features: Tensor) -> Tensor:
-    """Spatial alignment: camera features are pulled onto the raster's, never the reverse.
+def probability_loss(logits: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
+    """Mean cross entropy of predicted scores, rows weighted.
 
-    Source: RAP section 3.3, stop-gradient on the raster side; relative to the rasters' own size so
-    that the weight does not depend on the scale of the features.
+    Args:
+        logits: (B, ...).
+        truth: The same shape, 0 to 1.
+        weights: (B,).
     """
-    wanted = raster_features.detach()
-    return functional.mse_loss(camera_features, wanted) / wanted.square().mean().clamp(min=1e-6)
-
-
-def planning_loss(
-    proposals: list[Tensor], scores: Tensor, target: Tensor, weights: Tensor, config: LossConfig
-) -> Tensor:
-    """Imitation plus score loss of one batch; `weights` (B,) are those of the imitation."""
-    imitation = imitation_loss(
-        proposals, target, weights, config.early_refinements, config.other_proposals
-    )
-    score = score_loss(proposals[-1], scores, target, config.score_scale_m)
-    return imitation + config.score * score
+    loss = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    total = (loss.flatten(1).mean(1) * weights).sum()
+    return total / weights.sum().clamp(min=1e-6)

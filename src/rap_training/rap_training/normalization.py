@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 MEAN = (123.675, 116.28, 103.53)
@@ -11,6 +10,7 @@ STD = (58.395, 57.12, 57.375)
 
 
 def normalize(images: Tensor) -> Tensor:
-    """(..., H, W, 3) uint8 rgb to (..., 3, H, W) float32 network input."""
-    scaled = (images.float() - torch.tensor(MEAN)) / torch.tensor(STD)
-    return scaled.movedim(-1, -3).contiguous()
+    """(..., H, W, 3) uint8 rgb to (..., 3, H, W) float32 network input, channels last in memory."""
+    pixels = images.float()
+    pixels.sub_(pixels.new_tensor(MEAN)).div_(pixels.new_tensor(STD))
+    return pixels.movedim(-1, -3)

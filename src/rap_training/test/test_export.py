@@ -47,6 +47,8 @@ def test_onnx_equals_torch(exported, seed):
     history = rng.normal(size=(4, 7)).astype(np.float32)
     history[:, 3] = rng.uniform(0, 15)
     inputs = planner_inputs(features, history, Command(seed))
+    inputs["route"] = rng.normal(scale=20.0, size=(1, 10, 3)).astype(np.float32)
+    inputs["route"][..., 2] = rng.integers(0, 2, size=(1, 10))
     outputs = OnnxRuntimeNetwork(bundle.planner_path).run(inputs)
     plan = model(
         normalize(torch.from_numpy(images))[None],
@@ -54,7 +56,10 @@ def test_onnx_equals_torch(exported, seed):
     )
     np.testing.assert_allclose(maps, plan.features[0].numpy(), atol=1e-4)
     np.testing.assert_allclose(outputs["proposals"], plan.proposals[-1].numpy(), atol=1e-4)
-    np.testing.assert_allclose(outputs["scores"], plan.scores.numpy(), atol=1e-4)
+    probabilities = torch.sigmoid(plan.scores)
+    np.testing.assert_allclose(outputs["sub_scores"], probabilities.numpy(), atol=1e-4)
+    chosen_by = probabilities[..., -2:].log().sum(-1)  # score and imitation count alike
+    np.testing.assert_allclose(outputs["scores"], chosen_by.numpy(), atol=1e-4)
 
 
 def test_another_input_gives_another_output(exported):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from rap_evaluation.camera_sim import CameraSimulator
 from rap_planner.route import Command
 from rap_raster.camera import CameraModel
-from rap_raster.frames import Pose
+from rap_raster.ego_history import EgoState
 from rap_raster.geometry import Geometry, build_geometry
 from rap_raster.scene import Boxes, Lights, LineKind, Scene, Shapes
 from rap_raster.styles import Style
@@ -19,13 +20,14 @@ from rap_training.augmentation.situation import DROPS, SourceKind
 from rap_training.config import (
     ConfigError,
     DataConfig,
+    LossConfig,
     ModelConfig,
     OptimizerConfig,
     TrainingConfig,
     load_config,
 )
 from rap_training.dataset import DriveDataset
-from rap_training.fit import LOG_NAME, CheckpointError, fit, load_model
+from rap_training.fit import LOG_NAME, CheckpointError, Machine, fit, load_model
 
 SPEED_MPS = 8.0
 LINES = Shapes.from_list([(LineKind.ROAD_BOUNDARY, [[x, 4.0, 0.0] for x in range(0, 60, 10)])])
@@ -38,18 +40,23 @@ class ToySituation:
     kind = SourceKind.EGO
     vehicle = PACIFICA
     command = Command.STRAIGHT
+    ego = EgoState(0, 0.0, 0.0, 0.0, 0.0, SPEED_MPS, 0.0, 0.0)
+    route_m = None
+    moment = SimpleNamespace(log=SimpleNamespace(map=SimpleNamespace(name="toy")))
+    lights = Lights.empty()
 
     def __init__(self, number: int) -> None:
         self.left = number % 2 == 0
+        side = 6.0 if self.left else -6.0
+        self.boxes = Boxes.from_rows([[1, 2, 15.0, side, 1.5, 8.0, 3.0, 3.0, 0.0, 0.0, 0.0]])
 
     def scene(self) -> Scene:
-        side = 6.0 if self.left else -6.0
         return Scene(
-            ego=Pose(0.0, 0.0, 0.0, 0.0),
-            boxes=Boxes.from_rows([[1, 2, 15.0, side, 1.5, 8.0, 3.0, 3.0, 0.0, 0.0, 0.0]]),
+            ego=self.ego.pose,
+            boxes=self.boxes,
             polylines=LINES,
             polygons=Shapes.from_list([]),
-            lights=Lights.empty(),
+            lights=self.lights,
         )
 
     def geometry(self, style: Style) -> Geometry:
@@ -87,17 +94,18 @@ class ToyMixture:
 TOYS = ToyMixture()
 
 
-def toy_config(steps: int, **data: float) -> TrainingConfig:
+def toy_config(steps: int, **data: object) -> TrainingConfig:
     return TrainingConfig(
-        model=ModelConfig(encoder_channels=(8, 16, 16), feature_channels=16, width=32,
-                          proposals=8, refinements=1),
-        data=DataConfig(**{"camera_share": 0.5, **data}),
+        model=ModelConfig(backbone={"widths": (8, 16, 16)}, feature_channels=16, width=32,
+                          query_width=16, proposals=8),
+        data=DataConfig(cameras={"share": 0.5, "views": "any"}, **data),
         optimizer=OptimizerConfig(steps=steps, batch_size=4, learning_rate=3e-3),
+        loss=LossConfig(scored_share=0.0),  # Toys have no map to be scored on.
     )  # fmt: skip
 
 
 def run(config: TrainingConfig, out, workers: int = 0) -> None:
-    fit(TOYS, config, out, workers=workers)
+    fit(TOYS, config, out, Machine(accelerator="cpu", workers=workers))
 
 
 def weights(out) -> dict[str, torch.Tensor]:
@@ -126,7 +134,7 @@ def test_loss_falls(tmp_path):
     run(toy_config(30), tmp_path)
     with (tmp_path / LOG_NAME).open() as file:
         rows = list(csv.DictReader(file))
-    losses = [float(row["raster"]) for row in rows]
+    losses = [float(row["imitation"]) for row in rows]
     assert len(losses) == 30
     assert {(row["ego"], row["recovery"], row["dropped"]) for row in rows} == {("4", "0", "4")}
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
@@ -147,7 +155,7 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch, wo
 
 
 def _killed_at(fatal_step: int):
-    def log(path, step, losses, batch):
+    def log(_path, step, *_):
         if step == fatal_step:
             raise KeyboardInterrupt
 
@@ -170,7 +178,7 @@ def test_a_folder_without_a_run_is_no_checkpoint(tmp_path):
     ("text", "field"),
     [
         ("optimizer: {stepz: 3}", "optimizer.stepz"),
-        ("data: {camera_share: 2}", "data.camera_share"),
+        ("data: {cameras: {share: 2}}", "data.cameras.share"),
         ("model: 3", "model"),
         ("model: {dt_s: 0}", "model.dt_s"),
         ("model: {dt_s: 0.25}", "model.dt_s: .*expected a multiple of 0.1 s, got 0.25"),
@@ -180,6 +188,9 @@ def test_a_folder_without_a_run_is_no_checkpoint(tmp_path):
         ("data: {image_size: [200000, 16]}", "data.image_size.0"),
         ("data: {yaw_jitter_rad: .nan}", "data.yaw_jitter_rad"),
         ("data: {focal_jitter: 5}", "data.focal_jitter"),
+        ("model: {width: 30}", "model: .*width 30 is no multiple of heads 4"),
+        ("model: {selection: {score: 0}}", "model: .*selection has no weight"),
+        ("model: {selection: {beauty: 1}}", "model.selection"),
         ("data: {speed_noise_mps: -1}", "data.speed_noise_mps"),
         ("data: {sources: {ego: {weight: .inf}}}", "data.sources.ego.weight"),
         ("optimizer: {seed: -1}", "optimizer.seed"),

@@ -25,6 +25,9 @@ def model_inputs(batch: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
         torch.from_numpy(projections).float().expand(batch, -1, -1, -1),
         history,
         torch.eye(4)[torch.arange(batch) % 4],
+        torch.cat(
+            [torch.randn(batch, 10, 2, generator=generator) * 10, torch.ones(batch, 10, 1)], 2
+        ),
     )
 
 
@@ -90,11 +93,20 @@ def test_a_moved_camera_changes_the_plan(model):
 
 
 @torch.no_grad()
-def test_command_and_history_reach_the_plan(model):
-    *rest, history, command = model_inputs(1)
-    base = model(*rest, history, command).scores
-    assert not torch.allclose(base, model(*rest, history, command.roll(1, dims=1)).scores)
-    assert not torch.allclose(base, model(*rest, history + 0.5, command).scores)
+def test_command_history_and_route_reach_the_plan(model):
+    *rest, history, command, route = model_inputs(1)
+    base = model(*rest, history, command, route).scores
+    assert not torch.allclose(base, model(*rest, history, command.roll(1, dims=1), route).scores)
+    assert not torch.allclose(base, model(*rest, history + 0.5, command, route).scores)
+    assert not torch.allclose(base, model(*rest, history, command, route + 0.5).scores)
+
+
+@torch.no_grad()
+def test_a_route_that_is_not_valid_changes_nothing_whatever_it_holds(model):
+    *rest, route = model_inputs(1)
+    hidden, other = route.clone(), route + 3.0
+    hidden[..., 2] = other[..., 2] = 0.0
+    torch.testing.assert_close(model(*rest, hidden).scores, model(*rest, other).scores)
 
 
 def test_features_are_sampled_where_the_camera_model_says_the_point_is():

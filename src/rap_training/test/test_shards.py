@@ -18,6 +18,7 @@ from rap_evaluation.sharding import LOCAL
 from rap_raster.styles import StyleError
 from rap_training.augmentation.mixture import mixture_of
 from rap_training.config import (
+    CameraConfig,
     DataConfig,
     OptimizerConfig,
     RecoveryConfig,
@@ -28,7 +29,8 @@ from rap_training.dataset import DriveDataset
 from rap_training.shards import MANIFEST_NAME, ShardError, ShardPlan, write_shards
 
 CONFIG = TrainingConfig(
-    data=DataConfig(image_size=(64, 32), camera_share=0.3), optimizer=OptimizerConfig(seed=5)
+    data=DataConfig(image_size=(64, 32), cameras=CameraConfig(share=0.3)),
+    optimizer=OptimizerConfig(seed=5),
 )
 
 

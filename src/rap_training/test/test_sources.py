@@ -198,20 +198,20 @@ def toy_training(**data: object) -> TrainingConfig:
 
 
 def test_samples_do_not_depend_on_the_number_of_workers(town_log):
-    config = toy_training(camera_share=0.2, image_size=(64, 32))
+    config = toy_training(cameras={"share": 0.2, "views": "any"}, image_size=(64, 32))
     dataset = DriveDataset(mixture_of([town_log], BOTH, MODEL), config, 24)
     alone, many = (list(load_batches(dataset, 4, workers=workers)) for workers in (0, 2))
     assert len(alone) == 6
-    assert torch.equal(next(iter(load_batches(dataset, 4, workers=0, first=5)))["target"],
-                       alone[5]["target"])  # fmt: skip
+    assert torch.equal(next(iter(load_batches(dataset, 4, workers=0, first=5))).tensors["target"],
+                       alone[5].tensors["target"])  # fmt: skip
     for one, other in zip(alone, many, strict=True):
-        assert all(torch.equal(one[name], other[name]) for name in one)
+        assert all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
     single = dataset[13]  # Nor on the batch it is drawn in.
-    assert all(torch.equal(single[name], alone[3][name][1]) for name in single)
+    assert all(torch.equal(single[name], alone[3].tensors[name][1]) for name in single)
 
 
 def test_weights_decide_how_often_a_source_is_drawn(town_log):
-    config = toy_training(camera_share=0.0, image_size=(32, 16))
+    config = toy_training(cameras={"share": 0.0}, image_size=(32, 16))
     dataset = DriveDataset(mixture_of([town_log], BOTH, MODEL), config, 400)
     codes = dataset.batch(range(400))["source"].tolist()
     assert np.mean(codes) / 2 == pytest.approx(0.3, abs=0.08)  # 3.5 standard deviations.
@@ -220,7 +220,7 @@ def test_weights_decide_how_often_a_source_is_drawn(town_log):
 
 
 def test_dropped_draws_are_counted_in_the_samples(town_log):
-    config = toy_training(camera_share=0.0, image_size=(32, 16))
+    config = toy_training(cameras={"share": 0.0}, image_size=(32, 16))
     dataset = DriveDataset(mixture_of([town_log], BOTH, MODEL), config, 200)
     drops = dataset.batch(range(200))["drops"].numpy().sum(axis=0)
     assert drops.shape == (len(DROPS),)

@@ -21,6 +21,7 @@ from rap_evaluation.logs.recording import (
     Tracks,
     engagement,
 )
+from rap_evaluation.logs.seat_routes import DrivenRoute
 from rap_planner.route import Command
 from rap_raster.ego_history import EgoState, extrapolated
 from rap_raster.frames import FloatArray, Pose, wrap_angle
@@ -86,6 +87,7 @@ class DriveLog:
         self._ground: tuple[Style, Ground] | None = None
         self._egos: dict[int, EgoStates] = {}
         self._routes = stored.routes
+        self._driven_routes: dict[int, DrivenRoute | None] = {}
         self._commands = stored.commands
 
     @classmethod
@@ -290,6 +292,19 @@ class DriveLog:
         """Returns the (n, 3) route of a seat from map topology, or None if it cannot be matched."""
         lane_ids = self.route_lanes(seat)
         return None if lane_ids is None else route_points(self.map.lanes, lane_ids)
+
+    def driven_route(self, seat: int) -> DrivenRoute | None:
+        """Returns the route of a seat as it is seen along its drive, or None if it has none.
+
+        It is that of the recorded drive, whatever traffic was put in its place.
+        """
+        if self.origin is not self:
+            return self.origin.driven_route(seat)
+        if seat not in self._driven_routes:
+            route_m = self.route(seat)
+            poses = self.ego_states(seat).poses
+            self._driven_routes[seat] = None if route_m is None else DrivenRoute(route_m, poses)
+        return self._driven_routes[seat]
 
     def route_lanes(self, seat: int) -> list[str] | None:
         """Returns the ids of the lanes of a seat's route, or None if it has none."""

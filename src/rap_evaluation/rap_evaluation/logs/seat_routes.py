@@ -18,7 +18,7 @@ MIN_TRAVEL_M = 5.0
 _STEP_M = 1.0  # Between points of the route that progress is measured on.
 _MOVED_M = 1.0  # Within one point of the route, and
 _TURNED_RAD = 0.05  # 1 m at the command's look-ahead of 20 m, a command holds.
-_AHEAD_M = 60.0  # Shown to the command: three times its look-ahead.
+_AHEAD_M = 60.0  # Shown to planners: three times the command's look-ahead.
 _BEHIND_M = 20.0
 _SEARCH_M = 15.0  # Progress within one step of the log: more than any vehicle drives in it.
 
@@ -101,10 +101,13 @@ class DrivenRoute:
 
     def command(self, row: int, pose: Pose) -> Command:
         """Returns the command at a pose near that of a row of the drive."""
+        return command_from_route(self.stretch(row), pose)
+
+    def stretch(self, row: int) -> FloatArray:
+        """Returns the (n, 3) stretch of the route around a row of the drive, map frame."""
         place = self._places[int(self.decisive[row])]
         first = max(0, place - round(_BEHIND_M / _STEP_M))
-        stretch = self._line_m[first : place + round(_AHEAD_M / _STEP_M)]
-        return command_from_route(stretch, pose)
+        return self._line_m[first : place + round(_AHEAD_M / _STEP_M)]
 
 
 def _decisive(poses: FloatArray) -> npt.NDArray[np.int64]:

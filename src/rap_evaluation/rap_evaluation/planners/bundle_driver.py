@@ -9,7 +9,7 @@ from rap_inference.bundle import Bundle
 from rap_inference.network import OnnxRuntimeNetwork
 from rap_planner.candidates import Candidates
 from rap_planner.planner import Planner
-from rap_planner.route import Command
+from rap_planner.route import Guidance
 from rap_raster.ego_history import EgoState
 from rap_raster.features import AlignedFeatures, FeatureEncoder, FeatureSource, nominal_rig
 from rap_raster.geometry import Geometry
@@ -45,7 +45,7 @@ class BundleDriver:
         source: FeatureSource,
         ego: EgoState,
         history: npt.NDArray[np.float32],
-        command: Command,
+        guidance: Guidance,
     ) -> Candidates:
         """Plans once.
 
@@ -54,7 +54,7 @@ class BundleDriver:
             source: What the images are.
             ego: State at their stamp.
             history: (S, 7) as `EgoHistory.network_input` returns it.
-            command: From the route.
+            guidance: Where to go.
 
         Raises:
             PlannerError: If the network's output is not finite or has a wrong shape.
@@ -68,4 +68,4 @@ class BundleDriver:
             ego_from_camera=np.stack([c.ego_from_camera for c in self.rig]),
             alignment_distance=np.full(count, np.nan, dtype=np.float32),
         )
-        return self._planner.plan(features, ego, history, command, "route")
+        return self._planner.plan(features, ego, history, guidance)

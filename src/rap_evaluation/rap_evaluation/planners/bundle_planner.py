@@ -11,14 +11,14 @@ from rap_evaluation.camera_sim import CameraSimulator
 from rap_evaluation.planners.bundle_driver import BundleDriver
 from rap_evaluation.planners.observation import Observation, Plan
 from rap_inference.bundle import Bundle
-from rap_planner.route import command_from_route
+from rap_planner.route import Guidance
 from rap_raster.features import FeatureSource
 from rap_raster.geometry import place
 from rap_raster.ground import build_ground
 from rap_raster.maps.vector_map import VectorMap
 
 _AHEAD_M, _BEHIND_M = 60.0, 20.0
-"""Stretch of the route around the ego that the command looks at, as in training."""
+"""Stretch of the route around the ego that the planner looks at, as in training."""
 
 _FRAME_NS = 100_000_000  # Pictures are numbered by steps of 0.1 s.
 
@@ -53,7 +53,7 @@ class BundlePlanner:
             self._sensor,
             ego,
             observation.history.network_input(ego.stamp_ns, history.steps, history.dt_s),
-            command_from_route(road.line_m[near], ego.pose),
+            Guidance.along(road.line_m[near], ego.pose),
         )
         seen = {self._driver.rig[slot].name: images[slot] for slot in self._left_to_right}
         return Plan(candidates.poses_m[candidates.best], candidates.dt_s, seen)

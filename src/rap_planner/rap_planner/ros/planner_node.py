@@ -22,7 +22,7 @@ from rap_inference.network import OnnxRuntimeNetwork
 from rap_planner.candidates import Candidates
 from rap_planner.planner import Planner
 from rap_planner.ros.conversions import candidates_msg
-from rap_planner.route import Command, command_from_route
+from rap_planner.route import NO_GUIDANCE, Command, Guidance
 from rap_raster.ego_history import EgoState, history_rows
 from rap_raster.features import AlignedFeatures, nominal_rig
 from rap_raster.frames import FloatArray
@@ -156,16 +156,15 @@ class PlannerNode(RapNode):
         if ego is None or self._planner is None:
             raise ValueError(f"no odometry around the features' stamp {stamp_ns} ns")
         history = self._ego.network_input(stamp_ns, self._history.steps, self._history.dt_s)
-        command, source = self._current_command(ego)
-        return self._planner.plan(features, ego, history, command, source)
+        return self._planner.plan(features, ego, history, self._guidance(ego))
 
-    def _current_command(self, ego: EgoState) -> tuple[Command, str]:
-        """Returns the command and where it came from: the command topic wins over the route."""
+    def _guidance(self, ego: EgoState) -> Guidance:
+        """Returns where to go: the command topic wins over the route."""
         if self._command is not None:
-            return self._command, "command"
+            return Guidance(self._command, "command")
         if self._route_m is not None:
-            return command_from_route(self._route_m, ego.pose), "route"
-        return Command.UNKNOWN, "none"
+            return Guidance.along(self._route_m, ego.pose)
+        return NO_GUIDANCE
 
     def _publish(self, candidates: Candidates) -> None:
         self._last = candidates
@@ -204,7 +203,7 @@ def _try_out(planner: Planner, bundle: Bundle) -> None:
     standing = EgoState(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     rows = history_rows(standing, [standing] * history.steps)
     try:
-        planner.plan(features, standing, rows, Command.UNKNOWN, "none")
+        planner.plan(features, standing, rows, NO_GUIDANCE)
     except Exception as error:  # whatever the backend raises, the file is unfit
         raise BundleError(f"{bundle.planner_path}: does not run: {one_line(error)}") from error
 

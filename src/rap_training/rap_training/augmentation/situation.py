@@ -79,6 +79,13 @@ class Situation:
         """The ego's outer dimensions."""
         return self.moment.log.dimensions(self.moment.seat)
 
+    @property
+    def route_m(self) -> FloatArray | None:
+        """The (n, 3) route around the ego, map frame; None where it is not known."""
+        log, seat = self.moment.log, self.moment.seat
+        route = log.driven_route(seat)
+        return None if route is None else route.stretch(self.moment.step - log.first_step(seat))
+
     def future_m(self, steps: int, dt_s: float) -> FloatArray:
         """Returns the (steps, 3) poses to drive, `dt_s` apart, in the frame of the ego."""
         stride = round(dt_s / self.moment.log.dt_s)

@@ -64,7 +64,7 @@ def sample_cameras(
     projected = image_from_ego @ homogeneous.transpose(1, 2)[:, None]
     distance = projected[:, :, 2]
     pixels = projected[:, :, :2] / distance.clamp(min=0.1)[:, :, None]
-    size = torch.tensor([columns * stride, rows * stride], dtype=pixels.dtype)[:, None]
+    size = pixels.new_tensor([columns * stride, rows * stride])[:, None]
     # Pixel centres are at integers; grid_sample's -1 and 1 are the outer edges of the image.
     grid = (2.0 * pixels + 1.0) / size - 1.0
     seen = (distance > 0.1) & (grid.abs() < 1.0).all(dim=2)
@@ -97,12 +97,12 @@ def viewing_rays(image_from_ego: Tensor, rows: int, columns: int, stride: int) -
     """
     a, b, c = image_from_ego[:, :, 0, :3], image_from_ego[:, :, 1, :3], image_from_ego[:, :, 2, :3]
     adjugate = torch.stack([_cross(b, c), _cross(c, a), _cross(a, b)], dim=-1)
-    u = (torch.arange(columns, dtype=image_from_ego.dtype) + 0.5) * stride - 0.5
-    v = (torch.arange(rows, dtype=image_from_ego.dtype) + 0.5) * stride - 0.5
-    pixels = torch.stack(
-        [u[None, :].expand(rows, columns), v[:, None].expand(rows, columns),
-         torch.ones(rows, columns)], dim=-1,
-    )  # fmt: skip
+    v, u = torch.meshgrid(
+        (torch.arange(rows, device=image_from_ego.device) + 0.5) * stride - 0.5,
+        (torch.arange(columns, device=image_from_ego.device) + 0.5) * stride - 0.5,
+        indexing="ij",
+    )
+    pixels = torch.stack([u, v, torch.ones_like(u)], dim=-1).to(image_from_ego.dtype)
     rays: Tensor = pixels.reshape(1, 1, rows * columns, 3) @ adjugate.transpose(-1, -2)
     rays = rays / rays.norm(dim=-1, keepdim=True).clamp(min=1e-6)
     return rays.reshape(*image_from_ego.shape[:2], rows, columns, 3)

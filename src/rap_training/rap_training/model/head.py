@@ -1,5 +1,6 @@
 """The planner head: proposals as queries that look at the features where they would drive.
 
+One query for every pose of every proposal (RAP section 4.2: 64 x 10).
 Each proposal is a sequence of accelerations and curvature-like turn rates that is integrated by a
 rear-axle bicycle, so whatever the network says is a smooth, forward path, and saying nothing is
 constant velocity.
@@ -7,11 +8,19 @@ constant velocity.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rap_training.config import ModelConfig
 from rap_training.model.attention import Attention, sample_cameras, viewing_rays
+from rap_training.model.scores import SCORE_NAMES
+
+TOKEN_CELLS = 2
+"""Feature cells along each side of a token: proposals look closely where they go, and at the rest
+of the scene roughly."""
 
 HISTORY_SCALE = (10.0, 2.0, 0.5, 10.0, 1.0, 0.5, 1.0)
 """Typical sizes of the history columns, so that the first layer sees numbers around one."""
@@ -20,8 +29,11 @@ ACCELERATION_SCALE_MPS2 = 3.0
 TURN_SCALE_RADPM = 0.1
 """Network outputs around one mean hard braking and a 10 m curve."""
 
-PROBE_OFFSETS_M = ((0.0, 0.0, 0.0), (0.0, 1.2, 0.0), (0.0, -1.2, 0.0), (4.0, 0.0, 0.8))
-"""Where a pose looks: its own place, both sides of its lane, and a car length ahead."""
+ROUTE_SCALE_M = 20.0
+"""Typical distance of route points."""
+
+PROBE_OFFSETS_M = ((1.5, 1.2, 0.0), (1.5, -1.2, 0.0), (4.5, 0.0, 0.5))
+"""Where a pose looks: both sides of the vehicle, and what is right before it."""
 
 
 def integrate(controls: Tensor, speed: Tensor, dt_s: float) -> Tensor:
@@ -48,6 +60,14 @@ def integrate(controls: Tensor, speed: Tensor, dt_s: float) -> Tensor:
     return torch.stack([x, y, yaw], dim=-1)
 
 
+def _ego_channels(config: ModelConfig) -> int:
+    return config.history_steps * len(HISTORY_SCALE) + 4 + 3 * config.route_points
+
+
+def _seen_channels(config: ModelConfig) -> int:
+    return config.query_width + len(PROBE_OFFSETS_M) * config.probe_channels + 3
+
+
 def _mlp(in_width: int, width: int, out_width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(in_width, width), nn.ReLU(), nn.Linear(width, out_width))
 
@@ -62,16 +82,17 @@ class Refiner(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         """Builds the pass."""
         super().__init__()
-        width, steps = config.width, config.horizon_steps
-        self.query_norm = nn.LayerNorm(width)
-        self.probe = _mlp(width + len(PROBE_OFFSETS_M) * config.probe_channels + 3, width, width)
-        self.time_norm = nn.LayerNorm(width)
-        self.time_mix = _mlp(steps * width, 2 * width, width)
+        width, steps, own = config.width, config.horizon_steps, config.query_width
+        self.query_norm = nn.LayerNorm(own)
+        self.probe = _mlp(_seen_channels(config), own, own)
+        self.time_norm = nn.LayerNorm(own)
+        self.time_mix = _mlp(steps * own, width, width)
         self.scene_norm = nn.LayerNorm(width)
         self.scene_attention = Attention(width, config.heads)
         self.proposal_norm = nn.LayerNorm(width)
         self.proposal_attention = Attention(width, config.heads)
-        self.out = _mlp(width, 2 * width, steps * width)
+        self.out_norm = nn.LayerNorm(width)
+        self.out = _mlp(width, width, steps * own)
 
     def forward(
         self, queries: Tensor, poses: Tensor, probes: Tensor, tokens: Tensor, token_mask: Tensor
@@ -79,23 +100,22 @@ class Refiner(nn.Module):
         """Updates the queries.
 
         Args:
-            queries: (B, K, T, D).
+            queries: (B, K, T, Q).
             poses: (B, K, T, 3) current proposals, ego frame.
             probes: (B, K, T, P * G) features at the proposals' probe points.
             tokens: (B, M, D) all feature cells.
             token_mask: (B, M).
 
         Returns:
-            (B, K, T, D).
+            (B, K, T, Q).
         """
-        batch, count, steps, width = queries.shape
         seen = torch.cat([self.query_norm(queries), probes, scaled(poses)], dim=-1)
         queries = queries + self.probe(seen)
         whole = self.time_mix(self.time_norm(queries).flatten(2))
         whole = whole + self.scene_attention(self.scene_norm(whole), tokens, token_mask)
         normed = self.proposal_norm(whole)
         whole = whole + self.proposal_attention(normed, normed)
-        refined: Tensor = queries + self.out(whole).reshape(batch, count, steps, width)
+        refined: Tensor = queries + self.out(self.out_norm(whole)).reshape(queries.shape)
         return refined
 
 
@@ -104,8 +124,23 @@ def scaled(poses: Tensor) -> Tensor:
     return poses * poses.new_tensor([0.05, 0.1, 1.0])
 
 
+@dataclass(frozen=True, slots=True)
+class HeadOutput:
+    """What the head says.
+
+    Attributes:
+        proposals: One (B, K, T, 3) per pass, ego frame; the last one is the answer.
+        scores: (B, K, S) logits, order `scores.SCORE_NAMES`.
+        embeddings: (B, K, E) of the proposals, for auxiliary predictions.
+    """
+
+    proposals: list[Tensor]
+    scores: Tensor
+    embeddings: Tensor
+
+
 class PlannerHead(nn.Module):
-    """Aligned features, ego history and command to scored proposals."""
+    """Aligned features, ego history, command and route to scored proposals."""
 
     history_scale: Tensor
     probe_offsets: Tensor
@@ -113,28 +148,32 @@ class PlannerHead(nn.Module):
     def __init__(self, config: ModelConfig, stride: int) -> None:
         """Builds the head for features with `stride` input pixels per cell."""
         super().__init__()
-        width = config.width
+        width, own, steps = config.width, config.query_width, config.horizon_steps
         self.config, self.stride = config, stride
-        self.ego = _mlp(config.history_steps * len(HISTORY_SCALE) + 4, 2 * width, width)
+        self.ego = _mlp(_ego_channels(config), 2 * width, own)
         self.tokens = nn.Linear(config.feature_channels, width)
         self.ray = nn.Linear(3, width)
-        self.probe_maps = nn.Linear(width, config.probe_channels)
-        self.proposal = nn.Parameter(torch.randn(config.proposals, 1, width))
-        self.step = nn.Parameter(torch.randn(1, config.horizon_steps, width))
-        controls = nn.Linear(width, 2)
-        nn.init.normal_(controls.weight, std=0.02)  # start near constant velocity
+        self.probe_maps = nn.Conv2d(width, config.probe_channels, 1)
+        self.proposal = nn.Parameter(torch.randn(config.proposals, 1, own))
+        self.step = nn.Parameter(torch.randn(1, steps, own))
+        # Proposals start as different ways to drive, constant over time: winners differ at once.
+        self.anchors = nn.Parameter(torch.randn(config.proposals, 1, 2).repeat(1, steps, 1) * 0.4)
+        controls = nn.Linear(own, 2)
+        nn.init.normal_(controls.weight, std=0.02)
         nn.init.zeros_(controls.bias)
-        self.controls = nn.Sequential(nn.Linear(width, width), nn.ReLU(), controls)
+        self.controls = nn.Sequential(nn.Linear(own, own), nn.ReLU(), controls)
         self.refiner = Refiner(config)
-        self.decode_norm = nn.LayerNorm(width)
-        self.scorer = _mlp(config.horizon_steps * (width + 3), 2 * width, 1)
+        self.decode_norm = nn.LayerNorm(own)
+        self.look = nn.Linear(_seen_channels(config), own)
+        self.embedding = nn.Linear(steps * own, 2 * width)
+        self.scorer = _mlp(2 * width, width, len(SCORE_NAMES))
         self.register_buffer("history_scale", torch.tensor(HISTORY_SCALE))
         self.register_buffer("probe_offsets", torch.tensor(PROBE_OFFSETS_M))
 
-    def forward(
+    def forward(  # noqa: PLR0917 - the inputs of the exported network
         self, features: Tensor, camera_valid: Tensor, image_from_ego: Tensor, history: Tensor,
-        command: Tensor,
-    ) -> tuple[list[Tensor], Tensor]:  # fmt: skip
+        command: Tensor, route: Tensor,
+    ) -> HeadOutput:  # fmt: skip
         """Plans.
 
         Args:
@@ -143,14 +182,10 @@ class PlannerHead(nn.Module):
             image_from_ego: (B, C, 3, 4) pixels of the encoder's input image.
             history: (B, S, 7) `HISTORY_COLUMNS`, last row now.
             command: (B, 4) one-hot.
-
-        Returns:
-            proposals: One (B, K, T, 3) per pass, ego frame; the last one is the answer.
-            scores: (B, K) logits.
+            route: (B, R, 3) x, y, valid of the route ahead, ego frame; R may be 0.
         """
         maps, tokens, token_mask = self._scene(features, camera_valid, image_from_ego)
-        ego = self.ego(torch.cat([(history / self.history_scale).flatten(1), command], dim=1))
-        queries = self.proposal + self.step + ego[:, None, None]
+        queries = self.proposal + self.step + self._ego(history, command, route)[:, None, None]
         speed = history[:, -1, 3]
         proposals = [self._decode(queries, speed)]
         for _ in range(self.config.refinements):
@@ -158,10 +193,21 @@ class PlannerHead(nn.Module):
             probes = self._probe(maps, camera_valid, image_from_ego, poses)
             queries = self.refiner(queries, poses, probes, tokens, token_mask)
             proposals.append(self._decode(queries, speed))
-        # Scores see where the proposals go, or they would have to learn it for every query anew.
-        ends = scaled(proposals[-1].detach())
-        rated = torch.cat([self.decode_norm(queries), ends], dim=-1)
-        return proposals, self.scorer(rated.flatten(2))[..., 0]
+        # Scores see what is where the proposals go, or they would have to guess it from queries.
+        poses = proposals[-1].detach()
+        probes = self._probe(maps, camera_valid, image_from_ego, poses)
+        seen = torch.cat([self.decode_norm(queries), probes, scaled(poses)], dim=-1)
+        embeddings = torch.relu(self.embedding(torch.relu(self.look(seen)).flatten(2)))
+        return HeadOutput(proposals, self.scorer(embeddings), embeddings)
+
+    def _ego(self, history: Tensor, command: Tensor, route: Tensor) -> Tensor:
+        """Returns the (B, Q) embedding of the ego's state and aims."""
+        parts = [(history / self.history_scale).flatten(1), command]
+        if self.config.route_points:
+            valid = route[..., 2:]
+            parts.append(torch.cat([route[..., :2] * valid / ROUTE_SCALE_M, valid], -1).flatten(1))
+        embedding: Tensor = self.ego(torch.cat(parts, dim=1))
+        return embedding
 
     def _scene(
         self, features: Tensor, camera_valid: Tensor, image_from_ego: Tensor
@@ -170,13 +216,17 @@ class PlannerHead(nn.Module):
         rows, columns = features.shape[-2:]
         rays = viewing_rays(image_from_ego, rows, columns, self.stride)
         cells = self.tokens(features.permute(0, 1, 3, 4, 2)) + self.ray(rays)
-        mask = camera_valid[:, :, None].expand(-1, -1, rows * columns).flatten(1)
-        return self.probe_maps(cells).permute(0, 1, 4, 2, 3), cells.flatten(1, 3), mask
+        flat = cells.flatten(0, 1).permute(0, 3, 1, 2)
+        maps = self.probe_maps(flat).reshape(*features.shape[:2], -1, rows, columns)
+        pooled = functional.avg_pool2d(flat, TOKEN_CELLS).flatten(2).transpose(1, 2)
+        tokens = pooled.reshape(len(features), -1, pooled.shape[-1])
+        mask = camera_valid[:, :, None].expand(-1, -1, pooled.shape[1]).flatten(1)
+        return maps, tokens, mask
 
     def _decode(self, queries: Tensor, speed: Tensor) -> Tensor:
         scale = queries.new_tensor([ACCELERATION_SCALE_MPS2, TURN_SCALE_RADPM])
-        controls = self.controls(self.decode_norm(queries)) * scale
-        return integrate(controls, speed, self.config.dt_s)
+        controls = self.anchors + self.controls(self.decode_norm(queries))
+        return integrate(controls * scale, speed, self.config.dt_s)
 
     def _probe(
         self, maps: Tensor, camera_valid: Tensor, image_from_ego: Tensor, poses: Tensor

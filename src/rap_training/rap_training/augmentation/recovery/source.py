@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from rap_evaluation.logs.drive_log import DriveLog
-from rap_evaluation.logs.seat_routes import DrivenRoute
 from rap_evaluation.moments import STANDING_M, Moment
 from rap_planner.route import Command
 from rap_raster.ego_history import EgoState, history_rows
@@ -103,8 +102,7 @@ class RecoverySeat:
         self._horizon = round(model.horizon_s / log.dt_s)
         self._stride = round(model.history_dt_s / log.dt_s)
         self._past = self._stride * np.arange(model.history_steps - 1, -1, -1)
-        route_m = log.route(seat)
-        self._route = None if route_m is None else DrivenRoute(route_m, log.ego_states(seat).poses)
+        self._route = log.driven_route(seat)
 
     def hindrance(self, step: int) -> Drop | None:
         """Returns why no perturbation at a step gives a situation, if there is such a reason."""

@@ -1,0 +1,142 @@
+"""The loss of one batch, and everything that is trained for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rap_training.alignment import (
+    DomainClassifier,
+    domain_loss,
+    reversal_strength,
+    spatial_distance,
+)
+from rap_training.config import TrainingConfig
+from rap_training.dataset import Batch
+from rap_training.losses import imitation_loss, likeness, probability_loss
+from rap_training.model.rap_model import Plan, RapModel
+from rap_training.model.scores import TAUGHT
+from rap_training.normalization import normalize
+from rap_training.teaching import Auxiliaries, Teacher, auxiliary_loss
+
+
+class Losses(NamedTuple):
+    """The weighted terms of one step; their sum is what is minimised.
+
+    No frozen dataclass: Fabric has to put hooks on the tensors of what a module returns.
+    """
+
+    imitation: Tensor
+    likeness: Tensor
+    scores: Tensor
+    auxiliary: Tensor
+    spatial: Tensor
+    domain: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """The sum."""
+        return torch.stack(tuple(self)).sum()
+
+
+@dataclass(frozen=True, slots=True)
+class _Views:
+    """What the model looks at: rasters of all samples, then the images of those that have some.
+
+    Attributes:
+        images: (N, C, H, W, 3) uint8.
+        rows: (N,) the sample of each.
+        drawn: How many are rasters.
+    """
+
+    images: Tensor
+    rows: Tensor
+    drawn: int
+
+
+class Objective(nn.Module):
+    """The model with what is trained beside it and left behind afterwards."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        """Builds everything."""
+        super().__init__()
+        self.config = config
+        self.model = RapModel(config.model)
+        self.auxiliaries = Auxiliaries(config.model)
+        self.classifier = DomainClassifier(
+            config.model.feature_channels, config.loss.alignment.hidden
+        )
+        self._teacher = Teacher(config.model.dt_s)
+
+    def forward(self, batch: Batch, progress: float) -> Losses:
+        """Computes the losses of a batch at a share of the training."""
+        tensors, config = batch.tensors, self.config
+        views = self._views(tensors)
+        valid = tensors["camera_valid"][views.rows]
+        status = (
+            tensors[name][views.rows] for name in ("image_from_ego", "history", "command", "route")
+        )
+        # One pass for both kinds: batch statistics are those of the mix, as in the end.
+        plan: Plan = self.model(normalize(views.images), valid, *status)
+        target, weights = tensors["target"][views.rows], tensors["loss_weight"][views.rows]
+        near = likeness(plan.proposals[-1], target, config.loss.likeness_scale_m)
+        scores, auxiliary = self._taught(batch, views, plan)
+        spatial, domain = self._aligned(plan.features, tensors, views, progress)
+        return Losses(
+            imitation=imitation_loss(plan.proposals, target, weights, config.loss),
+            likeness=config.loss.likeness * probability_loss(plan.scores[..., -1], near, weights),
+            scores=scores,
+            auxiliary=auxiliary,
+            spatial=spatial,
+            domain=domain,
+        )
+
+    def _views(self, tensors: dict[str, Tensor]) -> _Views:
+        count = len(tensors["rasters"])
+        rows = torch.arange(count, device=tensors["rasters"].device)
+        photographed = rows[tensors["has_images"] > 0]
+        if not self.config.data.rasters:
+            return _Views(tensors["images"][photographed], photographed, 0)
+        if not len(photographed):
+            return _Views(tensors["rasters"], rows, count)
+        images = torch.cat([tensors["rasters"], tensors["images"][photographed]])
+        return _Views(images, torch.cat([rows, photographed]), count)
+
+    def _taught(self, batch: Batch, views: _Views, plan: Plan) -> tuple[Tensor, Tensor]:
+        """Returns the losses of what the teacher says about the proposals of some samples."""
+        known = torch.tensor([scene is not None for scene in batch.scenes], dtype=torch.bool)
+        known = torch.cat([known, known.new_zeros(len(batch.tensors["target"]) - len(known))])
+        chosen = torch.nonzero(known.to(views.rows.device)[views.rows])[:, 0]
+        if not len(chosen):
+            return plan.scores.new_zeros(()), plan.scores.new_zeros(())
+        scenes = [batch.scenes[row] for row in views.rows[chosen].tolist()]
+        lessons = self._teacher.lessons(
+            [scene for scene in scenes if scene is not None], plan.proposals[-1][chosen]
+        )
+        predicted = plan.scores[chosen][..., : len(TAUGHT)]
+        loss = probability_loss(predicted, lessons.scores, predicted.new_ones(len(chosen)))
+        auxiliary = auxiliary_loss(
+            self.auxiliaries(plan.embeddings[chosen]), lessons, self.config.loss
+        )
+        return self.config.loss.scores * loss, auxiliary
+
+    def _aligned(
+        self, features: Tensor, tensors: dict[str, Tensor], views: _Views, progress: float
+    ) -> tuple[Tensor, Tensor]:
+        """Returns the losses of both alignment terms."""
+        weights = self.config.loss.alignment
+        spatial = domain = features.new_zeros(())
+        if 0 < views.drawn < len(features):
+            raster, camera = features[: views.drawn], features[views.drawn :]
+            paired = views.rows[views.drawn :]
+            valid = tensors["camera_valid"][paired]
+            if weights.spatial:
+                spatial = weights.spatial * spatial_distance(camera, raster[paired], valid)
+            if weights.domain:
+                strength = reversal_strength(progress, weights.reversal)
+                loss = domain_loss(self.classifier, camera, raster, valid, strength)
+                domain = weights.domain * loss
+        return spatial, domain
