@@ -11,7 +11,7 @@ setup(
     maintainer_email="maintainers@example.org",
     python_requires=">=3.10",
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
-    package_data={PACKAGE: ["py.typed", "presets/recovery/*.yaml"]},
+    package_data={PACKAGE: ["py.typed", "presets/*/*.yaml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),

@@ -49,7 +49,12 @@ def fit_command(
     logs: Annotated[Path, typer.Option(help="Folder of logs, made by `rap-evaluate record`.")],
     out: Annotated[Path, typer.Option(help="Checkpoint folder; a run in it is resumed.")],
     *,
-    config: Annotated[Path | None, typer.Option(help="Training YAML; default: built in.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Training YAML, or a preset: tiny, small, resnet34, dinov3; default: tiny."
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Loader processes per device.")] = 1,
     accelerator: Annotated[Accelerator, typer.Option(help="Kind of devices.")] = Accelerator.auto,
     devices: Annotated[int, typer.Option(min=1, help="How many; they share every batch.")] = 1,

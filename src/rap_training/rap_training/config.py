@@ -373,10 +373,19 @@ class TrainingConfig(StrictModel):
     loss: LossConfig = LossConfig()
 
 
+PRESETS = Path(__file__).parent / "presets" / "training"
+"""Folder of the training configurations that come with the package."""
+
+
 def load_config(path: Path) -> TrainingConfig:
     """Reads a training configuration.
+
+    Args:
+        path: A YAML file, or the name of a preset: `tiny`, `small`, `resnet34`, `dinov3`.
 
     Raises:
         ConfigError: If the file cannot be read or a field is wrong.
     """
-    return read_yaml(path, TrainingConfig, ConfigError)
+    preset = PRESETS / f"{path}.yaml"
+    chosen = preset if path.name == str(path) and preset.exists() else path
+    return read_yaml(chosen, TrainingConfig, ConfigError)

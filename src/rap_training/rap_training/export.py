@@ -20,7 +20,7 @@ from rap_training.model.head import PlannerHead
 from rap_training.model.rap_model import RapModel
 from rap_training.model.scores import SCORE_NAMES, selection_logits
 from rap_training.normalization import MEAN, STD
-from rap_training.rig import HEIGHT, NOMINAL_RIG, WIDTH
+from rap_training.rig import NOMINAL_RIG
 
 OPSET = 17
 """The lowest opset with everything we use, since vehicles run old runtimes."""
@@ -74,19 +74,21 @@ def export_bundle(
     """
     out.mkdir(parents=True, exist_ok=True)
     stride = model.encoder.stride
+    width, height = config.data.image_size
     features = {
         "channels": config.model.feature_channels,
-        "height": HEIGHT // stride,
-        "width": WIDTH // stride,
+        "height": height // stride,
+        "width": width // stride,
     }
-    _export_networks(model, calibration or Calibration(), out)
+    rig = training_rig(config)
+    _export_networks(model, calibration or Calibration(), rig, out)
     training = {
         "command": command,
         "maps": list(maps),
         "data_license": DATA_LICENSE,
         "samples": config.optimizer.steps * config.optimizer.batch_size,
     }
-    manifest = _manifest(config, out) | {"features": features, "training": training}
+    manifest = _manifest(config, rig, out) | {"features": features, "training": training}
     return _write_manifest(out, manifest | {"metrics": metrics})
 
 
@@ -102,7 +104,7 @@ def _write_manifest(out: Path, manifest: dict[str, object]) -> Bundle:
     return load_bundle(out)
 
 
-def _manifest(config: TrainingConfig, out: Path) -> dict[str, object]:
+def _manifest(config: TrainingConfig, rig: Sequence[CameraModel], out: Path) -> dict[str, object]:
     """Returns what the configuration and the files themselves say."""
     model = config.model
     route = {"points": model.route_points, "spacing_m": model.route_spacing_m}
@@ -111,7 +113,7 @@ def _manifest(config: TrainingConfig, out: Path) -> dict[str, object]:
         "name": config.name,
         "encoder": {"path": "encoder.onnx", "sha256": file_sha256(out / "encoder.onnx")},
         "planner": {"path": "planner.onnx", "sha256": file_sha256(out / "planner.onnx")},
-        "cameras": _cameras(),
+        "cameras": _cameras(rig),
         "normalization": {"mean": list(MEAN), "std": list(STD)},
         "style": config.data.style,
         "commands": [command.name.lower() for command in Command],
@@ -124,10 +126,17 @@ def _manifest(config: TrainingConfig, out: Path) -> dict[str, object]:
     }
 
 
-def _export_networks(model: RapModel, calibration: Calibration, out: Path) -> None:
-    images = torch.zeros(len(NOMINAL_RIG), 3, HEIGHT, WIDTH)
+def training_rig(config: TrainingConfig) -> tuple[CameraModel, ...]:
+    """Returns the nominal rig with the images of a training."""
+    return tuple(camera.resized(*config.data.image_size) for camera in NOMINAL_RIG)
+
+
+def _export_networks(
+    model: RapModel, calibration: Calibration, rig: Sequence[CameraModel], out: Path
+) -> None:
+    images = torch.zeros(len(rig), 3, rig[0].height, rig[0].width)
     _export(model.encoder, (images,), out / "encoder.onnx", ["images"], ["features"])
-    inputs = head_inputs(model)
+    inputs = head_inputs(model, rig)
     if not model.head.config.route_points:
         del inputs["route"]  # The exporter would drop it, since nothing reads it.
     head = DeployedHead(model.head, calibration)
@@ -135,10 +144,10 @@ def _export_networks(model: RapModel, calibration: Calibration, out: Path) -> No
     _export(head, tuple(inputs.values()), out / "planner.onnx", list(inputs), outputs)
 
 
-def head_inputs(model: RapModel, rig: Sequence[CameraModel] = NOMINAL_RIG) -> dict[str, Tensor]:
+def head_inputs(model: RapModel, rig: Sequence[CameraModel]) -> dict[str, Tensor]:
     """Returns inputs of the planner head by name, batch of one: the rig, and zeros."""
     shape, stride = model.head.config, model.encoder.stride
-    cells = HEIGHT // stride, WIDTH // stride
+    cells = rig[0].height // stride, rig[0].width // stride
     projections = [torch.from_numpy(camera.image_from_ego()).float() for camera in rig]
     return {
         "features": torch.zeros(1, len(rig), shape.feature_channels, *cells),
@@ -168,7 +177,7 @@ def _export(
         )
 
 
-def _cameras() -> list[dict[str, object]]:
+def _cameras(rig: Sequence[CameraModel]) -> list[dict[str, object]]:
     return [
         {
             "name": camera.name,
@@ -178,5 +187,5 @@ def _cameras() -> list[dict[str, object]]:
             "rotation": camera.ego_from_camera[:3, :3].tolist(),
             "translation": camera.ego_from_camera[:3, 3].tolist(),
         }
-        for camera in NOMINAL_RIG
+        for camera in rig
     ]
