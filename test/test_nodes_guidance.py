@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import rclpy
@@ -30,7 +32,7 @@ SPINS = 100
 class Recorder:
     """A network that says nothing and remembers what it was asked."""
 
-    asked: list[dict[str, np.ndarray]] = []
+    asked: ClassVar[list[dict[str, np.ndarray]]] = []
 
     def __init__(self, _path) -> None:
         self.asked.clear()
