@@ -109,6 +109,14 @@ def test_without_images_there_is_nothing_to_align(batch):
     assert both.domain > 0.0
 
 
+def test_images_are_aligned_with_the_rasters_of_their_own_sample(batch):
+    objective = objective_of(config_of())
+    same = changed(batch, images=batch.tensors["rasters"])
+    assert losses_of(objective, same).spatial == pytest.approx(0.0, abs=1e-6)
+    others = changed(batch, images=batch.tensors["rasters"].roll(1, dims=0))
+    assert losses_of(objective, others).spatial > 1e-3
+
+
 def test_every_loss_is_finite_and_reaches_what_it_trains(batch):
     objective = objective_of(config_of())
     losses = objective.train()(batch, 0.5)
@@ -174,6 +182,19 @@ def test_a_sample_without_a_scene_teaches_no_scores(batch):
     nobody = losses_of(objective, replace(batch, scenes=(None,) * SAMPLES))
     assert nobody.scores == nobody.auxiliary == 0.0
     assert nobody.imitation == losses_of(objective, some).imitation
+
+
+def test_proposals_are_scored_in_the_scene_of_their_own_sample(batch):
+    objective = objective_of(config_of())
+    last = SAMPLES - 1
+    assert batch.tensors["has_images"][last]  # So that its raster and its images are scored.
+    tensors = {name: value[last:] for name, value in batch.tensors.items()}
+    alone = losses_of(objective, Batch(tensors, batch.scenes[last:]))
+    among = replace(batch, scenes=(*[None] * last, batch.scenes[last]))
+    torch.testing.assert_close(losses_of(objective, among).scores, alone.scores)
+    torch.testing.assert_close(losses_of(objective, among).auxiliary, alone.auxiliary)
+    other = replace(among, scenes=(*[None] * last, batch.scenes[0]))
+    assert losses_of(objective, other).scores != alone.scores
 
 
 def test_weights_of_the_terms_are_those_of_the_configuration(batch):
