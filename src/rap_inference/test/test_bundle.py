@@ -94,6 +94,8 @@ def set_field(content: dict, path: str, value: object) -> None:
         ("commands", ["right", "straight", "left", "unknown"]),
         ("dt_s", -0.5),
         ("history.steps", 0),
+        ("route", {"points": 0, "spacing_m": 5.0}),
+        ("route", {"points": 10, "spacing_m": -5.0}),
         ("surprise", 1),
     ],
 )

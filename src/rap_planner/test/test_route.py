@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from shapely import LineString, Point
 
 from rap_planner.candidates import manoeuvre_entropy
-from rap_planner.route import Command, command_from_route
+from rap_planner.route import NO_GUIDANCE, Command, Guidance, command_from_route, route_ahead
 from rap_raster.frames import Pose, to_parent
 
 
@@ -60,6 +61,70 @@ def test_a_route_that_comes_back_on_the_other_side_is_read_in_driving_direction(
     back = STRAIGHT[::-1] + np.array([0.0, 3.0])
     loop = np.concatenate([back, STRAIGHT])  # passes y = 3 against us first, then our lane
     assert command_from_route(loop, ORIGIN) is Command.STRAIGHT
+
+
+def bend(seed: int) -> np.ndarray:
+    """A route of 120 m in uneven pieces whose heading stays within 60 degrees of +x."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.uniform(0.3, 4.0, 80)
+    lengths *= 120.0 / lengths.sum()
+    headings = np.clip(np.cumsum(rng.normal(scale=0.08, size=80)), -1.0, 1.0)
+    steps = lengths[:, None] * np.stack([np.cos(headings), np.sin(headings)], axis=1)
+    return np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_route_ahead_is_the_line_that_shapely_walks_along(seed):
+    points, spacing_m = 10, 5.0
+    route = bend(seed)
+    line = LineString(route)
+    rng = np.random.default_rng(100 + seed)
+    near = np.array(line.interpolate(rng.uniform(0.0, 110.0)).coords[0]) + rng.uniform(-1, 1, 2)
+    pose = Pose(float(near[0]), float(near[1]), 0.0, float(rng.uniform(-0.5, 0.5)))
+    rows = route_ahead(route, pose, points, spacing_m)
+    along_m = line.project(Point(near)) + spacing_m * np.arange(1, points + 1)
+    there = along_m <= line.length
+    assert rows.shape == (points, 3)
+    assert rows.dtype == np.float32
+    assert rows[:, 2].tolist() == there.astype(float).tolist()
+    expected = np.array([line.interpolate(m).coords[0] for m in along_m[there]]).reshape(-1, 2)
+    reached = to_parent([*near, pose.yaw_rad], np.c_[rows[there, :2], np.zeros(there.sum())])
+    np.testing.assert_allclose(reached[:, :2], expected, atol=1e-4)
+    assert (rows[~there] == 0.0).all()
+
+
+def test_the_route_ahead_ends_with_the_route():
+    rows = route_ahead(STRAIGHT, Pose(40.0, 0.5, 0.0, 0.0), 10, 5.0)  # 20 m before its end
+    np.testing.assert_allclose(rows[:4], [[5.0 * k, -0.5, 1.0] for k in (1, 2, 3, 4)], atol=1e-6)
+    assert (rows[4:] == 0.0).all()
+
+
+@pytest.mark.parametrize(
+    ("route", "pose"),
+    [
+        (None, ORIGIN),
+        (STRAIGHT[:1], ORIGIN),
+        (STRAIGHT, Pose(0.0, 30.0, 0.0, 0.0)),
+        (STRAIGHT, Pose(0.0, 0.0, 0.0, np.pi)),
+        (STRAIGHT, Pose(60.0, 0.0, 0.0, 0.0)),
+        (np.zeros((5, 2)), ORIGIN),
+    ],
+    ids=["no route", "one point", "off the route", "against it", "at its end", "a point"],
+)
+def test_no_point_of_the_route_is_valid_where_it_says_nothing(route, pose):
+    assert (route_ahead(route, pose, 10, 5.0) == 0.0).all()
+
+
+def test_a_route_of_no_points_is_an_empty_one():
+    assert route_ahead(STRAIGHT, ORIGIN, 0, 5.0).shape == (0, 3)
+
+
+def test_guidance_along_a_route_carries_it_with_its_command():
+    route = arc(30.0)
+    guidance = Guidance.along(route, ORIGIN)
+    assert (guidance.command, guidance.source) == (Command.LEFT, "route")
+    assert guidance.route_m is route
+    assert (NO_GUIDANCE.command, NO_GUIDANCE.route_m) == (Command.UNKNOWN, None)
 
 
 def test_proposals_that_end_in_one_place_are_certain():

@@ -100,19 +100,20 @@ _STATUS = ("camera_valid", "image_from_ego", "history", "command", "route")
 def fitted(found: Judged) -> Calibration:
     """Returns the calibration that predicts best."""
     calibration = Calibration()
-    slope = calibration.slope.clone().requires_grad_()
+    # An exponential and no clamp, whose gradient would be lost below the least slope.
+    growth = (calibration.slope - _MIN_SLOPE).log().requires_grad_()
     shift = calibration.shift.clone().requires_grad_()
-    solver = torch.optim.LBFGS([slope, shift], max_iter=100, line_search_fn="strong_wolfe")
+    solver = torch.optim.LBFGS([growth, shift], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         solver.zero_grad()
-        scaled = found.logits * slope.clamp(min=_MIN_SLOPE) + shift
+        scaled = found.logits * (_MIN_SLOPE + growth.exp()) + shift
         value = functional.binary_cross_entropy_with_logits(scaled, found.truth)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
     solver.step(loss)  # type: ignore[no-untyped-call]
-    calibration.slope.copy_(slope.detach().clamp(min=_MIN_SLOPE))
+    calibration.slope.copy_(_MIN_SLOPE + growth.detach().exp())
     calibration.shift.copy_(shift.detach())
     return calibration
 

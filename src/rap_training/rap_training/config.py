@@ -294,6 +294,15 @@ class DataConfig(StrictModel):
     position_jitter_m: Spread = 0.15
     speed_noise_mps: Spread = 0.1
 
+    @model_validator(mode="after")
+    def _shows_something(self) -> DataConfig:
+        if not self.rasters and self.cameras.share < 1.0:
+            raise ValueError(
+                f"rasters: false needs cameras.share: 1, got {self.cameras.share:g}: "
+                "samples without images would show nothing"
+            )
+        return self
+
 
 class OptimizerConfig(StrictModel):
     """How the weights are fitted.

@@ -251,15 +251,15 @@ def _contents(plan: ShardPlan) -> dict[str, Any]:
     """Returns hashes of the shards, and counts of what is in them by source."""
     files, sources, drops = [], Counter[str](), {name_of(k): Counter[str]() for k in SourceKind}
     for shard in range(plan.shards):
-        data = plan.path(shard).read_bytes()
+        data, samples = plan.path(shard).read_bytes(), len(plan.indices(shard))
         files.append(
             {
                 "file": plan.path(shard).name,
                 "sha256": hashlib.sha256(data).hexdigest(),
-                "samples": len(plan.indices(shard)),
+                "samples": samples,
             }
         )
-        for facts in _facts_in(plan.path(shard), data):
+        for facts in _facts_in(plan.path(shard), data, samples):
             sources[facts["source"]] += 1
             drops[facts["source"]].update(facts["drops"])
     return {
@@ -269,13 +269,18 @@ def _contents(plan: ShardPlan) -> dict[str, Any]:
     }
 
 
-def _facts_in(path: Path, shard: bytes) -> list[dict[str, Any]]:
+def _facts_in(path: Path, shard: bytes, samples: int) -> list[dict[str, Any]]:
     try:
         with tarfile.open(fileobj=io.BytesIO(shard), mode="r:") as tar:
             files = [tar.extractfile(entry) for entry in tar if entry.name.endswith(".json")]
-            return [json.load(file) for file in files if file is not None]
+            facts = [json.load(file) for file in files if file is not None]
     except (tarfile.TarError, ValueError) as error:
         raise ShardError(f"{path}: is damaged; delete it and run again: {error}") from error
+    # A file that ends within a header looks whole to tarfile.
+    if len(facts) != samples:
+        said = f"{len(facts)} samples, expected {samples}"
+        raise ShardError(f"{path}: is damaged; delete it and run again: {said}")
+    return facts
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -188,6 +188,7 @@ def test_a_folder_without_a_run_is_no_checkpoint(tmp_path):
         ("data: {image_size: [200000, 16]}", "data.image_size.0"),
         ("data: {yaw_jitter_rad: .nan}", "data.yaw_jitter_rad"),
         ("data: {focal_jitter: 5}", "data.focal_jitter"),
+        ("data: {rasters: false, cameras: {share: 0.5}}", "data: .*rasters: false needs .*got 0.5"),
         ("model: {width: 30}", "model: .*width 30 is no multiple of heads 4"),
         ("model: {selection: {score: 0}}", "model: .*selection has no weight"),
         ("model: {selection: {beauty: 1}}", "model.selection"),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from shapely import LineString, Point
 from source_draws import situations
 
 from rap_evaluation.drive_export import recorded_drive
@@ -16,13 +17,21 @@ from rap_evaluation.logs.drive_recording import recording_of
 from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.logs.recording import Engagement
 from rap_evaluation.moments import Moment
+from rap_planner.route import Command, route_ahead
 from rap_raster.camera import optical_rotation
 from rap_raster.frames import to_parent
 from rap_raster.rasterizer import render_batch
 from rap_raster.styles import load_style
+from rap_training.augmentation.edits.scene_edit import EditKind, edited, nobody, of_track
 from rap_training.augmentation.mixture import Mixture, MixtureError, mixture_of, sources_of
-from rap_training.augmentation.recorded import CrossAgentSource, EgoSource, is_drivable
-from rap_training.augmentation.situation import DROPS, Drop
+from rap_training.augmentation.recorded import (
+    CrossAgentSource,
+    EgoSource,
+    as_recorded,
+    is_drivable,
+    path_ahead_m,
+)
+from rap_training.augmentation.situation import DROPS, Drop, SourceKind
 from rap_training.augmentation.survey import survey
 from rap_training.config import (
     CrossAgentConfig,
@@ -258,3 +267,148 @@ def test_cameras_are_turned_as_their_angles_say():
         yaw_rad, pitch_rad = np.arctan2(axis[1], axis[0]), -np.arcsin(axis[2])
         assert np.allclose(level @ turn, optical_rotation(yaw_rad, pitch_rad), atol=1e-12)
         assert 0.0 < abs(yaw_rad) < 1.0
+
+
+EGO_ONLY = SourcesConfig(
+    ego=EgoConfig(weight=1.0),
+    cross_agent=CrossAgentConfig(weight=0.0),
+    recovery=RecoveryConfig(weight=0.0),
+)
+PLAIN = {"image_size": (32, 16), "cameras": {"share": 0.0}}
+
+
+def dataset_of(log, length: int, sources: SourcesConfig = BOTH, seed: int = 1, **data: object):
+    config = toy_training(**{**PLAIN, "sources": sources, **data})
+    optimizer = config.optimizer.model_copy(update={"seed": seed})
+    config = config.model_copy(update={"optimizer": optimizer})
+    return DriveDataset(mixture_of([log], sources, MODEL), config, length)
+
+
+def pictures(dataset: DriveDataset, count: int) -> set[tuple[bytes, bytes, bytes]]:
+    """Images, rasters and targets of those of the first samples that have images."""
+    batch = dataset.batch(range(count))
+    rows = torch.nonzero(batch["has_images"])[:, 0].tolist()
+    fields = [batch[name].numpy() for name in ("images", "rasters", "target")]
+    return {tuple(field[row].tobytes() for field in fields) for row in rows}
+
+
+def test_trainings_of_other_seeds_share_their_photographed_samples(town_log):
+    cameras = {"share": 0.6, "samples": 3, "views": "any"}
+    first, second = (
+        pictures(dataset_of(town_log, 30, seed=seed, cameras=cameras), 30) for seed in (1, 2)
+    )
+    assert len(first) == 3
+    assert first == second
+    other = dataset_of(town_log, 30, seed=1, cameras={**cameras, "seed": 1})
+    assert not first & pictures(other, 30)
+    with_rasters = (dataset_of(town_log, 30, seed=seed, cameras=cameras) for seed in (1, 2))
+    targets = [
+        {row.numpy().tobytes() for row in batch["target"][batch["has_images"] == 0]}
+        for batch in (dataset.batch(range(30)) for dataset in with_rasters)
+    ]
+    assert targets[0] != targets[1]  # What has no images is drawn by the training's own seed.
+
+
+@pytest.mark.parametrize(("views", "photographed"), [("recorded", {0}), ("any", {0, 2})])
+def test_only_what_was_recorded_has_images_unless_any_view_may(town_log, views, photographed):
+    cameras = {"share": 0.5, "views": views}
+    batch = dataset_of(town_log, 60, cameras=cameras).batch(range(60))
+    shown = batch["has_images"] == 1.0
+    assert set(batch["source"][shown].tolist()) == photographed
+    assert set(batch["source"][~shown].tolist()) == {0, 2}
+    assert batch["images"][shown].flatten(1).any(dim=1).all()
+    assert not batch["images"][~shown].any()
+
+
+def test_images_of_recorded_drives_need_recorded_drives(town_log):
+    others = BOTH.model_copy(update={"ego": EgoConfig(weight=0.0)})
+    cameras = {"share": 0.5, "views": "recorded"}
+    with pytest.raises(MixtureError, match=r"data\.cameras\.views: recorded, .* ego") as caught:
+        dataset_of(town_log, 4, others, cameras=cameras)
+    assert "\n" not in str(caught.value)
+    assert len(dataset_of(town_log, 4, others, cameras={**cameras, "share": 0.0})) == 4
+
+
+def test_shares_of_hidden_inputs_are_kept_at_their_ends(town_log):
+    names = ("hidden_route_share", "hidden_history_share", "unknown_command_share",
+             "hidden_camera_share")  # fmt: skip
+    still = {"short_history_share": 0.0, "speed_noise_mps": 0.0}
+    shown, hidden = (
+        dataset_of(town_log, 16, EGO_ONLY, **still, **dict.fromkeys(names, share))
+        for share in (0.0, 1.0)
+    )
+    seen, none = shown.batch(range(16)), hidden.batch(range(16))
+    for row, drawn in enumerate(shown.drawn(range(16))):
+        situation = drawn.situation
+        np.testing.assert_array_equal(seen["history"][row], situation.history)
+        assert seen["command"][row].argmax() == situation.command
+        expected = route_ahead(situation.route_m, situation.ego.pose, 10, 5.0)
+        np.testing.assert_array_equal(seen["route"][row], expected)
+    assert seen["route"][..., 2].any()
+    assert (seen["camera_valid"] == 1.0).all()
+    assert (none["route"] == 0.0).all()
+    assert (none["history"][:, :-1] == 0.0).all()
+    assert (none["history"][:, -1, 6] == 1.0).all()
+    assert (none["command"].argmax(dim=1) == Command.UNKNOWN).all()
+    assert (none["camera_valid"].sum(dim=1) == none["camera_valid"].shape[1] - 1).all()
+    assert torch.equal(seen["target"], none["target"])
+
+
+def test_the_route_ahead_is_where_the_drive_goes(town_log):
+    # Drives keep to their lanes: whoever drives along the route stays near its points.
+    batch = dataset_of(town_log, 40, EGO_ONLY, hidden_route_share=0.0).batch(range(40))
+    ways = [
+        (LineString(np.vstack([[0.0, 0.0], route[route[:, 2] > 0, :2]])), target[:, :2])
+        for route, target in zip(batch["route"].numpy(), batch["target"].numpy(), strict=True)
+        if route[:, 2].all()
+    ]
+    assert len(ways) > 10
+    aside_m = [
+        way.distance(Point(pose)) for way, target in ways for pose in target
+        if np.hypot(*pose) < 45.0  # Fast ones leave the 50 m of the route behind.
+    ]  # fmt: skip
+    assert np.quantile(aside_m, 0.95) < 1.5
+
+
+def test_a_model_of_the_command_alone_is_given_no_route(town_log):
+    model = ModelConfig(route_points=0)
+    config = toy_training(**PLAIN).model_copy(update={"model": model})
+    dataset = DriveDataset(mixture_of([town_log], BOTH, model), config, 4)
+    assert dataset.batch(range(4))["route"].shape == (4, 0, 3)
+
+
+def test_an_edited_moment_has_the_route_of_its_place(town_log):
+    ego = town_log.egos[0]
+    step = town_log.last_step(ego) - 60
+    other = next(seat for seat in town_log.seats() if seat != ego)
+    removed = of_track(EditKind.REMOVE, 0.0, other, nobody(town_log))
+    moment = Moment(edited(town_log, removed, step), ego, step)
+    assert moment.log.first_step(ego) > town_log.first_step(ego)  # It knows a part of the drive.
+    routes = [
+        as_recorded(each, SourceKind.EGO, path_ahead_m(each, MODEL), MODEL).route_m
+        for each in (Moment(town_log, ego, step), moment)
+    ]
+    np.testing.assert_array_equal(routes[0], routes[1])
+
+
+@pytest.mark.parametrize("devices", [2, 3])
+def test_the_shares_of_all_devices_are_the_whole_batch(town_log, devices):
+    dataset = dataset_of(town_log, 15)
+    whole = list(load_batches(dataset, 6, workers=0))
+    shares = [
+        list(load_batches(dataset, 6, workers=0, share=(rank, devices))) for rank in range(devices)
+    ]
+    for number, batch in enumerate(whole):
+        for name, rows in batch.tensors.items():
+            for rank in range(devices):
+                own = shares[rank][number].tensors[name]
+                assert torch.equal(own, rows[rank::devices]), name
+    assert [len(batch.tensors["target"]) for batch in whole] == [6, 6, 3]
+
+
+def test_the_first_samples_of_a_batch_have_scenes_to_be_scored_in(town_log):
+    dataset = dataset_of(town_log, 10)  # A fifth of the samples is scored.
+    batch = dataset.training_batch(range(10))
+    assert len(batch.scenes) == 2
+    for scene, drawn in zip(batch.scenes, dataset.drawn(range(2)), strict=True):
+        np.testing.assert_allclose(scene.initial_state[:3], drawn.situation.ego.planar)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from rap_evaluation.metrics.frame_score import (
     MULTIPLIERS,
     TTC_WEIGHT,
 )
-from rap_evaluation.metrics.pdm_measures import Measures, measure
+from rap_evaluation.metrics.pdm_measures import Measures, measure, without_initial_overlaps
 from rap_evaluation.metrics.pdm_scene import PdmScene
 from rap_evaluation.metrics.pdm_score import (
     Normaliser,
@@ -57,7 +57,8 @@ def lesson(scene: PdmScene, proposals_m: FloatArray, dt_s: float) -> Lesson:
 
     Two sub-scores of v2 need a past that proposals have not: v1's comfort of the plan alone takes
     the place of history comfort, and extended comfort is left out. Progress is compared with the
-    best of the proposals, as in the score's own evaluation of a single planner.
+    best of the proposals, as in the score's own evaluation of a single planner. Who touches the ego
+    at the start is left out, as in v2.
 
     Args:
         scene: The moment.
@@ -65,7 +66,7 @@ def lesson(scene: PdmScene, proposals_m: FloatArray, dt_s: float) -> Lesson:
         dt_s: Time between poses; T dt_s is at least 4 s.
     """
     states = simulate(scene.initial_state, resample(proposals_m, dt_s, scene.initial_state[:3]))
-    measures = measure(scene, states, "v2")
+    measures = measure(replace(scene, agents=without_initial_overlaps(scene)), states, "v2")
     return Lesson(_lesson_scores(measures, as_scores(future_comfort_flags(states))), measures.areas)
 
 

@@ -82,7 +82,8 @@ class Situation:
     @property
     def route_m(self) -> FloatArray | None:
         """The (n, 3) route around the ego, map frame; None where it is not known."""
-        log, seat = self.moment.log, self.moment.seat
+        # Edited logs know a seat for some steps only; its route goes by all of them.
+        log, seat = self.moment.log.origin, self.moment.seat
         route = log.driven_route(seat)
         return None if route is None else route.stretch(self.moment.step - log.first_step(seat))
 
