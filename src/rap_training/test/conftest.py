@@ -19,7 +19,14 @@ from rap_raster.scene import ObjectClass
 from rap_training.augmentation.edits.index import EditOptions
 from rap_training.augmentation.edits.source import index_edits
 
-for _name in ("edit_worlds", "label_checker", "source_draws", "straight_road"):
+for _name in (
+    "edit_worlds",
+    "label_checker",
+    "published_transcription",
+    "released_checkpoint",
+    "source_draws",
+    "straight_road",
+):
     _spec = importlib.util.spec_from_file_location(_name, Path(__file__).with_name(f"{_name}.py"))
     sys.modules[_name] = importlib.util.module_from_spec(_spec)
     _spec.loader.exec_module(sys.modules[_name])
