@@ -36,7 +36,7 @@ class ImageStore:
         image = situation.camera_image(camera, seed)
         _, png = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL])
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as file:
+        with whole_file(path, durable=False) as file:
             file.write(png.tobytes())
         return image
 

@@ -11,7 +11,7 @@ from typing import IO
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
+def whole_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """Opens a file for writing; until it is closed without an error, a former one stays.
 
     What is written has a name of its own: on a cluster, a worker that was given up may still be at
@@ -19,12 +19,15 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
     Args:
         path: Its final name.
+        durable: Whether it must survive a power cut. Waiting for the disk takes longer than most
+            files take to make.
     """
     partial = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
     with partial.open("wb") as file:
         yield file
-        file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     partial.replace(path)
 
 
