@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rap_bringup.console import Report, silent
-from rap_training.augmentation.mixture import Mixture
+from rap_training.augmentation.mixture import Mixture, MixtureError
 from rap_training.config import TrainingConfig
 from rap_training.dataset import DriveDataset
 from rap_training.losses import likeness
@@ -65,15 +65,21 @@ def judged(
 ) -> Judged:
     """Lets a model score its proposals on samples beyond those of its training, and checks.
 
+    It looks at what it was trained on: rasters, or camera images where it has seen no rasters.
+
     Args:
         model: In evaluation mode.
         mixture: What it was trained on, or other logs.
         config: Of its training.
         report: Called with the share that is done.
+
+    Raises:
+        MixtureError: If no sample can be scored: the maps have no roads.
     """
     first = config.optimizer.steps * config.optimizer.batch_size
     every = config.loss.model_copy(update={"scored_share": 1.0})
     config = config.model_copy(update={"loss": every})
+    seen = "rasters" if config.data.rasters else "images"
     dataset = DriveDataset(mixture, config, first + SAMPLES)
     teacher = Teacher(config.model.dt_s)
     logits, truth = [], []
@@ -86,11 +92,13 @@ def judged(
             continue
         rows = {name: value[known] for name, value in batch.tensors.items()}
         status = (rows[name] for name in _STATUS)
-        plan = model(normalize(rows["rasters"]), *status)
+        plan = model(normalize(rows[seen]), *status)
         taught = teacher.lessons(scenes, plan.proposals[-1]).scores
         near = likeness(plan.proposals[-1], rows["target"], config.loss.likeness_scale_m)
         logits.append(plan.scores.flatten(0, 1))
         truth.append(torch.cat([taught, near[..., None]], dim=-1).flatten(0, 1))
+    if not logits:
+        raise MixtureError("no sample can be scored: no drivable area is known")
     return Judged(torch.cat(logits), torch.cat(truth))
 
 

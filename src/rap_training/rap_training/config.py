@@ -42,6 +42,9 @@ _STEP_TOLERANCE = 1e-6
 StepsTime = Annotated[PositiveFloat, AfterValidator(_whole_steps)]
 
 
+SCORED_S = 4.0
+"""How far the driving score looks. Source: NAVSIM, `proposal_sampling`."""
+
 ScoreName = Literal[
     "no_at_fault_collisions",
     "drivable_area_compliance",
@@ -382,6 +385,15 @@ class TrainingConfig(StrictModel):
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     loss: LossConfig = LossConfig()
+
+    @model_validator(mode="after")
+    def _reaches_as_far_as_the_score(self) -> TrainingConfig:
+        if self.loss.scored_share and self.model.horizon_s < SCORED_S:
+            raise ValueError(
+                f"model: a horizon of {self.model.horizon_s:g} s cannot be scored, which takes "
+                f"{SCORED_S:g} s; set loss.scored_share to 0"
+            )
+        return self
 
 
 PRESETS = Path(__file__).parent / "presets" / "training"

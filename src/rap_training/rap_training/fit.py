@@ -72,11 +72,16 @@ def fit(
         `out`.
 
     Raises:
-        CheckpointError: If `out` holds a run of another configuration.
+        CheckpointError: If `out` holds a run of another configuration, or there are more devices
+            than samples in a batch.
     """
+    machine = machine or Machine()
+    if machine.devices > config.optimizer.batch_size:
+        raise CheckpointError(
+            f"{machine.devices} devices cannot share batches of {config.optimizer.batch_size}"
+        )
     out.mkdir(parents=True, exist_ok=True)
     _claim(out, config)
-    machine = machine or Machine()
     run = _Run(config, out, machine)
     for step, batch in enumerate(run.batches(mixture), start=run.done + 1):
         losses = run.step(batch, step / config.optimizer.steps)

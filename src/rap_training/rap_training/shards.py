@@ -157,6 +157,7 @@ def sample_files(drawn: Drawn) -> Iterator[tuple[str, bytes]]:
         if sample.has_images:
             yield f"image.{camera.name}.jpg", _encoded(".jpg", sample.images[slot])
     yield "history.npy", _npy(sample.history)
+    yield "route.npy", _npy(sample.route)
     yield "image_from_ego.npy", _npy(sample.image_from_ego)
     yield "target.npy", _npy(sample.target)
     yield "json", json.dumps(_facts(drawn), sort_keys=True).encode()

@@ -168,6 +168,11 @@ def test_a_folder_with_another_run_is_refused(tmp_path):
         run(toy_config(3), tmp_path)
 
 
+def test_more_devices_than_samples_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="5 devices cannot share batches of 4"):
+        fit(TOYS, toy_config(2), tmp_path, Machine(accelerator="cpu", devices=5))
+
+
 def test_a_folder_without_a_run_is_no_checkpoint(tmp_path):
     with pytest.raises(CheckpointError, match="not a usable checkpoint") as caught:
         load_model(tmp_path)
@@ -189,6 +194,7 @@ def test_a_folder_without_a_run_is_no_checkpoint(tmp_path):
         ("data: {yaw_jitter_rad: .nan}", "data.yaw_jitter_rad"),
         ("data: {focal_jitter: 5}", "data.focal_jitter"),
         ("data: {rasters: false, cameras: {share: 0.5}}", "data: .*rasters: false needs .*got 0.5"),
+        ("model: {horizon_steps: 6}", "a horizon of 3 s cannot be scored"),
         ("model: {width: 30}", "model: .*width 30 is no multiple of heads 4"),
         ("model: {selection: {score: 0}}", "model: .*selection has no weight"),
         ("model: {selection: {beauty: 1}}", "model.selection"),
