@@ -24,6 +24,7 @@ from transformers import DINOv3ViTConfig, DINOv3ViTModel
 from rap_inference.network import OnnxRuntimeNetwork
 from rap_raster.camera import CameraModel
 from rap_training.model.published.attention import sample_heads
+from rap_training.model.published.encoder import store_in_half
 from rap_training.model.published.planner import ego_vector
 from rap_training.model.published.reference_points import reference_points
 from rap_training.model.published.rig import RELEASED_RIG
@@ -266,6 +267,26 @@ def test_onnx_encoder_equals_torch_for_any_number_of_images(released_file, tmp_p
         images = torch.randn(count, 3, 48, 64)
         features = network.run({"images": images.numpy()})["features"]
         np.testing.assert_allclose(features, encoder(images).numpy(), atol=1e-4)
+
+
+def test_weights_stored_in_half_make_half_a_file(released_file, tmp_path):
+    files, features = {}, {}
+    images = torch.randn(2, 3, 48, 64)
+    for name in ("single", "half"):
+        encoder = import_released(released_file, reference_layout="released").encoder
+        if name == "half":
+            store_in_half(encoder)
+        path = files[name] = tmp_path / f"{name}.onnx"
+        network = exported(encoder, [images], path, ["images"], ["features"],
+                           do_constant_folding=False)  # fmt: skip
+        features[name] = network.run({"images": images.numpy()})["features"]
+        np.testing.assert_allclose(features[name], encoder(images).numpy(), atol=1e-4)
+    # Rounded weights are not the same weights, but nearly: half precision has 11 bits.
+    error = np.abs(features["half"] - features["single"]).max()
+    assert 0.0 < error < 0.01 * np.abs(features["single"]).max()
+    saved = files["single"].stat().st_size - files["half"].stat().st_size
+    matrices = sum(x.numel() for x in encoder.parameters() if x.dtype == torch.half)
+    assert saved == pytest.approx(2 * matrices, rel=0.05)
 
 
 def test_full_size_names_and_shapes(tmp_path, monkeypatch):
