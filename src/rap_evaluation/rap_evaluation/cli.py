@@ -17,7 +17,7 @@ from rap_evaluation.logs.drive_log import open_logs
 from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.logs.recording import Recording
 from rap_evaluation.metric_commands import COMMANDS
-from rap_evaluation.open_loop import open_loop_report
+from rap_evaluation.open_loop import Seats, open_loop_report
 from rap_evaluation.pseudo_sim_commands import pseudo_sim_command
 from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.recorder import record
@@ -70,14 +70,23 @@ def open_loop_command(
     planner: Annotated[Path, typer.Option(help="Bundle folder.")] = Path("models/default"),
     count: Annotated[int, typer.Option(min=1, help="Moments to plan at.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw of moments.")] = 0,
+    egos: Annotated[bool, typer.Option("--egos", help="From recording vehicles alone.")] = False,
+    min_travel: Annotated[
+        float, typer.Option(min=0.0, help="Leave out seats that travel less, in metres.")
+    ] = 0.0,
 ) -> None:
     """Compares planned with driven futures on rasters of logged scenes; prints JSON.
 
-    Example: rap-evaluate open-loop --logs out/logs/validate
+    Examples:
+    rap-evaluate open-loop --logs out/logs/validate
+    rap-evaluate open-loop --logs out/logs/nuscenes --egos --min-travel 20
     """
     bundle = load_bundle(planner)
+    seats = Seats(egos, min_travel)
     with progress_bar("measuring") as report:
-        measured = open_loop_report(bundle, open_logs(logs), count=count, seed=seed, report=report)
+        measured = open_loop_report(
+            bundle, open_logs(logs), seats, count=count, seed=seed, report=report
+        )
     sys.stdout.write(json.dumps(measured.as_dict(), indent=2) + "\n")
 
 

@@ -103,9 +103,38 @@ def evaluate_open_loop(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Seats:
+    """Whose drives are looked at.
+
+    Attributes:
+        egos_only: Those of recording vehicles alone.
+        min_travel_m: Of seats that get at least so far in their log.
+    """
+
+    egos_only: bool = False
+    min_travel_m: float = 0.0
+
+    def moments(self, log: DriveLog, horizon_s: float) -> list[Moment]:
+        """Returns the moments of a log that have a full future."""
+        found = moments(log, horizon_s)
+        kept = {seat for seat in {moment.seat for moment in found} if self._keeps(log, seat)}
+        return [moment for moment in found if moment.seat in kept]
+
+    def _keeps(self, log: DriveLog, seat: int) -> bool:
+        if self.egos_only and seat not in log.egos:
+            return False
+        path_m = log.ego_poses(seat)[:, :2]
+        return float(np.hypot(*np.diff(path_m, axis=0).T).sum()) >= self.min_travel_m
+
+
+EVERYBODY = Seats()
+
+
 def open_loop_report(
     bundle: Bundle,
     logs: list[DriveLog],
+    seats: Seats = EVERYBODY,
     *,
     count: int = 1000,
     seed: int = 0,
@@ -116,6 +145,7 @@ def open_loop_report(
     Args:
         bundle: The model.
         logs: Where the moments come from.
+        seats: Whose drives.
         count: How many moments; all there are if fewer.
         seed: Of the draw.
         report: Called with the share that is done.
@@ -124,9 +154,9 @@ def open_loop_report(
         LogError: If no vehicle is there for as long as the bundle plans.
     """
     horizon_s = bundle.manifest.horizon_steps * bundle.manifest.dt_s
-    every = [moment for log in logs for moment in moments(log, horizon_s)]
+    every = [moment for log in logs for moment in seats.moments(log, horizon_s)]
     if not every:
-        raise LogError(f"{logs[0].name}: no vehicle is there for {horizon_s:g} s")
+        raise LogError(f"{logs[0].name}: no vehicle is there for {horizon_s:g} s and far enough")
     order = np.random.default_rng(seed).permutation(len(every))[:count]
     return evaluate_open_loop(bundle, [every[i] for i in order], report)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rap_bringup.console import Report, silent
 from rap_training.augmentation.mixture import Mixture
 from rap_training.config import TrainingConfig
 from rap_training.dataset import DriveDataset
@@ -59,13 +60,16 @@ class Judged:
 
 
 @torch.no_grad()
-def judged(model: RapModel, mixture: Mixture, config: TrainingConfig) -> Judged:
+def judged(
+    model: RapModel, mixture: Mixture, config: TrainingConfig, report: Report = silent
+) -> Judged:
     """Lets a model score its proposals on samples beyond those of its training, and checks.
 
     Args:
         model: In evaluation mode.
         mixture: What it was trained on, or other logs.
         config: Of its training.
+        report: Called with the share that is done.
     """
     first = config.optimizer.steps * config.optimizer.batch_size
     every = config.loss.model_copy(update={"scored_share": 1.0})
@@ -75,6 +79,7 @@ def judged(model: RapModel, mixture: Mixture, config: TrainingConfig) -> Judged:
     logits, truth = [], []
     for start in range(first, first + SAMPLES, _BATCH):
         batch = dataset.training_batch(range(start, min(start + _BATCH, first + SAMPLES)))
+        report(min(1.0, (start + _BATCH - first) / SAMPLES))
         known = [row for row, scene in enumerate(batch.scenes) if scene is not None]
         scenes = [scene for scene in batch.scenes if scene is not None]
         if not scenes:

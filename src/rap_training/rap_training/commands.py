@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
 import typer
@@ -12,12 +13,19 @@ from rap_bringup.console import progress_bar
 from rap_evaluation.logs.drive_log import open_logs
 from rap_evaluation.open_loop import OpenLoopReport, open_loop_report
 from rap_training.augmentation.mixture import mixture_of, name_of
-from rap_training.calibration import fitted, judged
+from rap_training.calibration import (
+    Calibration,
+    Judged,
+    calibration_errors,
+    fitted,
+    judged,
+)
 from rap_training.config import TrainingConfig, load_config
 from rap_training.data_commands import augment_command, bench_data_command, sources_command
 from rap_training.edit_commands import edits_command
 from rap_training.export import export_bundle, with_metrics
 from rap_training.fit import Machine, fit, load_model
+from rap_training.parity import check_parity
 from rap_training.show_commands import show_command
 from rap_training.training_logs import open_training_logs
 
@@ -97,20 +105,32 @@ def export_command(
     model, config = load_model(checkpoint)
     training = open_training_logs(logs)
     maps = tuple(sorted({log.map.name for log in training}))
-    found = judged(model, mixture_of(training, config.data.sources, config.model), config)
+    mixture = mixture_of(training, config.data.sources, config.model)
+    with progress_bar("calibrating") as report:
+        found = judged(model, mixture, config, report)
     calibration = fitted(found)
     bundle = export_bundle(
         model, config, out, maps=maps, command=made_by, metrics={}, calibration=calibration
     )
+    metrics = {"onnx_difference": check_parity(bundle, model, calibration, mixture, config)}
+    metrics |= calibration_figures(found, calibration)
     if validation:
         with progress_bar("measuring") as report:
             measured = open_loop_report(bundle, open_logs(validation), report=report)
-        bundle = with_metrics(bundle, model_card(measured))
+        metrics |= open_loop_figures(measured)
+    bundle = with_metrics(bundle, metrics)
     typer.echo(f"bundle: {bundle.path}")
     for name, value in bundle.manifest.metrics.items():
         typer.echo(f"  {name}: {value:g}")
 
 
-def model_card(report: OpenLoopReport) -> dict[str, float]:
+def calibration_figures(found: Judged, calibration: Calibration) -> dict[str, float]:
+    """Returns the mean calibration error of all scores as they were, and as the bundle has them."""
+    errors = {"raw": calibration_errors(found, Calibration()).values(),
+              "calibrated": calibration_errors(found, calibration).values()}  # fmt: skip
+    return {f"calibration_error_{name}": round(fmean(of), 4) for name, of in errors.items()}
+
+
+def open_loop_figures(report: OpenLoopReport) -> dict[str, float]:
     """Returns the figures of a report under names that say what they were measured on."""
     return {f"open_loop_{name}": round(value, 3) for name, value in report.as_dict().items()}

@@ -112,8 +112,8 @@ class ModelConfig(StrictModel):
     dt_s: StepsTime = 0.5
     history_steps: Annotated[int, Field(ge=2)] = 4
     history_dt_s: StepsTime = 0.5
-    route_points: Annotated[int, Field(ge=0)] = 10
-    route_spacing_m: PositiveFloat = 5.0
+    route_points: Annotated[int, Field(ge=0)] = 20
+    route_spacing_m: PositiveFloat = 2.5
     refinements: Annotated[int, Field(ge=1)] = 1
     selection: dict[ScoreName, Annotated[float, Field(ge=0)]] = {"score": 1.0, "imitation": 1.0}
 
@@ -121,6 +121,8 @@ class ModelConfig(StrictModel):
     def _fits_together(self) -> ModelConfig:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        if self.route_points == 1:
+            raise ValueError("route_points is 1, expected 0 or at least 2")
         if not sum(self.selection.values()) > 0.0:
             raise ValueError("selection has no weight above 0")
         return self
@@ -353,7 +355,7 @@ class LossConfig(StrictModel):
     """
 
     early_refinements: NonNegative = 0.3
-    other_proposals: NonNegative = 0.02
+    other_proposals: NonNegative = 0.3
     likeness: NonNegative = 1.0
     likeness_scale_m: PositiveFloat = 2.0
     scores: NonNegative = 1.0

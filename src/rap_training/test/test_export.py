@@ -47,8 +47,10 @@ def test_onnx_equals_torch(exported, seed):
     history = rng.normal(size=(4, 7)).astype(np.float32)
     history[:, 3] = rng.uniform(0, 15)
     inputs = planner_inputs(features, history, Command(seed))
-    inputs["route"] = rng.normal(scale=20.0, size=(1, 10, 3)).astype(np.float32)
-    inputs["route"][..., 2] = rng.integers(0, 2, size=(1, 10))
+    inputs["route"] = np.zeros((1, 20, 3), dtype=np.float32)
+    known = 20 - 10 * seed  # all of the route, half of it, none
+    inputs["route"][0, :known, 0] = 2.5 * np.arange(1, known + 1)
+    inputs["route"][0, :known, 1:] = rng.uniform(-3.0, 3.0), 1.0
     outputs = OnnxRuntimeNetwork(bundle.planner_path).run(inputs)
     plan = model(
         normalize(torch.from_numpy(images))[None],

@@ -25,10 +25,16 @@ def model_inputs(batch: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
         torch.from_numpy(projections).float().expand(batch, -1, -1, -1),
         history,
         torch.eye(4)[torch.arange(batch) % 4],
-        torch.cat(
-            [torch.randn(batch, 10, 2, generator=generator) * 10, torch.ones(batch, 10, 1)], 2
-        ),
+        route_inputs(batch, generator),
     )
+
+
+def route_inputs(batch: int, generator: torch.Generator) -> torch.Tensor:
+    """Returns (B, 20, 3) bends of some curvature, 2.5 m between points."""
+    along = 2.5 * torch.arange(1, 21)
+    curvature = 0.1 * torch.rand(batch, 1, generator=generator) + 1e-3
+    x, y = torch.sin(curvature * along) / curvature, (1 - torch.cos(curvature * along)) / curvature
+    return torch.stack([x, y, torch.ones_like(x)], dim=-1)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ constant velocity.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch.nn import functional
 
 from rap_training.config import ModelConfig
 from rap_training.model.attention import Attention, sample_cameras, viewing_rays
+from rap_training.model.route_offsets import OFFSET_CHANNELS, route_offsets
 from rap_training.model.scores import SCORE_NAMES
 
 TOKEN_CELLS = 2
@@ -65,7 +67,8 @@ def _ego_channels(config: ModelConfig) -> int:
 
 
 def _seen_channels(config: ModelConfig) -> int:
-    return config.query_width + len(PROBE_OFFSETS_M) * config.probe_channels + 3
+    offsets = OFFSET_CHANNELS if config.route_points else 0
+    return config.query_width + len(PROBE_OFFSETS_M) * config.probe_channels + 3 + offsets
 
 
 def _mlp(in_width: int, width: int, out_width: int) -> nn.Sequential:
@@ -95,21 +98,20 @@ class Refiner(nn.Module):
         self.out = _mlp(width, width, steps * own)
 
     def forward(
-        self, queries: Tensor, poses: Tensor, probes: Tensor, tokens: Tensor, token_mask: Tensor
+        self, queries: Tensor, around: Tensor, tokens: Tensor, token_mask: Tensor
     ) -> Tensor:
         """Updates the queries.
 
         Args:
             queries: (B, K, T, Q).
-            poses: (B, K, T, 3) current proposals, ego frame.
-            probes: (B, K, T, P * G) features at the proposals' probe points.
+            around: (B, K, T, ...) what is where the proposals go.
             tokens: (B, M, D) all feature cells.
             token_mask: (B, M).
 
         Returns:
             (B, K, T, Q).
         """
-        seen = torch.cat([self.query_norm(queries), probes, scaled(poses)], dim=-1)
+        seen = torch.cat([self.query_norm(queries), around], dim=-1)
         queries = queries + self.probe(seen)
         whole = self.time_mix(self.time_norm(queries).flatten(2))
         whole = whole + self.scene_attention(self.scene_norm(whole), tokens, token_mask)
@@ -150,14 +152,14 @@ class PlannerHead(nn.Module):
         super().__init__()
         width, own, steps = config.width, config.query_width, config.horizon_steps
         self.config, self.stride = config, stride
-        self.ego = _mlp(_ego_channels(config), 2 * width, own)
+        self.ego = _mlp(_ego_channels(config), 4 * width, steps * own)
         self.tokens = nn.Linear(config.feature_channels, width)
         self.ray = nn.Linear(3, width)
         self.probe_maps = nn.Conv2d(width, config.probe_channels, 1)
         self.proposal = nn.Parameter(torch.randn(config.proposals, 1, own))
         self.step = nn.Parameter(torch.randn(1, steps, own))
         # Proposals start as different ways to drive, constant over time: winners differ at once.
-        self.anchors = nn.Parameter(torch.randn(config.proposals, 1, 2).repeat(1, steps, 1) * 0.4)
+        self.anchors = nn.Parameter(torch.randn(config.proposals, 1, 2).repeat(1, steps, 1) * 0.1)
         controls = nn.Linear(own, 2)
         nn.init.normal_(controls.weight, std=0.02)
         nn.init.zeros_(controls.bias)
@@ -185,29 +187,26 @@ class PlannerHead(nn.Module):
             route: (B, R, 3) x, y, valid of the route ahead, ego frame; R may be 0.
         """
         maps, tokens, token_mask = self._scene(features, camera_valid, image_from_ego)
-        queries = self.proposal + self.step + self._ego(history, command, route)[:, None, None]
+        queries = self.proposal + self.step + self._ego(history, command, route)[:, None]
         speed = history[:, -1, 3]
         proposals = [self._decode(queries, speed)]
+        look = partial(self._around, maps, camera_valid, image_from_ego, route)
         for _ in range(self.config.refinements):
-            poses = proposals[-1].detach()
-            probes = self._probe(maps, camera_valid, image_from_ego, poses)
-            queries = self.refiner(queries, poses, probes, tokens, token_mask)
+            queries = self.refiner(queries, look(proposals[-1].detach()), tokens, token_mask)
             proposals.append(self._decode(queries, speed))
         # Scores see what is where the proposals go, or they would have to guess it from queries.
-        poses = proposals[-1].detach()
-        probes = self._probe(maps, camera_valid, image_from_ego, poses)
-        seen = torch.cat([self.decode_norm(queries), probes, scaled(poses)], dim=-1)
+        seen = torch.cat([self.decode_norm(queries), look(proposals[-1].detach())], dim=-1)
         embeddings = torch.relu(self.embedding(torch.relu(self.look(seen)).flatten(2)))
         return HeadOutput(proposals, self.scorer(embeddings), embeddings)
 
     def _ego(self, history: Tensor, command: Tensor, route: Tensor) -> Tensor:
-        """Returns the (B, Q) embedding of the ego's state and aims."""
+        """Returns the (B, T, Q) embedding of the ego's state and aims."""
         parts = [(history / self.history_scale).flatten(1), command]
         if self.config.route_points:
             valid = route[..., 2:]
             parts.append(torch.cat([route[..., :2] * valid / ROUTE_SCALE_M, valid], -1).flatten(1))
         embedding: Tensor = self.ego(torch.cat(parts, dim=1))
-        return embedding
+        return embedding.reshape(-1, self.config.horizon_steps, self.config.query_width)
 
     def _scene(
         self, features: Tensor, camera_valid: Tensor, image_from_ego: Tensor
@@ -228,10 +227,11 @@ class PlannerHead(nn.Module):
         controls = self.anchors + self.controls(self.decode_norm(queries))
         return integrate(controls * scale, speed, self.config.dt_s)
 
-    def _probe(
-        self, maps: Tensor, camera_valid: Tensor, image_from_ego: Tensor, poses: Tensor
-    ) -> Tensor:
-        """Returns (B, K, T, P * G) features around every pose."""
+    def _around(
+        self, maps: Tensor, camera_valid: Tensor, image_from_ego: Tensor, route: Tensor,
+        poses: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Returns (B, K, T, P * G + ...): features around poses, the poses, and their offsets."""
         batch, count, steps, _ = poses.shape
         cos, sin = torch.cos(poses[..., 2:]), torch.sin(poses[..., 2:])
         dx, dy, dz = self.probe_offsets.unbind(-1)
@@ -239,4 +239,7 @@ class PlannerHead(nn.Module):
         y = poses[..., 1:2] + sin * dx + cos * dy
         points = torch.stack([x, y, dz.expand_as(x)], dim=-1).reshape(batch, -1, 3)
         sampled = sample_cameras(maps, camera_valid, image_from_ego, points, self.stride)
-        return sampled.reshape(batch, count, steps, -1)
+        seen = [sampled.reshape(batch, count, steps, -1), scaled(poses)]
+        if self.config.route_points:
+            seen.append(route_offsets(poses, route))
+        return torch.cat(seen, dim=-1)
