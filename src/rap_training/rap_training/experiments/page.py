@@ -10,7 +10,7 @@ from rap_training.experiments.figures import FIGURES, FigureName
 from rap_training.experiments.plan import Catalog, Claim, Experiment
 from rap_training.experiments.plots import plot
 from rap_training.experiments.result import RunResult, read_results
-from rap_training.experiments.verdict import judge
+from rap_training.experiments.verdict import Verdict, judge
 from rap_training.whole_file import whole_file
 
 IMAGES_NAME = "images"
@@ -74,9 +74,9 @@ def _counted(catalog: Catalog, found: Sequence[RunResult]) -> str:
         experiment.recipe(arm).key for experiment in catalog.values() for arm in experiment.arms
     }
     used = sum(result.key in keys for result in found)
+    text = f"There are {used or 'none'}."
     others = len(found) - used
-    text = f"There are {used}."
-    return text if not others else f"{text} {others} of former configurations are left out."
+    return f"{text} {others} of former configurations are left out." if others else text
 
 
 def _section(experiment: Experiment, arms: dict[str, ArmResults]) -> str:
@@ -89,7 +89,13 @@ def _section(experiment: Experiment, arms: dict[str, ArmResults]) -> str:
 
 def _pseudo_sim(arms: Iterable[ArmResults]) -> str:
     shown = [name for name in _PSEUDO_SIM if any(arm.estimate(name) for arm in arms)]
-    head = ["arm", "n", *(FIGURES[name].label for name in shown), "EPDMS, bootstrap", "minutes"]
+    head = [
+        "arm",
+        "n",
+        *(FIGURES[name].label for name in shown),
+        "EPDMS, bootstrap",
+        "minutes of training",
+    ]
     rows = [
         [
             arm.name,
@@ -129,9 +135,11 @@ def _verdict(claim: Claim, better: ArmResults, than: ArmResults, name: FigureNam
         better.estimate(name), than.estimate(name), lower_is_better=figure.lower_is_better
     )
     text = f"**{claim.better}** better than **{claim.than}** by {figure.label}: {found.value}"
+    if found is Verdict.MISSING:
+        return f"{text}."
     text += f" ({_estimate(better, name)} against {_estimate(than, name)}"
     lead = better.lead(than, name)
-    return text + (f"; lead {_interval(lead, name)})." if lead else ").")
+    return f"{text}; lead {_interval(lead, name)})." if lead else f"{text})."
 
 
 def _claimed(experiment: Experiment) -> list[FigureName]:
