@@ -1,0 +1,1 @@
+"""The experiments of this project: arms that differ in one thing, trained, evaluated, compared."""

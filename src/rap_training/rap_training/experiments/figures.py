@@ -1,0 +1,68 @@
+"""The figures by which arms are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from rap_training.experiments.result import RunResult
+
+FigureName = Literal[
+    "epdms", "stage_one", "stage_two", "on_road", "no_collision", "min_ade", "driving_score",
+    "completed", "faults",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure of a run.
+
+    Attributes:
+        label: Head of its column.
+        value: Takes it from a result; None where it was not measured.
+        lower_is_better: For errors.
+        decimals: That are printed.
+    """
+
+    label: str
+    value: Callable[[RunResult], float | None]
+    lower_is_better: bool = False
+    decimals: int = 3
+
+
+def _min_ade(result: RunResult) -> float | None:
+    return result.open_loop.min_ade_3s_m if result.open_loop else None
+
+
+def _driving_score(result: RunResult) -> float | None:
+    return result.closed_loop.driving_score if result.closed_loop else None
+
+
+def _completed(result: RunResult) -> float | None:
+    return result.closed_loop.completed / result.closed_loop.routes if result.closed_loop else None
+
+
+def _faults(result: RunResult) -> float | None:
+    """Returns runs off the road and collisions at fault per route."""
+    driven = result.closed_loop
+    return (driven.off_road + driven.collisions_at_fault) / driven.routes if driven else None
+
+
+FIGURES: dict[FigureName, Figure] = {
+    "epdms": Figure("EPDMS", lambda result: result.pseudo_sim.epdms),
+    "stage_one": Figure("stage one", lambda result: result.pseudo_sim.stage_one["score"]),
+    "stage_two": Figure("stage two", lambda result: result.pseudo_sim.stage_two["score"]),
+    "on_road": Figure(
+        "stage two on the road",
+        lambda result: result.pseudo_sim.stage_two["drivable_area_compliance"],
+    ),
+    "no_collision": Figure(
+        "stage two without collision",
+        lambda result: result.pseudo_sim.stage_two["no_at_fault_collisions"],
+    ),
+    "min_ade": Figure("minADE 3 s (m)", _min_ade, lower_is_better=True),
+    "driving_score": Figure("driving score", _driving_score, decimals=1),
+    "completed": Figure("routes completed", _completed, decimals=2),
+    "faults": Figure("faults per route", _faults, lower_is_better=True, decimals=2),
+}

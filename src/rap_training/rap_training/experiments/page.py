@@ -1,0 +1,183 @@
+"""The page of results: tables, plots and verdicts, made of the result files that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rap_training.experiments.comparison import ArmResults, arms_of
+from rap_training.experiments.figures import FIGURES, FigureName
+from rap_training.experiments.plan import Catalog, Claim, Experiment
+from rap_training.experiments.plots import plot
+from rap_training.experiments.result import RunResult, read_results
+from rap_training.experiments.verdict import Verdict, judge
+from rap_training.whole_file import whole_file
+
+IMAGES_NAME = "images"
+
+MISSING = "missing"
+
+_PSEUDO_SIM: tuple[FigureName, ...] = (
+    "epdms", "stage_one", "stage_two", "on_road", "no_collision", "min_ade",
+)  # fmt: skip
+_CLOSED_LOOP: tuple[FigureName, ...] = ("driving_score", "completed", "faults")
+
+_HEAD = """# Experiments
+
+This page is written by `rap-train experiment` from the files in `{folder}/`, one for each finished
+training. {count}
+
+An arm is trained several times with different seeds on Town01, Town03, Town04 and Town06, and
+measured on Town02 and Town05, which nothing was trained or tuned on. `n` is how many of its
+trainings are finished. Configurations are in `rap_training/presets/experiments/`.
+
+- **Mean [low, high]** is the mean over the trainings with Student's 90 % t-interval. Verdicts go by
+  it: all arms meet the same scenes and routes, so what is in doubt is how the next training would
+  turn out, and three values are too few to draw from again.
+- **Bootstrap** is the 90 % interval when trainings *and scenes* are drawn again. With few trainings
+  it is too narrow for what they vary, but it says how much hangs on the choice of scenes.
+- **Lead** is the same for the difference of two arms in the same scenes.
+- **Faults** are runs off the road and at-fault collisions.
+"""
+
+
+def write_page(catalog: Catalog, results: Path) -> Path:
+    """Writes the page, and a plot for each experiment that has results.
+
+    Args:
+        catalog: All experiments.
+        results: Folder of results; the page is beside it, under its name.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        ResultError: If a result cannot be used.
+    """
+    found = read_results(results)
+    path = results.with_suffix(".md")
+    parts = [_HEAD.format(folder=results.name, count=_counted(catalog, found))]
+    for name, experiment in catalog.items():
+        arms = arms_of(experiment, found)
+        parts.append(_section(experiment, arms))
+        if any(arm.results for arm in arms.values()):
+            image = Path(IMAGES_NAME) / f"experiment_{name}.svg"
+            _write(path.parent / image, plot(arms.values(), _claimed(experiment)))
+            parts.append(f"![{experiment.title}: every training and the intervals]({image})\n")
+        parts.append(_verdicts(experiment, arms))
+    _write(path, "\n".join(parts))
+    return path
+
+
+def _counted(catalog: Catalog, found: Sequence[RunResult]) -> str:
+    keys = {
+        experiment.recipe(arm).key for experiment in catalog.values() for arm in experiment.arms
+    }
+    used = sum(result.key in keys for result in found)
+    text = f"There are {used or 'none'}."
+    others = len(found) - used
+    return f"{text} {others} of former configurations are left out." if others else text
+
+
+def _section(experiment: Experiment, arms: dict[str, ArmResults]) -> str:
+    parts = [f"## {experiment.title}\n", f"{experiment.question}\n", _pseudo_sim(arms.values())]
+    driven = [arm for arm in arms.values() if arm.driven]
+    if driven:
+        parts += ["Closed loop, end points only:\n", _closed_loop(driven)]
+    return "\n".join(parts)
+
+
+def _pseudo_sim(arms: Iterable[ArmResults]) -> str:
+    shown = [name for name in _PSEUDO_SIM if any(arm.estimate(name) for arm in arms)]
+    head = [
+        "arm",
+        "n",
+        *(FIGURES[name].label for name in shown),
+        "EPDMS, bootstrap",
+        "minutes of training",
+    ]
+    rows = [
+        [
+            arm.name,
+            _n(arm),
+            *(_estimate(arm, name) for name in shown),
+            _interval(arm.spread("epdms"), "epdms"),
+            _minutes(arm),
+        ]
+        for arm in arms
+    ]
+    return _table(head, rows)
+
+
+def _closed_loop(arms: Sequence[ArmResults]) -> str:
+    head = ["arm", "n", "routes", *(FIGURES[name].label for name in _CLOSED_LOOP)]
+    rows = []
+    for arm in arms:
+        driven = [result.closed_loop for result in arm.results if result.closed_loop]
+        count = f"{len(driven)} of {arm.wanted}"
+        routes = str(sum(result.routes for result in driven)) if driven else MISSING
+        rows.append([arm.name, count, routes, *(_estimate(arm, name) for name in _CLOSED_LOOP)])
+    return _table(head, rows)
+
+
+def _verdicts(experiment: Experiment, arms: dict[str, ArmResults]) -> str:
+    lines = [
+        f"- {_verdict(claim, arms[claim.better], arms[claim.than], name)}"
+        for claim in experiment.claims
+        for name in claim.by
+    ]
+    return "\n".join(["Expected, and what came of it:\n", *lines, ""])
+
+
+def _verdict(claim: Claim, better: ArmResults, than: ArmResults, name: FigureName) -> str:
+    figure = FIGURES[name]
+    found = judge(
+        better.estimate(name), than.estimate(name), lower_is_better=figure.lower_is_better
+    )
+    text = f"**{claim.better}** better than **{claim.than}** by {figure.label}: {found.value}"
+    if found is Verdict.MISSING:
+        return f"{text}."
+    text += f" ({_estimate(better, name)} against {_estimate(than, name)}"
+    lead = better.lead(than, name)
+    return f"{text}; lead {_interval(lead, name)})." if lead else f"{text})."
+
+
+def _claimed(experiment: Experiment) -> list[FigureName]:
+    """Returns the figures that claims are about, each once."""
+    return list(dict.fromkeys(name for claim in experiment.claims for name in claim.by))
+
+
+def _n(arm: ArmResults) -> str:
+    return f"{len(arm.results)} of {arm.wanted}"
+
+
+def _minutes(arm: ArmResults) -> str:
+    """Returns the mean time of trainings that ran in one go."""
+    times_s = [result.training_s for result in arm.results if result.training_s is not None]
+    return f"{sum(times_s) / len(times_s) / 60.0:.1f}" if times_s else MISSING
+
+
+def _estimate(arm: ArmResults, name: FigureName) -> str:
+    found, decimals = arm.estimate(name), FIGURES[name].decimals
+    if found is None:
+        return MISSING
+    mean = f"{found.mean:.{decimals}f}"
+    return f"{mean} {_interval(found.interval, name)}" if found.interval else mean
+
+
+def _interval(interval: tuple[float, float] | None, name: FigureName) -> str:
+    decimals = FIGURES[name].decimals
+    if interval is None:
+        return MISSING
+    return f"[{interval[0]:.{decimals}f}, {interval[1]:.{decimals}f}]"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as file:
+        file.write(text.encode())

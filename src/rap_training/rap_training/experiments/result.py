@@ -1,0 +1,159 @@
+"""What a finished run leaves: one small JSON file, written when everything is measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from rap_inference.yaml_files import validated
+from rap_training.config import StrictModel
+from rap_training.whole_file import whole_file
+
+
+class ResultError(ValueError):
+    """Results that cannot be used; the text names the file and the reason in one line."""
+
+
+class PseudoSimResult(StrictModel):
+    """Figures of the pseudo-simulation.
+
+    Attributes:
+        epdms: Mean over scenes of the product of both stages.
+        stage_one: Means of sub-scores and score.
+        stage_two: The same of the weighted follow-ups.
+        scenes: How many were scored.
+        failed: How many were not, because a plan could not be used.
+        effective_samples: How many follow-ups count, on average.
+        uniform_groups: How many of the groups had no follow-up near.
+        groups: How many there are.
+        scene_names: Of the scored scenes.
+        per_scene: Figures of each scene, in the order of the names.
+    """
+
+    epdms: float
+    stage_one: dict[str, float]
+    stage_two: dict[str, float]
+    scenes: PositiveInt
+    failed: NonNegativeInt
+    effective_samples: float
+    uniform_groups: NonNegativeInt
+    groups: PositiveInt
+    scene_names: tuple[str, ...]
+    per_scene: dict[str, tuple[float, ...]]
+
+
+class OpenLoopResult(StrictModel):
+    """Displacement errors on rasters; see `rap_evaluation.open_loop`."""
+
+    moments: PositiveInt
+    ade_3s_m: float
+    min_ade_3s_m: float
+
+
+class ClosedLoopResult(StrictModel):
+    """Figures of the closed loop over all towns; see `rap_evaluation.closed_loop.report`.
+
+    Attributes:
+        per_route: Driving score by `TOWN/ROUTE`.
+    """
+
+    routes: PositiveInt
+    completed: NonNegativeInt
+    clean_routes: NonNegativeInt
+    off_road: NonNegativeInt
+    collisions_at_fault: NonNegativeInt
+    red_lights: NonNegativeInt
+    driving_score: float
+    per_route: dict[str, float]
+
+
+class RunResult(StrictModel):
+    """A finished run.
+
+    Attributes:
+        key: Of its recipe.
+        seed: Of the training.
+        arms: `EXPERIMENT/ARM` of the arms it belonged to when it was run.
+        recipe: The recipe as it was.
+        training_logs: Names of the logs it learned from.
+        validation_logs: Names of the logs it was measured on.
+        steps: Optimiser steps.
+        samples: Training samples.
+        training_s: Wall time of the training; None if it was stopped in between.
+        evaluation_s: Wall time of all evaluations.
+        losses: Means over the last steps.
+        pseudo_sim: Always measured.
+        open_loop: None for models that are measured on camera images.
+        closed_loop: None where no arm wants it.
+    """
+
+    key: str
+    seed: NonNegativeInt
+    arms: tuple[str, ...]
+    recipe: dict[str, Any]
+    training_logs: tuple[str, ...]
+    validation_logs: tuple[str, ...]
+    steps: PositiveInt
+    samples: PositiveInt
+    training_s: float | None
+    evaluation_s: float
+    losses: dict[str, float]
+    pseudo_sim: PseudoSimResult
+    open_loop: OpenLoopResult | None
+    closed_loop: ClosedLoopResult | None
+
+
+def result_path(folder: Path, key: str, seed: int) -> Path:
+    """Returns where the result of a run is."""
+    return folder / f"{key}-seed{seed}.json"
+
+
+def write_result(folder: Path, result: RunResult) -> Path:
+    """Writes a result, each field on a line of its own, and returns its path."""
+    path = result_path(folder, result.key, result.seed)
+    fields = result.model_dump(mode="json").items()
+    lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(value)}" for name, value in fields)
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as file:
+        file.write(f"{{\n{lines}\n}}\n".encode())
+    return path
+
+
+def read_result(path: Path) -> RunResult:
+    """Reads a result.
+
+    Raises:
+        ResultError: If the file is damaged or its name is not that of its content.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ResultError(f"{path}: cannot be read: {error}") from error
+    result = validated(path, content, RunResult, ResultError)
+    expected = result_path(path.parent, result.key, result.seed)
+    if path != expected:
+        raise ResultError(f"{path}: holds what belongs into {expected.name}")
+    return result
+
+
+def read_results(folder: Path) -> list[RunResult]:
+    """Reads all results of a folder, which may be missing.
+
+    Raises:
+        ResultError: If a file is damaged, or results are of different logs: their figures do not
+            compare.
+    """
+    paths = sorted(folder.glob("*.json"))
+    results = [read_result(path) for path in paths]
+    for path, result in zip(paths, results, strict=True):
+        for field in ("training_logs", "validation_logs"):
+            wanted, found = getattr(results[0], field), getattr(result, field)
+            if found != wanted:
+                raise ResultError(
+                    f"{path}: {field}: {paths[0].name} has {', '.join(wanted)}, "
+                    f"got {', '.join(found)}"
+                )
+    return results

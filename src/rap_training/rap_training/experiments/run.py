@@ -1,0 +1,300 @@
+"""Trains and evaluates what is not finished yet; a stopped run goes on at its last checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rap_bringup.console import Report, silent
+from rap_evaluation.closed_loop.evaluation import ClosedLoopOptions, evaluate_closed_loop
+from rap_evaluation.logs.drive_log import DriveLog, LogError, open_logs
+from rap_evaluation.map_split import TRAIN_MAPS, VALIDATION_MAPS
+from rap_evaluation.open_loop import open_loop_report
+from rap_evaluation.pseudo_sim.evaluation import PseudoSimOptions, evaluate_pseudo_sim
+from rap_evaluation.traffic.network import default_cache
+from rap_evaluation.traffic.towns import map_path
+from rap_inference.bundle import Bundle
+from rap_training.augmentation.mixture import mixture_of
+from rap_training.experiments.plan import Evaluation, Run
+from rap_training.experiments.result import (
+    ClosedLoopResult,
+    OpenLoopResult,
+    PseudoSimResult,
+    RunResult,
+    read_result,
+    result_path,
+    write_result,
+)
+from rap_training.export import export_bundle
+from rap_training.fit import LOG_NAME, STATE_NAME, Machine, fit, load_model
+from rap_training.objective import Losses
+from rap_training.training_logs import open_training_logs
+
+_LAST_STEPS = 50  # Of the losses in a result: one batch alone says little.
+_DECIMALS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where runs find and leave things.
+
+    Attributes:
+        logs: Folder of training logs.
+        validation: Folder of the logs that everything is measured on.
+        out: Folder of checkpoints, bundles, reports and camera images; all can be made again.
+        results: Folder of results.
+        workers: Loader processes.
+    """
+
+    logs: Path
+    validation: Path
+    out: Path
+    results: Path
+    workers: int = 1
+
+
+def is_finished(run: Run, results: Path) -> bool:
+    """True if there is a result of a run with all that is wanted of it.
+
+    Raises:
+        ResultError: If its file is damaged.
+    """
+    path = result_path(results, run.recipe.key, run.seed)
+    if not path.exists():
+        return False
+    return not run.closed_loop or read_result(path).closed_loop is not None
+
+
+def run_missing(
+    runs: Sequence[Run], workplace: Workplace, report: Report = silent
+) -> list[RunResult]:
+    """Carries out the runs that are not finished, and writes the result of each.
+
+    Args:
+        runs: What is wanted.
+        workplace: Where.
+        report: Called with the share that is done of what was missing.
+
+    Returns:
+        The new results.
+
+    Raises:
+        LogError: If there are no logs, or some of towns that are not for this.
+        CheckpointError: If a checkpoint is of another training.
+    """
+    missing = [run for run in runs if not is_finished(run, workplace.results)]
+    if not missing:
+        return []
+    laboratory = _Laboratory(workplace)
+    results = []
+    for number, run in enumerate(missing):
+        begin, end = number / len(missing), (number + 1) / len(missing)
+        what = f" {run.arms[0]} seed {run.seed}"
+        results.append(laboratory.result(run, _part(report, begin, end, what)))
+        write_result(workplace.results, results[-1])
+    return results
+
+
+class _Laboratory:
+    """The opened logs, and what is done with them."""
+
+    def __init__(self, workplace: Workplace) -> None:
+        """Opens the logs."""
+        self._place = workplace
+        self._training = open_training_logs(workplace.logs)
+        self._validation = _validation_logs(workplace.validation)
+        for log in self._training:
+            if log.map.name not in TRAIN_MAPS:
+                raise LogError(
+                    f"{workplace.logs}: {log.name} is of {log.map.name}; experiments are trained "
+                    f"on {', '.join(TRAIN_MAPS)}"
+                )
+
+    def result(self, run: Run, report: Report) -> RunResult:
+        """Trains and evaluates."""
+        folder, config = self._place.out / run.name, run.recipe.training
+        training_s = self._train(run, folder / "fit", _part(report, 0.0, 0.7, ": training"))
+        begin_s = time.perf_counter()
+        bundle = self._exported(run, folder)
+        options = run.recipe.evaluation
+        pseudo_sim = self._pseudo_sim(
+            bundle, options, folder, _part(report, 0.7, 0.9, ": pseudo-simulation")
+        )
+        open_loop = self._open_loop(bundle, options) if options.sensor == "raster" else None
+        closed_loop = (
+            _closed_loop(bundle, options, folder, _part(report, 0.9, 1.0, ": closed loop"))
+            if run.closed_loop
+            else None
+        )
+        return RunResult(
+            key=run.recipe.key,
+            seed=run.seed,
+            arms=run.arms,
+            recipe=run.recipe.model_dump(mode="json"),
+            training_logs=tuple(log.name for log in self._training),
+            validation_logs=tuple(log.name for log in self._validation),
+            steps=config.optimizer.steps,
+            samples=config.optimizer.steps * config.optimizer.batch_size,
+            training_s=training_s,
+            evaluation_s=round(time.perf_counter() - begin_s, 1),
+            losses=last_losses(folder / "fit" / LOG_NAME),
+            pseudo_sim=pseudo_sim,
+            open_loop=open_loop,
+            closed_loop=closed_loop,
+        )
+
+    def _train(self, run: Run, checkpoint: Path, report: Report) -> float | None:
+        """Trains; returns the wall time, or None if an earlier process did a part of it."""
+        resumed = (checkpoint / STATE_NAME).exists()
+        logs = [with_egos(log, run.recipe.egos_per_log) for log in self._training]
+        config = run.recipe.training
+        mixture = mixture_of(logs, config.data.sources, config.model)
+        machine = Machine("cpu", workers=self._place.workers, images=self._place.out / "images")
+        begin_s = time.perf_counter()
+        fit(mixture, config, checkpoint, machine, report)
+        return None if resumed else round(time.perf_counter() - begin_s, 1)
+
+    def _exported(self, run: Run, folder: Path) -> Bundle:
+        """Exports without calibration, which is of rasters: arms without any would lose by it."""
+        model, config = load_model(folder / "fit")
+        maps = tuple(sorted({log.map.name for log in self._training}))
+        command = f"rap-train experiment {run.arms[0].partition('/')[0]}"
+        return export_bundle(
+            model, config, folder / "bundle", maps=maps, command=command, metrics={}
+        )
+
+    def _pseudo_sim(
+        self, bundle: Bundle, options: Evaluation, folder: Path, report: Report
+    ) -> PseudoSimResult:
+        content = evaluate_pseudo_sim(
+            PseudoSimOptions(
+                planner=str(bundle.path),
+                sensor=options.sensor,
+                logs=self._place.validation,
+                out=folder / "pseudo_sim",
+                scenes=options.scenes,
+                seed=options.seed,
+            ),
+            report,
+        )
+        return pseudo_sim_result(content)
+
+    def _open_loop(self, bundle: Bundle, options: Evaluation) -> OpenLoopResult:
+        found = open_loop_report(bundle, self._validation, count=options.moments, seed=options.seed)
+        return OpenLoopResult(
+            moments=found.moments,
+            ade_3s_m=round(found.ade_3s_m, _DECIMALS),
+            min_ade_3s_m=round(found.min_ade_3s_m, _DECIMALS),
+        )
+
+
+def with_egos(log: DriveLog, count: int) -> DriveLog:
+    """Returns a log with only its first recording vehicles; the others are other agents."""
+    fewer = copy.copy(log)
+    fewer.egos = log.egos[:count]
+    return fewer
+
+
+def pseudo_sim_result(content: dict[str, Any]) -> PseudoSimResult:
+    """Takes what is kept from the report of a pseudo-simulation."""
+    scenes = content["per_scene"]
+    columns = [name for name in scenes[0] if name != "name"]
+    return PseudoSimResult(
+        epdms=round(content["epdms"], _DECIMALS),
+        stage_one=_rounded(content["stage_one"]),
+        stage_two=_rounded(content["stage_two"]),
+        scenes=content["scenes"],
+        failed=len(content["failed"]),
+        effective_samples=round(content["effective_samples"], _DECIMALS),
+        uniform_groups=content["uniform_groups"],
+        groups=content["groups"],
+        scene_names=tuple(scene["name"] for scene in scenes),
+        per_scene={
+            name: tuple(round(scene[name], _DECIMALS) for scene in scenes) for name in columns
+        },
+    )
+
+
+def closed_loop_result(reports: dict[str, dict[str, Any]]) -> ClosedLoopResult:
+    """Puts the reports of some towns together."""
+    counts = {
+        name: sum(report[name] for report in reports.values())
+        for name in (
+            "routes", "completed", "clean_routes", "off_road", "collisions_at_fault", "red_lights",
+        )
+    }  # fmt: skip
+    per_route = {
+        f"{town}/{row['route']}": float(row["driving_score"])
+        for town, report in reports.items()
+        for row in report["per_route"]
+    }
+    score = round(float(np.mean(list(per_route.values()))), _DECIMALS)
+    return ClosedLoopResult(**counts, driving_score=score, per_route=per_route)
+
+
+def last_losses(log: Path) -> dict[str, float]:
+    """Returns the means of the losses over the last steps of a training's log."""
+    with log.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))[-_LAST_STEPS:]
+    return {
+        name: round(float(np.mean([float(row[name]) for row in rows])), _DECIMALS)
+        for name in ("total", *Losses._fields)
+    }
+
+
+def _closed_loop(
+    bundle: Bundle, options: Evaluation, folder: Path, report: Report
+) -> ClosedLoopResult:
+    reports = {}
+    for number, town in enumerate(VALIDATION_MAPS):
+        share = 1.0 / len(VALIDATION_MAPS)
+        reports[town] = evaluate_closed_loop(
+            ClosedLoopOptions(
+                planner=str(bundle.path),
+                sensor=options.sensor,
+                map_path=map_path(town),
+                cache=default_cache(),
+                out=folder / "closed_loop" / town,
+                routes=options.routes,
+                seed=options.seed,
+                replan_hz=options.replan_hz,
+            ),
+            _part(report, number * share, (number + 1) * share, ""),
+        )
+    return closed_loop_result(reports)
+
+
+def _validation_logs(folder: Path) -> list[DriveLog]:
+    """Opens the logs that figures come from.
+
+    Raises:
+        LogError: If there is none, or one is of another town than those for validation.
+    """
+    logs = open_logs(folder)
+    for log in logs:
+        if log.map.name not in VALIDATION_MAPS:
+            raise LogError(
+                f"{folder}: {log.name} is of {log.map.name}; experiments are measured on "
+                f"{', '.join(VALIDATION_MAPS)}"
+            )
+    return logs
+
+
+def _part(report: Report, begin: float, end: float, what: str) -> Report:
+    """Returns what reports a part of the work."""
+
+    def part(share: float, note: str = "") -> None:
+        report(begin + share * (end - begin), f"{what}{note}")
+
+    return part
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, _DECIMALS) for name, value in values.items()}

@@ -1,0 +1,470 @@
+"""Experiments: what is the same is trained once, resumed, and reported as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from rap_evaluation.logs.drive_log import LogError
+from rap_evaluation.logs.log_writer import write_log
+from rap_evaluation.traffic.network import default_cache
+from rap_evaluation.traffic.recorder import record
+from rap_evaluation.traffic.simulation import RecordOptions
+from rap_evaluation.traffic.towns import map_path
+from rap_training.experiment_commands import experiment_command
+from rap_training.experiments import run as run_module
+from rap_training.experiments.intervals import (
+    Estimate,
+    bootstrapped,
+    bootstrapped_difference,
+    estimated,
+)
+from rap_training.experiments.page import write_page
+from rap_training.experiments.plan import PlanError, load_catalog, runs_of
+from rap_training.experiments.result import (
+    ResultError,
+    RunResult,
+    read_result,
+    result_path,
+    write_result,
+)
+from rap_training.experiments.run import Workplace, closed_loop_result, run_missing, with_egos
+from rap_training.experiments.verdict import Verdict, judge
+from rap_training.fit import load_model
+
+T_95_2_DEGREES = 2.919986
+"""Student's t, 95 percent, two degrees of freedom: any printed table."""
+
+BASE = {
+    "seeds": 3,
+    "egos_per_log": 2,
+    "evaluation": {"scenes": 2, "moments": 3, "routes": 1},
+    "training": {
+        "model": {
+            "backbone": {"widths": [8, 16, 16]},
+            "feature_channels": 16,
+            "width": 32,
+            "query_width": 16,
+            "proposals": 8,
+        },
+        "data": {"image_size": [64, 32], "cameras": {"share": 0.0}},
+        "optimizer": {"steps": 4, "batch_size": 2},
+        "loss": {"scored_share": 0.0},
+    },
+}
+NO_RECOVERY = {"data": {"sources": {"recovery": {"weight": 0.0}}}}
+RECOVERY = {
+    "title": "Recovery",
+    "question": "With and without.",
+    "arms": {"without": {"training": NO_RECOVERY}, "with": {}},
+    "claims": [{"better": "with", "than": "without", "by": ["epdms"]}],
+}
+OTHERS = {
+    "title": "Others",
+    "question": "With and without.",
+    "arms": {
+        "none": {"training": {"data": {"sources": {"cross_agent": {"weight": 0.0}}}}},
+        "usual": {"closed_loop": True},
+    },
+    "claims": [],
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two experiments with one arm in common."""
+    path = tmp_path / "experiments"
+    path.mkdir()
+    for name, content in (("base", BASE), ("recovery", RECOVERY), ("others", OTHERS)):
+        (path / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+@pytest.fixture
+def catalog(folder):
+    return load_catalog(folder)
+
+
+def result_of(run, epdms: float, scenes=(0.0, 1.0), **changes) -> RunResult:
+    """A made-up result: only the figures that a test is about matter."""
+    return RunResult(
+        key=run.recipe.key,
+        seed=run.seed,
+        arms=run.arms,
+        recipe={},
+        training_logs=("Town01-seed1",),
+        validation_logs=("Town02-seed1",),
+        steps=4,
+        samples=8,
+        training_s=90.0,
+        evaluation_s=1.0,
+        losses={"total": 1.0},
+        pseudo_sim={
+            "epdms": epdms,
+            "stage_one": {"score": 0.5},
+            "stage_two": {
+                "score": 0.4,
+                "drivable_area_compliance": 0.9,
+                "no_at_fault_collisions": 0.8,
+            },
+            "scenes": len(scenes),
+            "failed": 0,
+            "effective_samples": 5.0,
+            "uniform_groups": 0,
+            "groups": 4,
+            "scene_names": [f"scene{k}" for k in range(len(scenes))],
+            "per_scene": {"epdms": tuple(scenes)},
+        },
+        open_loop=None,
+        **({"closed_loop": None} | changes),
+    )
+
+
+def driven(score: float) -> dict[str, object]:
+    return {
+        "routes": 2, "completed": 1, "clean_routes": 0, "off_road": 3, "collisions_at_fault": 2,
+        "red_lights": 0, "driving_score": score, "per_route": {"Town02/0": score},
+    }  # fmt: skip
+
+
+def test_keys_are_hashes_of_all_that_decides_the_figures_but_the_seed(catalog):
+    """Computed anew from the definition."""
+    recipe = catalog["recovery"].recipe("without")
+    content = json.loads(recipe.model_dump_json())
+    assert content["training"]["data"]["sources"]["recovery"]["weight"] == 0.0
+    assert content["training"]["optimizer"].pop("seed") == 1
+    shuffled = dict(reversed(content.items()))
+    text = json.dumps(shuffled, sort_keys=True, separators=(",", ":"))
+    assert recipe.key == hashlib.sha256(text.encode()).hexdigest()[:12]
+    first, second = runs_of(catalog, "recovery", only="without", seeds=2)
+    assert (first.seed, second.seed) == (1, 2)
+    assert first.recipe.key == second.recipe.key == recipe.key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"egos_per_log": 3},
+        {"evaluation": {"sensor": "camera"}},
+        {"evaluation": {"scenes": 3}},
+        {"training": {"optimizer": {"steps": 5}}},
+        {"training": {"loss": {"alignment": {"spatial": 0.5}}}},
+    ],
+)
+def test_any_other_setting_gives_another_key(folder, catalog, change):
+    (folder / "others.yaml").write_text(yaml.safe_dump(OTHERS | change))
+    changed = load_catalog(folder)
+    assert changed["others"].recipe("usual").key != catalog["others"].recipe("usual").key
+
+
+def test_arms_are_shared_between_experiments(catalog):
+    shared = [run for run in runs_of(catalog, "recovery", 1) if len(run.arms) == 2]
+    assert [run.arms for run in shared] == [("others/usual", "recovery/with")]
+    assert shared[0].closed_loop  # Because the other experiment wants it.
+    assert shared[0].recipe.key == runs_of(catalog, "others", 1, "usual")[0].recipe.key
+
+
+def test_every_arm_gets_its_first_seed_before_any_gets_its_second(catalog):
+    runs = runs_of(catalog, "recovery")
+    assert [run.seed for run in runs] == [1, 1, 2, 2, 3, 3]
+    assert [run.seed for run in runs_of(catalog, "recovery", only="with", only_seed=7)] == [7]
+
+
+def test_the_experiments_that_come_with_the_package_share_what_they_can():
+    catalog = load_catalog()
+    assert list(catalog) == ["alignment", "cross-agent", "recovery"]
+    assert catalog["recovery"].recipe("on").key == catalog["cross-agent"].recipe("1x").key
+    weights = [
+        arm.training.data.sources.cross_agent.weight for arm in catalog["cross-agent"].arms.values()
+    ]
+    assert weights == pytest.approx([0.0, 0.1, 0.4, 1.6])
+    alignment = [
+        (
+            arm.training.data.rasters,
+            arm.training.data.cameras.share,
+            arm.training.loss.alignment.spatial > 0,
+            arm.training.loss.alignment.domain > 0,
+        )
+        for arm in catalog["alignment"].arms.values()
+    ]
+    assert alignment[-1][:2] == (False, 1.0)
+    assert alignment[:-1] == [
+        (True, share, *terms)
+        for share in (0.2, 0.5)
+        for terms in ((False, False), (True, False), (True, True))
+    ]
+    for experiment in catalog.values():
+        assert experiment.seeds >= 3
+        assert len({arm.training.optimizer.steps for arm in experiment.arms.values()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"arms": {"with": {"training": {"optimizer": {"stepz": 1}}}}}, "arms.with.*stepz"),
+        ({"arms": {"with": 3}}, "arms.with"),
+        ({"arms": {}}, "arms"),
+        ({"claims": [{"better": "big", "than": "with", "by": ["epdms"]}]},
+         "expected one of with, without, got 'big'"),
+        ({"claims": [{"better": "with", "than": "without", "by": ["beauty"]}]}, "claims.0.by.0"),
+        ({"training": 3}, "training"),
+    ],
+)  # fmt: skip
+def test_files_that_are_no_experiment_are_refused_in_one_line(folder, change, reason):
+    (folder / "recovery.yaml").write_text(yaml.safe_dump(RECOVERY | change))
+    with pytest.raises(PlanError, match=reason) as caught:
+        load_catalog(folder)
+    assert "recovery.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def invoke(*arguments):
+    app = typer.Typer()
+    app.command()(experiment_command)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["beauty"], "experiment: expected one of alignment, cross-agent, recovery, got 'beauty'"),
+        (["recovery", "--only", "1x"], "recovery: arm: expected one of off, on, got '1x'"),
+    ],
+)
+def test_bad_names_are_told_in_one_line(arguments, said):
+    """What is raised is what `rap-train` prints before it exits with 1."""
+    error = invoke(*arguments).exception
+    assert isinstance(error, PlanError)
+    assert str(error) == said
+
+
+def test_the_report_of_no_results_has_all_arms_and_nothing_invented(tmp_path):
+    done = invoke("report", "--results", tmp_path / "results")
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "results.md").read_text()
+    for experiment in load_catalog().values():
+        assert f"## {experiment.title}" in page
+        for arm in experiment.arms:
+            assert f"| {arm} | 0 of 3 | missing" in page
+    assert "[" not in page.partition("## ")[2]  # No interval of anything.
+    assert not (tmp_path / "images").exists()
+
+
+def row_of(page: str, arm: str) -> list[str]:
+    line = next(line for line in page.splitlines() if line.startswith(f"| {arm} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_tables_hold_what_was_computed_by_hand(catalog, tmp_path):
+    """0.50, 0.52, 0.57: mean 0.53, sample deviation sqrt(0.0013), so the error is 0.020817 and the
+    half interval 2.919986 times that, 0.060785."""
+    results = tmp_path / "results"
+    for run, epdms in zip(
+        runs_of(catalog, "recovery", only="with"), (0.5, 0.52, 0.57), strict=True
+    ):
+        write_result(results, result_of(run, epdms, closed_loop=driven(100.0 * epdms)))
+    write_result(results, result_of(runs_of(catalog, "recovery", only="without")[0], 0.4))
+    page = write_page(catalog, results).read_text()
+    cells = row_of(page.partition("## Recovery")[2], "with")
+    assert cells[:3] == ["with", "3 of 3", "0.530 [0.469, 0.591]"]
+    assert cells[-1] == "1.5"
+    assert row_of(page.partition("## Recovery")[2], "without")[:3] == ["without", "1 of 3", "0.400"]
+    others = page.partition("## Others")[2].partition("## Recovery")[0]
+    assert row_of(others, "none")[:3] == ["none", "0 of 3", "missing"]
+    closed = row_of(others.partition("Closed loop")[2], "usual")
+    assert closed == [
+        "usual", "3 of 3", "6", "53.0 [46.9, 59.1]", "0.50 [0.50, 0.50]", "2.50 [2.50, 2.50]",
+    ]  # fmt: skip
+    assert Verdict.TOO_FEW.value in page
+    assert "There are 4." in page
+    svg = (tmp_path / "images" / "experiment_recovery.svg").read_text()
+    assert svg.count("<circle") == 4
+
+
+def test_results_of_former_configurations_are_counted_but_not_shown(folder, catalog, tmp_path):
+    results = tmp_path / "results"
+    for run in runs_of(catalog, "recovery", 1):
+        write_result(results, result_of(run, 0.5))
+    longer = RECOVERY | {"training": {"optimizer": {"steps": 9}}}
+    (folder / "recovery.yaml").write_text(yaml.safe_dump(longer))
+    page = write_page(load_catalog(folder), results).read_text()
+    assert "There are 1. 1 of former configurations" in page  # The one that others still has.
+    assert row_of(page.partition("## Recovery")[2], "with")[1] == "0 of 3"
+
+
+@pytest.mark.parametrize(
+    ("better", "than", "lower", "verdict"),
+    [
+        (None, (0.1, 0.2), False, Verdict.MISSING),
+        ((0.1, 0.2), None, False, Verdict.MISSING),
+        ((0.3, 0.5), (0.1, 0.29), False, Verdict.APPEARED),
+        ((0.3, 0.5), (0.1, 0.31), False, Verdict.OVERLAP),
+        ((0.1, 0.31), (0.3, 0.5), False, Verdict.ABSENT),
+        ((0.1, 0.29), (0.3, 0.5), False, Verdict.REVERSED),
+        ((0.1, 0.29), (0.3, 0.5), True, Verdict.APPEARED),
+        ((0.3, 0.5), (0.1, 0.31), True, Verdict.ABSENT),
+        ((0.3, 0.5), (0.1, 0.29), True, Verdict.REVERSED),
+        ((0.1, 0.3), (0.1, 0.3), False, Verdict.ABSENT),
+    ],
+)
+def test_verdicts_follow_from_the_intervals(better, than, lower, verdict):
+    def estimate(interval):
+        return interval and Estimate((sum(interval) / 2,) * 3, interval)
+
+    assert judge(estimate(better), estimate(than), lower_is_better=lower) is verdict
+
+
+def test_a_single_training_has_no_interval_and_no_verdict():
+    alone = estimated([0.5])
+    assert alone.interval is None
+    assert judge(alone, estimated([0.1, 0.1]), lower_is_better=False) is Verdict.TOO_FEW
+
+
+def test_the_t_interval_is_students():
+    values = [0.50, 0.52, 0.57]
+    half = T_95_2_DEGREES * np.sqrt(0.0013 / 3)
+    assert estimated(values).interval == pytest.approx((0.53 - half, 0.53 + half), abs=1e-6)
+
+
+def test_the_bootstrap_of_equal_trainings_is_that_of_their_scenes():
+    """Many scenes: near to the normal interval, whose half width is 1.645 errors."""
+    scenes = np.random.default_rng(1).normal(0.5, 0.2, size=400)
+    low, high = bootstrapped(np.tile(scenes, (3, 1)))
+    half = 1.645 * scenes.std() / 20.0
+    assert (low, high) == pytest.approx((scenes.mean() - half, scenes.mean() + half), abs=0.002)
+
+
+def test_the_bootstrap_draws_trainings_as_well():
+    """Three trainings that differ by more than scenes do: the extremes are drawn in one of 27."""
+    low, high = bootstrapped(np.repeat([[0.1], [0.2], [0.6]], 50, axis=1))
+    assert 0.1 <= low < 0.15
+    assert 0.45 < high <= 0.6
+    assert 0.3 - low < 0.21
+
+
+def test_a_lead_in_the_same_scenes_does_not_depend_on_how_hard_these_are():
+    scenes = np.random.default_rng(2).uniform(size=60)
+    first, second = np.tile(scenes + 0.05, (3, 1)), np.tile(scenes, (3, 1))
+    assert bootstrapped_difference(first, second) == pytest.approx((0.05, 0.05))
+    assert np.ptp(bootstrapped(first)) > 0.05
+
+
+def test_damaged_and_misnamed_results_are_refused(catalog, tmp_path):
+    run = runs_of(catalog, "recovery")[0]
+    path = write_result(tmp_path, result_of(run, 0.5))
+    assert read_result(path) == result_of(run, 0.5)
+    other = result_path(tmp_path, run.recipe.key, 9)
+    other.write_text(path.read_text())
+    with pytest.raises(ResultError, match="belongs into"):
+        read_result(other)
+    other.write_text("{")
+    with pytest.raises(ResultError, match="cannot be read"):
+        read_result(other)
+
+
+def test_results_of_different_logs_are_not_put_into_one_table(catalog, tmp_path):
+    first, second = runs_of(catalog, "recovery", 1)
+    write_result(tmp_path / "results", result_of(first, 0.5))
+    elsewhere = result_of(second, 0.5).model_copy(update={"validation_logs": ("Town05-seed9",)})
+    write_result(tmp_path / "results", elsewhere)
+    with pytest.raises(ResultError, match="validation_logs"):
+        write_page(catalog, tmp_path / "results")
+
+
+def test_towns_share_one_closed_loop_result():
+    report = driven(40.0) | {"per_route": [{"route": 0, "driving_score": 30.0},
+                                           {"route": 1, "driving_score": 50.0}]}  # fmt: skip
+    found = closed_loop_result({"Town02": report, "Town05": report})
+    assert (found.routes, found.completed, found.off_road) == (4, 2, 6)
+    assert found.driving_score == 40.0
+    assert sorted(found.per_route) == ["Town02/0", "Town02/1", "Town05/0", "Town05/1"]
+
+
+def test_fewer_egos_leave_more_other_agents(town_log):
+    assert len(town_log.egos) == 1
+    fewer = with_egos(town_log, 0)
+    assert fewer.egos == ()
+    assert len(town_log.egos) == 1
+    assert fewer.seats() == town_log.seats()
+
+
+@pytest.fixture(scope="module")
+def validation(tmp_path_factory):
+    path = tmp_path_factory.mktemp("validation")
+    options = RecordOptions(seconds=20.0, seed=5, vehicles=25, pedestrians=5)
+    write_log(path / "town", record(map_path("Town02"), options, default_cache()))
+    return path
+
+
+def weights_of(place, run) -> dict[str, torch.Tensor]:
+    return load_model(place.out / run.name / "fit")[0].state_dict()
+
+
+def test_a_killed_run_goes_on_and_a_finished_one_is_kept(
+    catalog, town_logs, validation, tmp_path, monkeypatch
+):
+    runs = runs_of(catalog, "recovery", 1, "without")
+    place = Workplace(town_logs, validation, tmp_path / "out", tmp_path / "results", workers=0)
+    monkeypatch.setattr("rap_training.fit.CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr("rap_training.fit._log", _killed_at(4))
+    with pytest.raises(KeyboardInterrupt):
+        run_missing(runs, place)
+    assert not list(place.results.glob("*"))
+    monkeypatch.undo()
+    (resumed,) = run_missing(runs, place)
+    assert resumed.training_s is None  # Nobody knows what the killed process took.
+    assert resumed.pseudo_sim.scenes == 2
+    assert np.mean(resumed.pseudo_sim.per_scene["epdms"]) == pytest.approx(
+        resumed.pseudo_sim.epdms, abs=1e-4
+    )
+    assert resumed.open_loop.moments == 3
+    assert resumed.closed_loop is None
+    assert run_missing(runs, place) == []
+    whole = Workplace(town_logs, validation, tmp_path / "whole", tmp_path / "again", workers=0)
+    monkeypatch.setattr(run_module, "evaluate_pseudo_sim", lambda *_: PSEUDO_SIM_REPORT)
+    (uninterrupted,) = run_missing(runs, whole)
+    assert uninterrupted.training_s > 0.0
+    assert uninterrupted.open_loop == resumed.open_loop
+    resumed_weights = weights_of(place, runs[0])
+    for name, value in weights_of(whole, runs[0]).items():
+        assert torch.equal(value, resumed_weights[name])
+
+
+PSEUDO_SIM_REPORT = {
+    "epdms": 0.25, "stage_one": {"score": 0.5}, "stage_two": {"score": 0.5}, "scenes": 1,
+    "failed": {}, "effective_samples": 1.0, "uniform_groups": 0, "groups": 2,
+    "per_scene": [{"name": "a", "epdms": 0.25}],
+}  # fmt: skip
+
+
+def _killed_at(fatal_step: int):
+    def log(_path, step, *_):
+        if step == fatal_step:
+            raise KeyboardInterrupt
+
+    return log
+
+
+def test_only_towns_that_are_for_it_train_and_validate(catalog, town_logs, validation, tmp_path):
+    runs = runs_of(catalog, "recovery", 1)
+    for logs, measured in ((validation, validation), (town_logs, town_logs)):
+        place = Workplace(logs, measured, tmp_path / "out", tmp_path / "results")
+        with pytest.raises(LogError, match="Town0"):
+            run_missing(runs, place)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_without_the_closed_loop_it_lacks_is_not_finished(catalog, tmp_path, monkeypatch):
+    """The other experiment wants more of the arm that both share."""
+    (run,) = runs_of(catalog, "others", 1, "usual")
+    write_result(tmp_path, result_of(run, 0.5))
+    assert not run_module.is_finished(run, tmp_path)
+    write_result(tmp_path, result_of(run, 0.5, closed_loop=driven(50.0)))
+    assert run_module.is_finished(run, tmp_path)
