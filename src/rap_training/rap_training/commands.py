@@ -23,9 +23,12 @@ from rap_training.calibration import (
 from rap_training.config import TrainingConfig, load_config
 from rap_training.data_commands import augment_command, bench_data_command, sources_command
 from rap_training.edit_commands import edits_command
+from rap_training.experiment_commands import experiment_command
 from rap_training.export import export_bundle, with_metrics
 from rap_training.fit import Machine, fit, load_model
 from rap_training.parity import check_parity
+from rap_training.released_bundle import export_released
+from rap_training.released_weights import import_released
 from rap_training.show_commands import show_command
 from rap_training.training_logs import open_training_logs
 
@@ -45,6 +48,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
+app.command("experiment")(experiment_command)
 app.command("augment")(augment_command)
 app.command("bench-data")(bench_data_command)
 app.command("show")(show_command)
@@ -122,6 +126,30 @@ def export_command(
     typer.echo(f"bundle: {bundle.path}")
     for name, value in bundle.manifest.metrics.items():
         typer.echo(f"  {name}: {value:g}")
+
+
+class ReferencePoints(str, Enum):
+    """Which of the vehicle's corners the published planner looks from."""
+
+    released = "released"
+    corrected = "corrected"
+
+
+@app.command("export-released")
+def export_released_command(
+    checkpoint: Annotated[Path, typer.Argument(help="The official rap_dino checkpoint (.ckpt).")],
+    out: Annotated[Path, typer.Option(help="Bundle folder to write.")],
+    reference_points: Annotated[
+        ReferencePoints, typer.Option(help="Their layout; `released` is what it was trained with.")
+    ] = ReferencePoints.released,
+) -> None:
+    """Exports the official RAP checkpoint, which you must have, as a bundle.
+
+    Example: rap-train export-released RAP_DINO_navsim.ckpt --out models/rap_dino
+    """
+    model = import_released(checkpoint, reference_layout=reference_points.value)
+    bundle = export_released(model, out, "rap-train export-released")
+    typer.echo(f"bundle: {bundle.path} ({len(model.left_out)} tensors of training left out)")
 
 
 def calibration_figures(found: Judged, calibration: Calibration) -> dict[str, float]:

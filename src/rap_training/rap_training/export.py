@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -48,6 +49,25 @@ class DeployedHead(nn.Module):
         return out.proposals[-1], selection_logits(logits, self.head.config), torch.sigmoid(logits)
 
 
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """Both networks of a bundle, with inputs to trace them with.
+
+    Attributes:
+        encoder: (N, 3, H, W) normalised images to (N, F, h, w) features.
+        planner: The other inputs, in their order, to proposals, scores and maybe sub-scores.
+        rig: The cameras they are made for.
+        inputs: Of the planner by name, batch of one.
+        outputs: Names of the planner's outputs.
+    """
+
+    encoder: nn.Module
+    planner: nn.Module
+    rig: Sequence[CameraModel]
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+
+
 def export_bundle(
     model: RapModel,
     config: TrainingConfig,
@@ -72,24 +92,67 @@ def export_bundle(
     Returns:
         The bundle, validated.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    stride = model.encoder.stride
-    width, height = config.data.image_size
-    features = {
-        "channels": config.model.feature_channels,
-        "height": height // stride,
-        "width": width // stride,
-    }
+    shape = config.model
     rig = training_rig(config)
-    _export_networks(model, calibration or Calibration(), rig, out)
-    training = {
-        "command": command,
-        "maps": list(maps),
-        "data_license": DATA_LICENSE,
-        "samples": config.optimizer.steps * config.optimizer.batch_size,
+    inputs = head_inputs(model, rig)
+    if not shape.route_points:
+        del inputs["route"]  # The exporter would drop it, since nothing reads it.
+    head = DeployedHead(model.head, calibration or Calibration())
+    outputs = ("proposals", "scores", "sub_scores")
+    route = {"points": shape.route_points, "spacing_m": shape.route_spacing_m}
+    return write_bundle(
+        out,
+        Networks(model.encoder, head, rig, inputs, outputs),
+        {
+            "name": config.name,
+            "style": config.data.style,
+            "dt_s": shape.dt_s,
+            "history": {"steps": shape.history_steps, "dt_s": shape.history_dt_s},
+            "route": route if shape.route_points else None,
+            "sub_scores": list(SCORE_NAMES),
+            "training": {
+                "command": command,
+                "maps": list(maps),
+                "data_license": DATA_LICENSE,
+                "samples": config.optimizer.steps * config.optimizer.batch_size,
+            },
+            "metrics": metrics,
+        },
+    )
+
+
+def write_bundle(out: Path, networks: Networks, said: dict[str, object]) -> Bundle:
+    """Writes the networks of a bundle and its manifest.
+
+    Args:
+        out: Bundle folder; existing files of a bundle are replaced.
+        networks: What is exported.
+        said: What the networks themselves do not tell: name, style, dt_s, history, route,
+            sub_scores, training and metrics of the manifest.
+
+    Returns:
+        The bundle, validated.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    rig, inputs, outputs = networks.rig, networks.inputs, list(networks.outputs)
+    images = torch.zeros(len(rig), 3, rig[0].height, rig[0].width)
+    _export(networks.encoder, (images,), out / "encoder.onnx", ["images"], ["features"])
+    _export(networks.planner, tuple(inputs.values()), out / "planner.onnx", list(inputs), outputs)
+    with torch.no_grad():
+        proposals = networks.planner(*inputs.values())[0]
+    channels, height, width = inputs["features"].shape[2:]
+    manifest = {
+        "schema": SCHEMA,
+        "encoder": {"path": "encoder.onnx", "sha256": file_sha256(out / "encoder.onnx")},
+        "planner": {"path": "planner.onnx", "sha256": file_sha256(out / "planner.onnx")},
+        "cameras": _cameras(rig),
+        "normalization": {"mean": list(MEAN), "std": list(STD)},
+        "commands": [command.name.lower() for command in Command],
+        "proposals": proposals.shape[1],
+        "horizon_steps": proposals.shape[2],
+        "features": {"channels": channels, "height": height, "width": width},
     }
-    manifest = _manifest(config, rig, out) | {"features": features, "training": training}
-    return _write_manifest(out, manifest | {"metrics": metrics})
+    return _write_manifest(out, manifest | said)
 
 
 def with_metrics(bundle: Bundle, metrics: dict[str, float]) -> Bundle:
@@ -104,44 +167,9 @@ def _write_manifest(out: Path, manifest: dict[str, object]) -> Bundle:
     return load_bundle(out)
 
 
-def _manifest(config: TrainingConfig, rig: Sequence[CameraModel], out: Path) -> dict[str, object]:
-    """Returns what the configuration and the files themselves say."""
-    model = config.model
-    route = {"points": model.route_points, "spacing_m": model.route_spacing_m}
-    return {
-        "schema": SCHEMA,
-        "name": config.name,
-        "encoder": {"path": "encoder.onnx", "sha256": file_sha256(out / "encoder.onnx")},
-        "planner": {"path": "planner.onnx", "sha256": file_sha256(out / "planner.onnx")},
-        "cameras": _cameras(rig),
-        "normalization": {"mean": list(MEAN), "std": list(STD)},
-        "style": config.data.style,
-        "commands": [command.name.lower() for command in Command],
-        "proposals": model.proposals,
-        "horizon_steps": model.horizon_steps,
-        "dt_s": model.dt_s,
-        "history": {"steps": model.history_steps, "dt_s": model.history_dt_s},
-        "route": route if model.route_points else None,
-        "sub_scores": list(SCORE_NAMES),
-    }
-
-
 def training_rig(config: TrainingConfig) -> tuple[CameraModel, ...]:
     """Returns the nominal rig with the images of a training."""
     return tuple(camera.resized(*config.data.image_size) for camera in NOMINAL_RIG)
-
-
-def _export_networks(
-    model: RapModel, calibration: Calibration, rig: Sequence[CameraModel], out: Path
-) -> None:
-    images = torch.zeros(len(rig), 3, rig[0].height, rig[0].width)
-    _export(model.encoder, (images,), out / "encoder.onnx", ["images"], ["features"])
-    inputs = head_inputs(model, rig)
-    if not model.head.config.route_points:
-        del inputs["route"]  # The exporter would drop it, since nothing reads it.
-    head = DeployedHead(model.head, calibration)
-    outputs = ["proposals", "scores", "sub_scores"]
-    _export(head, tuple(inputs.values()), out / "planner.onnx", list(inputs), outputs)
 
 
 def head_inputs(model: RapModel, rig: Sequence[CameraModel]) -> dict[str, Tensor]:
@@ -172,9 +200,15 @@ def _export(
             input_names=names,
             output_names=outputs,
             opset_version=OPSET,
+            # Folding would widen weights that are stored in half precision.
+            do_constant_folding=not _has_half(module),
             dynamic_axes={"images": {0: "N"}, "features": {0: "N"}} if "images" in names else None,
             dynamo=False,
         )
+
+
+def _has_half(module: nn.Module) -> bool:
+    return any(weights.dtype == torch.float16 for weights in module.parameters())
 
 
 def _cameras(rig: Sequence[CameraModel]) -> list[dict[str, object]]:
