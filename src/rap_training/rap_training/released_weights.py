@@ -134,7 +134,9 @@ def _read(path: Path) -> dict[str, Tensor]:
             f"{path}: not a torch checkpoint that can be read without running code from it"
         ) from error
     state = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
+    ):
         raise ReleasedWeightsError(f"{path}: no state_dict of tensors, as Lightning saves it")
     return {re.sub(r"^(agent\.)?_rap_model\.", "", name): x for name, x in state.items()}
 

@@ -26,7 +26,7 @@ from rap_raster.camera import CameraModel
 from rap_training.model.published.attention import sample_heads
 from rap_training.model.published.encoder import store_in_half
 from rap_training.model.published.planner import ego_vector
-from rap_training.model.published.reference_points import reference_points
+from rap_training.model.published.reference_points import project, reference_points
 from rap_training.model.published.rig import RELEASED_RIG
 from rap_training.released_weights import HISTORY_DT_S, ReleasedWeightsError, import_released
 
@@ -138,6 +138,22 @@ def test_reference_points_are_corners_at_heights(turn):
     rounded = [tuple(np.round(corner, 6)) for corner in turned]
     assert corrected == Counter((*c, z) for c in rounded for z in heights)
     assert released == Counter({(*c, z): 4 for c, z in zip(rounded, heights, strict=True)})
+
+
+def test_a_camera_sees_what_is_before_it_and_inside_its_image():
+    # A camera at the origin that looks ahead: u = 50 - 100 y / x, v = 50 - 100 z / x.
+    matrix = torch.tensor(
+        [[50.0, -100.0, 0.0, 0.0], [50.0, 0.0, -100.0, 0.0], [1.0, 0.0, 0.0, 0.0]]
+    )
+    points = torch.tensor(
+        [[2.0, 0.2, 0.0], [0.05, 0.0, 0.0], [-2.0, 0.0, 0.0], [2.0, 1.1, 0.0], [2.0, 0.0, -1.1]]
+    )
+    size = torch.tensor([100.0, 100.0])
+    places, seen = project(points[None, :, None], matrix[None, None], size)
+    assert seen[0, 0].tolist() == [1.0, 1.0, 0.0, 0.0, 0.0]
+    np.testing.assert_allclose(places[0, 0, 0, 0].numpy(), [0.403, 0.503], rtol=1e-6)
+    both = project(points[None, None, [2, 0]], matrix[None, None], size)[1]
+    assert both.tolist() == [[[1.0]]]  # one of a query's points is enough
 
 
 def test_sampling_is_bilinear_with_zeros_around():
@@ -354,6 +370,7 @@ class Printer:
         ({"state_dict": {}, "hyper_parameters": Printer()}, "without running code from it"),
         ({"epoch": 3}, "no state_dict of tensors"),
         ({"state_dict": {"a": 1.0}}, "no state_dict of tensors"),
+        ({"state_dict": {1: torch.zeros(1)}}, "no state_dict of tensors"),
         ([torch.zeros(1)], "no state_dict of tensors"),
     ],
 )
