@@ -60,30 +60,41 @@ def sample_cameras(
         (B, P, D) mean over the valid cameras that see the point; zero where none does.
     """
     batch, cameras, depth, rows, columns = features.shape
-    homogeneous = functional.pad(points, (0, 1), value=1.0)
-    projected = image_from_ego @ homogeneous.transpose(1, 2)[:, None]
-    distance = projected[:, :, 2]
-    pixels = projected[:, :, :2] / distance.clamp(min=0.1)[:, :, None]
-    size = pixels.new_tensor([columns * stride, rows * stride])[:, None]
-    # Pixel centres are at integers; grid_sample's -1 and 1 are the outer edges of the image.
-    grid = (2.0 * pixels + 1.0) / size - 1.0
-    seen = (distance > 0.1) & (grid.abs() < 1.0).all(dim=2)
-    weight = seen.to(points.dtype) * camera_valid[:, :, None]
+    to_grid = _grid_from_pixels(columns * stride, rows * stride, points)
+    projection = to_grid @ image_from_ego
+    projected = projection[..., :3] @ points.transpose(1, 2)[:, None] + projection[..., 3:]
+    distance = projected[:, :, 2:]
+    grid = projected[:, :, :2] / distance.clamp(min=0.1)
+    seen = (distance > 0.1) & (grid.abs().amax(dim=2, keepdim=True) < 1.0)
+    weight = seen.to(points.dtype) * camera_valid[:, :, None, None]
+    weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=1.0)
     grid = grid.clamp(-2.0, 2.0).transpose(2, 3)
     sampled = functional.grid_sample(
         features.reshape(batch * cameras, depth, rows, columns),
         grid.reshape(batch * cameras, 1, -1, 2),
         align_corners=False,
     )
-    sampled = sampled.reshape(batch, cameras, depth, -1)
-    total = (sampled * weight[:, :, None]).sum(dim=1)
-    return (total / weight.sum(dim=1)[:, None].clamp(min=1.0)).transpose(1, 2)
+    return (sampled.reshape(batch, cameras, depth, -1) * weight).sum(dim=1).transpose(1, 2)
+
+
+def _grid_from_pixels(width: int, height: int, like: Tensor) -> Tensor:
+    """Returns the (3, 3) map from homogeneous pixels to what grid_sample takes.
+
+    Pixel centres are at integers; grid_sample's -1 and 1 are the outer edges of the image.
+    """
+    return like.new_tensor(
+        [
+            [2.0 / width, 0.0, 1.0 / width - 1.0],
+            [0.0, 2.0 / height, 1.0 / height - 1.0],
+            [0.0, 0.0, 1.0],
+        ]
+    )
 
 
 def viewing_rays(image_from_ego: Tensor, rows: int, columns: int, stride: int) -> Tensor:
     """Directions in which the feature cells look: their position encoding.
 
-    The 3x3 part of the projection is inverted by its adjugate, since a general inverse does not
+    The 3x3 part of the projection is inverted by its cofactors, since a general inverse does not
     export.
 
     Args:
@@ -95,26 +106,28 @@ def viewing_rays(image_from_ego: Tensor, rows: int, columns: int, stride: int) -
     Returns:
         (B, C, h, w, 3) unit vectors, ego frame.
     """
-    a, b, c = image_from_ego[:, :, 0, :3], image_from_ego[:, :, 1, :3], image_from_ego[:, :, 2, :3]
-    adjugate = torch.stack([_cross(b, c), _cross(c, a), _cross(a, b)], dim=-1)
     v, u = torch.meshgrid(
         (torch.arange(rows, device=image_from_ego.device) + 0.5) * stride - 0.5,
         (torch.arange(columns, device=image_from_ego.device) + 0.5) * stride - 0.5,
         indexing="ij",
     )
     pixels = torch.stack([u, v, torch.ones_like(u)], dim=-1).to(image_from_ego.dtype)
-    rays: Tensor = pixels.reshape(1, 1, rows * columns, 3) @ adjugate.transpose(-1, -2)
+    rays: Tensor = pixels.reshape(1, 1, rows * columns, 3) @ _cofactors(image_from_ego[..., :3])
     rays = rays / rays.norm(dim=-1, keepdim=True).clamp(min=1e-6)
     return rays.reshape(*image_from_ego.shape[:2], rows, columns, 3)
 
 
-def _cross(a: Tensor, b: Tensor) -> Tensor:
-    """Cross product of (..., 3) vectors; torch's own has no ONNX form."""
-    return torch.stack(
-        [
-            a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1],
-            a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2],
-            a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0],
-        ],
-        dim=-1,
-    )
+_NEXT, _LAST = (1, 2, 0), (2, 0, 1)
+
+
+def _cofactors(matrix: Tensor) -> Tensor:
+    """Returns the cofactors of (B, C, 3, 3) matrices, with few operations in the exported graph."""
+    flat = matrix.flatten(2)
+
+    def entries(rows: tuple[int, ...], columns: tuple[int, ...]) -> Tensor:
+        index = [3 * row + column for row in rows for column in columns]
+        return flat.index_select(2, torch.tensor(index, device=flat.device))
+
+    diagonal = entries(_NEXT, _NEXT) * entries(_LAST, _LAST)
+    cofactors: Tensor = diagonal - entries(_NEXT, _LAST) * entries(_LAST, _NEXT)
+    return cofactors.reshape(matrix.shape)

@@ -34,8 +34,9 @@ TURN_SCALE_RADPM = 0.1
 ROUTE_SCALE_M = 20.0
 """Typical distance of route points."""
 
-PROBE_OFFSETS_M = ((1.5, 1.2, 0.0), (1.5, -1.2, 0.0), (4.5, 0.0, 0.5))
-"""Where a pose looks: both sides of the vehicle, and what is right before it."""
+PROBE_OFFSETS_M = ((1.5, 1.2, 0.0), (1.5, -1.2, 0.0), (4.5, 0.0, 0.5), (4.0, 0.0, 5.5))
+"""Where a pose looks: both sides of the vehicle, what is right before it, and what hangs above its
+way: there the lights are (RAP section 1.2: a cuboid from 5 to 6 m above the connector)."""
 
 
 def integrate(controls: Tensor, speed: Tensor, dt_s: float) -> Tensor:

@@ -23,19 +23,29 @@ def route_offsets(poses: Tensor, route: Tensor) -> Tensor:
         (B, K, T, 3) lateral offset over 2 m, sine of the turn, valid; zero without a route.
     """
     starts, directions, lengths = _pieces(route)
-    away = poses[..., None, :2] - starts[:, None, None]
-    along = (away * directions[:, None, None]).sum(-1)
-    x, y = directions[:, None, None].unbind(-1)
-    lateral = x * away[..., 1] - y * away[..., 0]
-    past = (along - lengths[:, None, None]).clamp(min=0.0) + (-along).clamp(min=0.0)
-    missing = (1.0 - route[..., 2])[:, None, None] * _FAR_M2
+    points, yaw = poses[..., :2].flatten(1, 2), poses[..., 2].flatten(1)
+    along, lateral = _beside(points, starts, directions)
+    past = (along - lengths[:, None]).clamp(min=0.0) + (-along).clamp(min=0.0)
+    missing = (1.0 - route[:, None, :, 2]) * _FAR_M2
     # A soft choice of the nearest piece: a hard one would jump, and with it the plan.
-    weights = torch.softmax(-(lateral.square() + past.square() + missing), dim=-1)
-    valid = route[:, :1, None, 2].expand(-1, *poses.shape[1:3])
+    weights = torch.softmax(-(lateral * lateral + past * past + missing), dim=-1)
+    valid = route[:, :1, 2].expand(-1, points.shape[1])
     left = ((lateral * weights).sum(-1) / _LATERAL_SCALE_M).clamp(-_MAX_LATERAL, _MAX_LATERAL)
-    turn = torch.sin(poses[..., 2]) * (x * weights).sum(-1)
-    turn = turn - torch.cos(poses[..., 2]) * (y * weights).sum(-1)
-    return torch.stack([left * valid, turn * valid, valid], dim=-1)
+    x, y = (weights @ directions).unbind(-1)
+    turn = torch.sin(yaw) * x - torch.cos(yaw) * y
+    return torch.stack([left * valid, turn * valid, valid], dim=-1).reshape(poses.shape)
+
+
+def _beside(points: Tensor, starts: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns how far (B, P, 2) points are along and left of (B, R, 2) pieces, each (B, P, R).
+
+    Both are linear in the points, so one matrix product gives them.
+    """
+    x, y = directions.unbind(-1)
+    axes = torch.cat([directions, torch.stack([-y, x], dim=-1)], dim=1)
+    origin = (torch.cat([starts, starts], dim=1) * axes).sum(-1)
+    along, lateral = (points @ axes.transpose(1, 2) - origin[:, None]).chunk(2, dim=-1)
+    return along, lateral
 
 
 def _pieces(route: Tensor) -> tuple[Tensor, Tensor, Tensor]:
