@@ -21,13 +21,20 @@ from released_checkpoint import (
 )
 from transformers import DINOv3ViTConfig, DINOv3ViTModel
 
+from rap_evaluation.planners.bundle_driver import BundleDriver
+from rap_inference.bundle import load_bundle
 from rap_inference.network import OnnxRuntimeNetwork
+from rap_planner.route import NO_GUIDANCE
 from rap_raster.camera import CameraModel
+from rap_raster.ego_history import EgoState, history_rows
+from rap_raster.features import FeatureSource
+from rap_training.commands import app
 from rap_training.model.published.attention import sample_heads
 from rap_training.model.published.encoder import store_in_half
 from rap_training.model.published.planner import ego_vector
 from rap_training.model.published.reference_points import project, reference_points
 from rap_training.model.published.rig import RELEASED_RIG
+from rap_training.normalization import normalize
 from rap_training.released_weights import HISTORY_DT_S, ReleasedWeightsError, import_released
 
 RAW_WIDTH, RAW_HEIGHT = 320, 130
@@ -396,3 +403,32 @@ def test_absent_transformers_are_named(released_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ReleasedWeightsError, match="needs the package transformers"):
         import_released(released_file, reference_layout="released")
+
+
+def test_a_released_checkpoint_becomes_a_bundle_that_plans(released_file, tmp_path):
+    # The command, then the vehicle's own code on what it wrote.
+    app(["export-released", str(released_file), "--out", str(tmp_path)], standalone_mode=False)
+    bundle = load_bundle(tmp_path)
+    manifest = bundle.manifest
+    assert [camera.name for camera in manifest.cameras] == [
+        "back", "front", "front_left", "front_right",
+    ]  # fmt: skip
+    assert (manifest.proposals, manifest.horizon_steps) == (SMALL.proposals, SMALL.poses)
+    ego = EgoState(0, 0.0, 0.0, 0.0, 0.0, 5.0, 0.0, 0.0)
+    history = history_rows(ego, [ego] * manifest.history.steps)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (4, 448, 768, 3), dtype=np.uint8)
+    driver = BundleDriver(bundle)
+    found = driver.candidates(images, FeatureSource.CAMERA, ego, history, NO_GUIDANCE)
+    model = import_released(released_file, reference_layout="released")
+    features = model.encoder(normalize(torch.from_numpy(images)).contiguous())[None]
+    projections = np.stack([camera.image_from_ego() for camera in RELEASED_RIG])
+    poses, scores = model.planner(
+        features,
+        torch.ones(1, 4),
+        torch.from_numpy(projections).float()[None],
+        torch.from_numpy(history)[None],
+        torch.eye(4)[3:],
+    )
+    np.testing.assert_allclose(found.poses_m, poses[0].numpy(), atol=1e-3)
+    np.testing.assert_allclose(found.scores, scores[0].numpy(), atol=1e-3)
