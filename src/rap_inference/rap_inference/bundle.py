@@ -175,7 +175,11 @@ class Bundle:
 
 def file_sha256(path: Path) -> str:
     """Returns the hex sha256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:  # Some networks are too large to be held twice.
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def load_bundle(path: Path) -> Bundle:
