@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -284,8 +285,25 @@ def test_tables_hold_what_was_computed_by_hand(catalog, tmp_path):
     ]  # fmt: skip
     assert Verdict.TOO_FEW.value in page
     assert "There are 4." in page
-    svg = (tmp_path / "images" / "experiment_recovery.svg").read_text()
-    assert svg.count("<circle") == 4
+
+
+def test_plots_show_every_training_where_it_belongs(catalog, tmp_path):
+    results = tmp_path / "results"
+    for run, epdms in zip(runs_of(catalog, "recovery", only="with"), (0.5, 0.52, 0.6), strict=True):
+        write_result(results, result_of(run, epdms))
+    write_result(results, result_of(runs_of(catalog, "recovery", only="without")[0], 0.55))
+    write_page(catalog, results)
+    picture = ElementTree.parse(tmp_path / "images" / "experiment_recovery.svg").getroot()
+    dots = [
+        (float(dot.get("cx")), float(dot.get("cy")))
+        for dot in picture.iter("{http://www.w3.org/2000/svg}circle")
+    ]
+    (lone, height), *others = sorted(dots, key=lambda dot: dot[1])
+    x = [dot[0] for dot in others]
+    assert {dot[1] for dot in others} != {height}
+    assert (x[1] - x[0]) / (x[2] - x[0]) == pytest.approx(0.2, abs=0.01)
+    assert lone == pytest.approx(0.5 * (x[0] + x[2]), abs=0.1)
+    assert 0.0 < min(x) < max(x) < float(picture.get("width"))
 
 
 def test_results_of_former_configurations_are_counted_but_not_shown(folder, catalog, tmp_path):

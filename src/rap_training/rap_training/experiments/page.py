@@ -81,7 +81,7 @@ def _counted(catalog: Catalog, found: Sequence[RunResult]) -> str:
 
 def _section(experiment: Experiment, arms: dict[str, ArmResults]) -> str:
     parts = [f"## {experiment.title}\n", f"{experiment.question}\n", _pseudo_sim(arms.values())]
-    driven = [arm for arm in arms.values() if arm.driven]
+    driven = [arm for arm in arms.values() if arm.driven or arm.estimate("driving_score")]
     if driven:
         parts += ["Closed loop, end points only:\n", _closed_loop(driven)]
     return "\n".join(parts)

@@ -156,7 +156,7 @@ class _Laboratory:
         logs = [with_egos(log, run.recipe.egos_per_log) for log in self._training]
         config = run.recipe.training
         mixture = mixture_of(logs, config.data.sources, config.model)
-        machine = Machine("cpu", workers=self._place.workers, images=self._place.out / "images")
+        machine = Machine(workers=self._place.workers, images=self._place.out / "images")
         begin_s = time.perf_counter()
         fit(mixture, config, checkpoint, machine, report)
         return None if resumed else round(time.perf_counter() - begin_s, 1)
