@@ -15,6 +15,7 @@ from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.metrics.frame_score import SUB_SCORES
 from rap_evaluation.metrics.pdm_scene import STATES, StateIndex
+from rap_evaluation.metrics.two_stage import two_stage_score
 from rap_evaluation.planners.constant_velocity import ConstantVelocity
 from rap_evaluation.planners.observation import Plan
 from rap_evaluation.pseudo_sim import evaluation
@@ -141,6 +142,23 @@ def test_stages_are_half_a_second_and_four_seconds_apart(log, moment):
     for now, before in scene.follow_ups:
         assert frames.times_s[frames.rows[now]] - frames.times_s[row] == pytest.approx(4.0)
         assert frames.times_s[frames.rows[before]] - frames.times_s[row] == pytest.approx(3.5)
+
+
+def test_near_starts_score_as_all_of_them_do(log):
+    """The whole grid is the reference; scenes in which a plan ends far from it may differ a bit."""
+    found = set()
+    for moment in draw_moments([log], 4, seed=0):
+        every = Stage(log, ConstantVelocity()).play(moment)
+        near = Stage(log, ConstantVelocity(), "near").play(moment)
+        starts = [[now.start for now, _ in scene.pairs] for scene in (every, near)]
+        assert starts[1] == [start for start in starts[0] if start in starts[1]]
+        assert len(starts[1]) <= 0.6 * len(starts[0])
+        score, kept = (two_stage_score(*as_frames([scene])) for scene in (every, near))
+        assert kept.uniform_groups == score.uniform_groups
+        margin = 0.05 if score.uniform_groups else 1e-3
+        assert kept.combined[-1] == pytest.approx(score.combined[-1], abs=margin)
+        found.add(score.uniform_groups > 0)
+    assert found == {True, False}
 
 
 def test_same_seed_same_report(folder, tmp_path):

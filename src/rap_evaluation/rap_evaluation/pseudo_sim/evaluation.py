@@ -21,6 +21,7 @@ from rap_evaluation.pseudo_sim.protocol import (
     Moment,
     PlannedScene,
     Stage,
+    StartChoice,
     as_frames,
     draw_moments,
 )
@@ -46,6 +47,7 @@ class PseudoSimOptions:
         scenes: How many scenes to draw; all there are if fewer.
         seed: Of the draw.
         ray_address: See `sharding.process`.
+        starts: Of the second stage; see `protocol.StartChoice`.
     """
 
     planner: str
@@ -55,6 +57,7 @@ class PseudoSimOptions:
     scenes: int
     seed: int
     ray_address: str | None = None
+    starts: StartChoice = "all"
 
 
 def evaluate_pseudo_sim(options: PseudoSimOptions, report: Report = silent) -> dict[str, Any]:
@@ -93,6 +96,7 @@ def evaluate_pseudo_sim(options: PseudoSimOptions, report: Report = silent) -> d
     content = {
         "planner": options.planner,
         "sensor": options.sensor,
+        "starts": options.starts,
         "seed": options.seed,
         **summary(scenes),
         "failed": failures,
@@ -111,12 +115,13 @@ class _Player:
     def __init__(self, options: PseudoSimOptions) -> None:
         self._make = planner_maker(options.planner, options.sensor)
         self._logs = open_logs(options.logs)
+        self._starts = options.starts
         self._stages: dict[int, Stage] = {}
 
     def __call__(self, moment: Moment) -> PlannedScene | str:
         if moment.log not in self._stages:
             log = self._logs[moment.log]
-            self._stages[moment.log] = Stage(log, self._make(log.map))
+            self._stages[moment.log] = Stage(log, self._make(log.map), self._starts)
         try:
             return self._stages[moment.log].play(moment)
         except PlanError as error:
@@ -135,10 +140,17 @@ def summary(scenes: Sequence[PlannedScene]) -> dict[str, Any]:
         "uniform_groups": score.uniform_groups,
         "groups": 2 * len(scenes),
         "nearest": score.nearest.tolist(),
-        "per_scene": [
-            {"name": scene.name, "epdms": float(two_stage_score(*as_frames([scene])).combined[-1])}
-            for scene in scenes
-        ],
+        "per_scene": [_scene_scores(scene) for scene in scenes],
+    }
+
+
+def _scene_scores(scene: PlannedScene) -> dict[str, Any]:
+    score = two_stage_score(*as_frames([scene]))
+    return {
+        "name": scene.name,
+        "epdms": float(score.combined[-1]),
+        "stage_one": float(score.stage_one[-1]),
+        "stage_two": float(score.stage_two[-1]),
     }
 
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, RootModel, model_validator
 
+from rap_evaluation.pseudo_sim.protocol import StartChoice
 from rap_inference.yaml_files import read_yaml, validated
 from rap_training.config import StrictModel, TrainingConfig
 from rap_training.experiments.figures import FigureName
@@ -38,6 +39,7 @@ class Evaluation(StrictModel):
     Attributes:
         sensor: What it sees with.
         scenes: Of the pseudo-simulation.
+        starts: Of its second stage; see `rap_evaluation.pseudo_sim.protocol.StartChoice`.
         moments: Of the open-loop errors, which are of rasters only.
         routes: Of the closed loop, on each validation town.
         replan_hz: Plans a second in the closed loop.
@@ -46,6 +48,7 @@ class Evaluation(StrictModel):
 
     sensor: Literal["raster", "camera"] = "raster"
     scenes: PositiveInt = 200
+    starts: StartChoice = "near"
     moments: PositiveInt = 500
     routes: PositiveInt = 5
     replan_hz: PositiveInt = 2

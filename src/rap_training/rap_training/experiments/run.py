@@ -181,6 +181,7 @@ class _Laboratory:
                 out=folder / "pseudo_sim",
                 scenes=options.scenes,
                 seed=options.seed,
+                starts=options.starts,
             ),
             report,
         )
