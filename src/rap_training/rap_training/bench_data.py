@@ -39,13 +39,15 @@ def bench_data(
 
     Args:
         logs: What to draw from.
-        config: The mix, the size of rasters and their style; camera images are left out.
+        config: The mix, the size of rasters and their style; camera images and
+            the classes in cells are left out.
         samples: How many samples of the mix.
         report: Called with the share of the mix that is done.
     """
     cameras = config.data.cameras.model_copy(update={"share": 0.0})
     data = config.data.model_copy(update={"cameras": cameras})
-    config = config.model_copy(update={"data": data})
+    loss = config.loss.model_copy(update={"cells": 0.0})
+    config = config.model_copy(update={"data": data, "loss": loss})
     dataset = DriveDataset(_mixture(logs, config), config, _WARM_UP + samples)
     _draw(dataset, range(_WARM_UP))
     before_mib = _own_memory_mib()

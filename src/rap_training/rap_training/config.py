@@ -361,6 +361,7 @@ class LossConfig(StrictModel):
         likeness_scale_m: Mean displacement at which likeness has fallen to 37 percent.
         scores: Of the predictions of the driving score and its parts.
         scored_share: Share of the samples whose proposals are driven and scored.
+        cells: Of the auxiliary prediction what is in each cell of an image.
         area: Of the auxiliary prediction where a proposal leaves the road or its direction.
         agents: Of the auxiliary prediction which road users come near a proposal.
         alignment: Of camera features with raster features.
@@ -372,6 +373,7 @@ class LossConfig(StrictModel):
     likeness_scale_m: PositiveFloat = 2.0
     scores: NonNegative = 1.0
     scored_share: Share = 0.2
+    cells: NonNegative = 0.2
     area: NonNegative = 0.2
     agents: NonNegative = 0.02
     alignment: AlignmentConfig = AlignmentConfig()

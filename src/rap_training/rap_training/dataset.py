@@ -24,6 +24,7 @@ from rap_raster.styles import load_style
 from rap_training.augmentation.mixture import Draw, Mixture, MixtureError
 from rap_training.augmentation.score_scene import ScoreScenes
 from rap_training.augmentation.situation import Situation, SourceKind
+from rap_training.cells import cell_bits
 from rap_training.config import TrainingConfig
 from rap_training.image_store import ImageStore
 from rap_training.rig import fitted_rig
@@ -37,6 +38,8 @@ class Sample:
         rasters: (C, H, W, 3) uint8.
         images: (C, H, W, 3) uint8 simulated camera images; zero where `has_images` is 0. (0, H, W,
             3) if the configuration wants none at all.
+        cells: (C, H / 16, W / 16) int32 what is in each cell of a raster, and of its image; see
+            `rap_training.cells`. (C, 0, 0) if the configuration does not ask for them.
         has_images: 1 if there are camera images.
         camera_valid: (C,) float32, 0 for a camera that is to be missed.
         image_from_ego: (C, 3, 4) float32.
@@ -51,6 +54,7 @@ class Sample:
 
     rasters: npt.NDArray[np.uint8]
     images: npt.NDArray[np.uint8]
+    cells: npt.NDArray[np.int32]
     has_images: np.float32
     camera_valid: npt.NDArray[np.float32]
     image_from_ego: npt.NDArray[np.float32]
@@ -142,34 +146,42 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
 
     def batch(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
         """Returns samples stacked by field; rasters stay where they were drawn."""
-        plans, rasters = self._planned(indices)
-        return self._stacked(plans, rasters)
+        return self._stacked(*self._planned(indices))
 
     def training_batch(self, indices: Sequence[int]) -> Batch:
         """Returns samples with the scenes that the proposals of some of them are scored in."""
-        plans, rasters = self._planned(indices)
+        plans, rasters, cells = self._planned(indices)
         scored = plans[: round(self._config.loss.scored_share * len(plans))]
         scenes = tuple(self._scenes.scene(plan.draw.situation) for plan in scored)
-        return Batch(self._stacked(plans, rasters), scenes)
+        return Batch(self._stacked(plans, rasters, cells), scenes)
 
     def drawn(self, indices: Sequence[int]) -> list[Drawn]:
         """Returns samples with what they are pictures of, the same ones each time."""
-        plans, rasters = self._planned(indices)
         return [
-            Drawn(self._sample(plan, own), plan.draw.situation, plan.rig)
-            for plan, own in zip(plans, rasters, strict=True)
+            Drawn(self._sample(plan, own, cells), plan.draw.situation, plan.rig)
+            for plan, own, cells in zip(*self._planned(indices), strict=True)
         ]
 
-    def _planned(self, indices: Sequence[int]) -> tuple[list[_Plan], npt.NDArray[np.uint8]]:
-        """Returns all about samples but their pixels, and their (S, C, H, W, 3) rasters."""
+    def _planned(
+        self, indices: Sequence[int]
+    ) -> tuple[list[_Plan], npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+        """Returns all about samples but their pixels, their rasters and what is in their cells."""
         plans = [self._plan(index) for index in indices]
         geometries = [plan.draw.situation.geometry(self._style) for plan in plans]
-        return plans, render_batch(geometries, [plan.rig for plan in plans])["rgb"]
+        rigs = [plan.rig for plan in plans]
+        if not self._config.loss.cells:
+            rasters = render_batch(geometries, rigs)["rgb"]
+            return plans, rasters, np.zeros((*rasters.shape[:2], 0, 0), dtype=np.int32)
+        drawn = render_batch(geometries, rigs, ("rgb", "class"))
+        return plans, drawn["rgb"], cell_bits(drawn["class"])
 
     def _stacked(
-        self, plans: Sequence[_Plan], rasters: npt.NDArray[np.uint8]
+        self,
+        plans: Sequence[_Plan],
+        rasters: npt.NDArray[np.uint8],
+        cells: npt.NDArray[np.int32],
     ) -> dict[str, torch.Tensor]:
-        samples = [self._sample(plan, own) for plan, own in zip(plans, rasters, strict=True)]
+        samples = [self._sample(*parts) for parts in zip(plans, rasters, cells, strict=True)]
         stacked = {
             name: torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
             for name in Sample.__dataclass_fields__.keys() - {"rasters"}
@@ -196,7 +208,9 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
             route=self._route(draw.situation, rng),
         )
 
-    def _sample(self, plan: _Plan, rasters: npt.NDArray[np.uint8]) -> Sample:
+    def _sample(
+        self, plan: _Plan, rasters: npt.NDArray[np.uint8], cells: npt.NDArray[np.int32]
+    ) -> Sample:
         situation, model = plan.draw.situation, self._config.model
         images = np.zeros_like(rasters) if self._config.data.cameras.share else rasters[:0]
         if plan.image_seed is not None:
@@ -205,6 +219,7 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         return Sample(
             rasters=rasters,
             images=images,
+            cells=cells,
             has_images=np.float32(plan.image_seed is not None),
             camera_valid=plan.camera_valid,
             image_from_ego=np.stack([c.image_from_ego() for c in plan.rig]).astype(np.float32),

@@ -20,7 +20,7 @@ from rap_training.losses import imitation_loss, likeness, probability_loss
 from rap_training.model.rap_model import Plan, RapModel
 from rap_training.model.scores import TAUGHT
 from rap_training.normalization import normalize
-from rap_training.teaching import Auxiliaries, Teacher, auxiliary_loss
+from rap_training.teaching import Auxiliaries, Teacher, auxiliary_loss, cell_loss
 
 
 class Losses(NamedTuple):
@@ -33,6 +33,7 @@ class Losses(NamedTuple):
     likeness: Tensor
     scores: Tensor
     auxiliary: Tensor
+    cells: Tensor
     spatial: Tensor
     domain: Tensor
 
@@ -90,6 +91,7 @@ class Objective(nn.Module):
             likeness=config.loss.likeness * probability_loss(plan.scores[..., -1], near, weights),
             scores=scores,
             auxiliary=auxiliary,
+            cells=self._in_cells(plan.features, tensors["cells"][views.rows], valid),
             spatial=spatial,
             domain=domain,
         )
@@ -122,6 +124,14 @@ class Objective(nn.Module):
             self.auxiliaries(plan.embeddings[chosen]), lessons, self.config.loss
         )
         return self.config.loss.scores * loss, auxiliary
+
+    def _in_cells(self, features: Tensor, cells: Tensor, valid: Tensor) -> Tensor:
+        if not self.config.loss.cells:
+            return features.new_zeros(())
+        rows, columns = cells.shape[-2:]
+        logits = self.auxiliaries.in_cells(features.flatten(0, 1), (rows, columns))
+        loss = cell_loss(logits, cells.flatten(0, 1), valid.flatten())
+        return self.config.loss.cells * loss
 
     def _aligned(
         self, features: Tensor, tensors: dict[str, Tensor], views: _Views, progress: float

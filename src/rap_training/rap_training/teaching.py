@@ -21,6 +21,7 @@ from rap_evaluation.metrics.pdm_kernels import NON_DRIVABLE, ONCOMING
 from rap_evaluation.metrics.pdm_scene import DT_S, PdmScene
 from rap_evaluation.metrics.teacher import lesson
 from rap_raster.frames import FloatArray, to_local
+from rap_training.cells import GROUPS
 from rap_training.config import LossConfig, ModelConfig
 from rap_training.losses import probability_loss
 from rap_training.model.scores import TAUGHT
@@ -58,11 +59,16 @@ class Auxiliaries(nn.Module):
     """The predictions that are made in training only."""
 
     def __init__(self, model: ModelConfig) -> None:
-        """Builds both for embeddings of `model`."""
+        """Builds all for features and embeddings of `model`."""
         super().__init__()
         channels = 2 * model.width
+        self.cells = nn.Conv2d(model.feature_channels, len(GROUPS), 1)
         self.areas = nn.Linear(channels, AREA_SAMPLES * len(AREA_KINDS))
         self.agents = nn.Linear(channels, AGENTS * len(AGENT_TIMES_S) * 9)
+
+    def in_cells(self, features: Tensor, shape: tuple[int, int]) -> Tensor:
+        """(N, F, h, w) features to (N, G, rows, columns) logits of what is in cells."""
+        return functional.adaptive_avg_pool2d(self.cells(features), shape)
 
     def forward(self, embeddings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, K, E) embeddings to area logits, corners and their logits, shaped as `Lessons`."""
@@ -143,6 +149,27 @@ def _box_corners(poses: FloatArray, sizes_m: FloatArray) -> FloatArray:
     turned = np.stack([cos[..., None] * x - sin[..., None] * y,
                        sin[..., None] * x + cos[..., None] * y], axis=-1)  # fmt: skip
     return np.asarray(poses[..., None, :2] + turned)
+
+
+def cell_loss(logits: Tensor, cells: Tensor, valid: Tensor) -> Tensor:
+    """Returns the loss of what was predicted to be in cells.
+
+    Args:
+        logits: (N, G, rows, columns) of images.
+        cells: (N, rows, columns) bits of `cells.GROUPS`.
+        valid: (N,) 1 where an image counts.
+    """
+    groups = torch.arange(logits.shape[1], device=cells.device)
+    truth = (cells[:, None] >> groups[:, None, None]) & 1
+    loss = functional.binary_cross_entropy_with_logits(
+        logits, truth.to(logits.dtype), reduction="none", pos_weight=logits.new_tensor(RARITY)
+    )
+    # Groups are summed, so that what is in few cells counts as much as what is in many.
+    return (loss.sum(1).mean((1, 2)) * valid).sum() / valid.sum().clamp(min=1.0)
+
+
+RARITY = 5.0
+"""How much more a cell that has something counts than one that has not."""
 
 
 def auxiliary_loss(

@@ -131,11 +131,11 @@ def test_camera_images_are_there_exactly_where_the_sample_says_so():
 
 
 def test_loss_falls(tmp_path):
-    run(toy_config(30), tmp_path)
+    run(toy_config(40), tmp_path)
     with (tmp_path / LOG_NAME).open() as file:
         rows = list(csv.DictReader(file))
     losses = [float(row["imitation"]) for row in rows]
-    assert len(losses) == 30
+    assert len(losses) == 40
     assert {(row["ego"], row["recovery"], row["dropped"]) for row in rows} == {("4", "0", "4")}
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
 

@@ -143,7 +143,7 @@ def test_scores_are_learned_on_real_samples(batch, photographed, training):
         seen.append((losses.scores.item(), losses.auxiliary.item(), losses.total.item()))
     assert np.isfinite(seen).all()
     first, last = np.mean(seen[:2], axis=0), np.mean(seen[-2:], axis=0)
-    assert (last < [0.8, 0.8, 0.9] * first).all()
+    assert (last < [0.85, 0.85, 0.9] * first).all()
 
 
 def test_a_hidden_camera_changes_nothing_whatever_it_shows(batch):
