@@ -100,7 +100,7 @@ def toy_config(steps: int, **data: object) -> TrainingConfig:
                           query_width=16, proposals=8),
         data=DataConfig(cameras={"share": 0.5, "views": "any"}, **data),
         optimizer=OptimizerConfig(steps=steps, batch_size=4, learning_rate=3e-3),
-        loss=LossConfig(scored_share=0.0),  # Toys have no map to be scored on.
+        loss=LossConfig(scored_share=0.0, other_proposals=0.0),  # Toys have no map to be scored on.
     )  # fmt: skip
 
 
