@@ -11,7 +11,6 @@ import argparse
 import json
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from rap_inference.network import OnnxRuntimeNetwork
 from rap_raster.camera import CameraModel, optical_rotation
 from rap_training.calibration import Calibration
 from rap_training.config import TrainingConfig, load_config
-from rap_training.export import OPSET, DeployedHead, head_inputs, training_rig
+from rap_training.export import DeployedHead, export_network, head_inputs, training_rig
 from rap_training.fit import load_model
 from rap_training.model.rap_model import RapModel
 
@@ -94,20 +93,10 @@ def export(model: RapModel, inputs: Inputs, folder: Path) -> tuple[Path, Path]:
     features = {"features": model.encoder(inputs["images"])[None]}
     rest = {name: x for name, x in inputs.items() if name != "images"}
     paths = folder / "encoder.onnx", folder / "planner.onnx"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecation notes of the exporter about itself
-        for module, given, path in (
-            (model.encoder, images, paths[0]),
-            (head.eval(), features | rest, paths[1]),
-        ):
-            torch.onnx.export(
-                module,
-                tuple(given.values()),
-                str(path),
-                input_names=list(given),
-                opset_version=OPSET,
-                dynamo=False,
-            )
+    planner = features | rest
+    outputs = ["proposals", "scores", "sub_scores"]
+    export_network(model.encoder, tuple(images.values()), paths[0], list(images), ["features"])
+    export_network(head, tuple(planner.values()), paths[1], list(planner), outputs)
     return paths
 
 

@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+FRONT = 0
+"""Slot of the front camera in the nominal rig."""
+
 _STEEPNESS = 10.0  # Of the schedule. Source: Ganin et al. 2016, section 5.2.2; RAP as well.
 
 
@@ -95,7 +98,3 @@ def domain_loss(
     truth = torch.cat([torch.ones_like(real), torch.zeros_like(drawn)])
     balance = logits.new_tensor(len(drawn) / max(1, len(real)))
     return functional.binary_cross_entropy_with_logits(logits, truth, pos_weight=balance)
-
-
-FRONT = 0
-"""Slot of the front camera in the nominal rig."""

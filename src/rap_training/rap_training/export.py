@@ -136,8 +136,10 @@ def write_bundle(out: Path, networks: Networks, said: dict[str, object]) -> Bund
     out.mkdir(parents=True, exist_ok=True)
     rig, inputs, outputs = networks.rig, networks.inputs, list(networks.outputs)
     images = torch.zeros(len(rig), 3, rig[0].height, rig[0].width)
-    _export(networks.encoder, (images,), out / "encoder.onnx", ["images"], ["features"])
-    _export(networks.planner, tuple(inputs.values()), out / "planner.onnx", list(inputs), outputs)
+    export_network(networks.encoder, (images,), out / "encoder.onnx", ["images"], ["features"])
+    export_network(
+        networks.planner, tuple(inputs.values()), out / "planner.onnx", list(inputs), outputs
+    )
     with torch.no_grad():
         proposals = networks.planner(*inputs.values())[0]
     channels, height, width = inputs["features"].shape[2:]
@@ -187,10 +189,18 @@ def head_inputs(model: RapModel, rig: Sequence[CameraModel]) -> dict[str, Tensor
     }
 
 
-def _export(
+def export_network(
     module: nn.Module, inputs: tuple[Tensor, ...], path: Path, names: list[str], outputs: list[str]
 ) -> None:
-    """Exports with the tracing exporter: it needs no further packages and keeps opset 17."""
+    """Exports one network with the tracing exporter: it needs no further packages.
+
+    Args:
+        module: The network; it is put into evaluation mode.
+        inputs: To trace it with.
+        path: Of the ONNX file.
+        names: Of the inputs; the number of `images` stays open.
+        outputs: Names of the outputs.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecation notes of the exporter about itself
         torch.onnx.export(

@@ -225,7 +225,10 @@ def _optimizer(
 
 
 def _log(path: Path, step: int, losses: Losses, batch: Batch) -> None:
-    """Appends a line: the losses, the samples of each source, and the draws dropped for them."""
+    """Appends a line: the losses, the samples of each source, and the draws dropped for them.
+
+    With several devices, they are those of the first one's share.
+    """
     samples = torch.bincount(batch.tensors["source"].cpu(), minlength=len(SourceKind)).tolist()
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:

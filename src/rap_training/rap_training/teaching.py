@@ -1,4 +1,4 @@
-"""Scores of proposals as the model learns them, made while it trains.
+"""What the model learns besides driving: scores of its proposals, and what is in its images.
 
 Proposals are the model's own, so their scores cannot be prepared: each is driven by the score's
 simulator through the scene of its sample. Two auxiliary predictions learn from the same drive (RAP
@@ -29,8 +29,14 @@ from rap_training.model.scores import TAUGHT
 AREA_KINDS = (NON_DRIVABLE, ONCOMING)
 """What the area prediction tells apart. Source: RAP release, off-road and oncoming."""
 
+_AREA_STEPS = np.arange(5, 41, 5)  # Every half second of the driven 4 s.
+AREA_SAMPLES = len(_AREA_STEPS)
+
 AGENTS = 2
 """Road users that the agent prediction places, for each proposal. Source: RAP release."""
+
+RARITY = 5.0
+"""How much more a cell that has something counts than one that has not."""
 
 AGENT_TIMES_S = (1.0, 2.0, 3.0, 4.0)
 _NEAR_M = 20.0  # Centres farther apart have nothing to do with each other.
@@ -75,10 +81,6 @@ class Auxiliaries(nn.Module):
         areas = self.areas(embeddings).unflatten(-1, (AREA_SAMPLES, len(AREA_KINDS)))
         agents = self.agents(embeddings).unflatten(-1, (AGENTS, len(AGENT_TIMES_S), 9))
         return areas, _AGENT_SCALE_M * agents[..., :8].unflatten(-1, (4, 2)), agents[..., 8]
-
-
-_AREA_STEPS = np.arange(5, 41, 5)
-AREA_SAMPLES = len(_AREA_STEPS)
 
 
 class Teacher:
@@ -166,10 +168,6 @@ def cell_loss(logits: Tensor, cells: Tensor, valid: Tensor) -> Tensor:
     )
     # Groups are summed, so that what is in few cells counts as much as what is in many.
     return (loss.sum(1).mean((1, 2)) * valid).sum() / valid.sum().clamp(min=1.0)
-
-
-RARITY = 5.0
-"""How much more a cell that has something counts than one that has not."""
 
 
 def auxiliary_loss(
