@@ -15,7 +15,7 @@ record() { # folder town vehicles seed
     mv "$log.new" "$log"
 }
 
-for seed in 1 2; do
+for seed in 1 2 3; do
     record train Town01 55 $seed
     record train Town03 75 $seed
     record train Town04 80 $seed

@@ -573,7 +573,7 @@ def test_small_map_is_read_layer_by_layer(py123d, tmp_path):
     )
 
 
-def test_lights_hang_over_the_lanes_they_stop(py123d, town_map, town, tmp_path):
+def test_lights_hang_ahead_of_the_lanes_they_stop(py123d, town_map, town, tmp_path):
     keys = sorted((k for k, lane in town.lanes.items() if lane.in_junction), key=int)[:2]
     folder = written_by_py123d(py123d, tmp_path, lanes=[int(key) for key in keys])
     found = read_py123d(folder, town_map)
@@ -583,8 +583,11 @@ def test_lights_hang_over_the_lanes_they_stop(py123d, town_map, town, tmp_path):
     assert (found.lights.states[10:, column] == LightState.GREEN).all()
     assert (found.lights.states[:10, 1 - column] == LightState.YELLOW).all()
     assert (found.lights.states[10:, 1 - column] == UNSEEN_LIGHT).all()
-    line = shapely.LineString(town.lanes[keys[0]].centerline_m[:, :2])
-    assert line.distance(shapely.Point(found.lights.centers_m[column, :2])) < 1e-6
+    start, second = town.lanes[keys[0]].centerline_m[:2, :2]
+    seen = found.lights.centers_m[column, :2] - start
+    ahead_m = seen @ (second - start) / np.hypot(*(second - start))
+    assert ahead_m == pytest.approx(15.0, abs=0.1)
+    assert np.hypot(*seen) < 15.2  # Beside the straight way at most as far as a light of a turn.
     assert len(found.map.traffic_lights) == 2
 
 

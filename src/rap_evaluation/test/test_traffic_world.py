@@ -96,6 +96,21 @@ def test_lights_change_and_hang_above_the_road(town01):
 
 
 @needs_sumo
+def test_lights_are_seen_by_whoever_waits_for_them(town01):
+    """From the seat of a driver at the line: ahead, and no higher than a wide image reaches."""
+    lanes, lights = town01.map.lanes, town01.lights
+    for key, center in zip(lights.lane_ids, lights.centers_m, strict=True):
+        if not key:
+            continue
+        line = lanes[key].centerline_m[:2]
+        way = (line[1] - line[0])[:2] / np.hypot(*(line[1] - line[0])[:2])
+        eye = line[0] + [*(-3.0 * way), 1.5]
+        sight = center - eye
+        assert np.hypot(*sight[:2]) * np.tan(np.deg2rad(16.0)) > sight[2] > 3.0
+        assert way @ sight[:2] > 0.97 * np.hypot(*sight[:2])
+
+
+@needs_sumo
 def test_drivers_stop_at_red(town01):
     """Hardly anybody drives fast over a stop line while the light of his lane is red.
 

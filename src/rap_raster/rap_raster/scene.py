@@ -154,6 +154,10 @@ class Shapes:
         return Shapes(self.kinds[indices], offsets, self.points_m[rows])
 
 
+BEAM_RAD = np.deg2rad(60.0)
+"""From the axis of a traffic light to where its hood hides the lamps."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lights:
     """L traffic lights in the map frame.
@@ -177,6 +181,15 @@ class Lights:
     def empty(cls) -> Lights:
         """Returns a set of no lights."""
         return cls(np.zeros(0, np.uint8), np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0))
+
+    def shining_at(self, ego: Pose) -> Lights:
+        """Returns those that shine towards the ego: of others no camera sees the state."""
+        sight = np.array([ego.x_m, ego.y_m]) - self.centers_m[:, :2]
+        beam = np.stack([np.cos(self.yaws_rad), np.sin(self.yaws_rad)], axis=1)
+        seen = (sight * beam).sum(axis=1) > np.cos(BEAM_RAD) * np.hypot(*sight.T)
+        return Lights(
+            self.states[seen], self.centers_m[seen], self.sizes_m[seen], self.yaws_rad[seen]
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,3 +253,22 @@ def test_fades_are_the_published_linear_ones():
     )
     (pixel,) = render(build_geometry(scene, load_style("rap")), camera)["rgb"][4, 4:5]
     np.testing.assert_array_equal(pixel, [255, 0, 0])
+
+
+def test_lights_are_seen_from_where_they_shine():
+    """A light at the origin that shines north: seen from the north, within 60 degrees."""
+    light = Lights(
+        np.array([30], np.uint8), np.zeros((1, 3)), np.ones((1, 3)), np.array([0.5 * np.pi])
+    )
+    for degrees, seen in (
+        (90, 1),
+        (35, 1),
+        (145, 1),
+        (25, 0),
+        (155, 0),
+        (0, 0),
+        (180, 0),
+        (270, 0),
+    ):
+        x_m, y_m = 20 * np.cos(np.deg2rad(degrees)), 20 * np.sin(np.deg2rad(degrees))
+        assert len(light.shining_at(Pose(x_m, y_m, 0.0, 1.0))) == seen, degrees

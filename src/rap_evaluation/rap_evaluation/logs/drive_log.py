@@ -250,14 +250,16 @@ class DriveLog:
         return bool(self.stamps_ns[0] > 0)
 
     def geometry(self, step: int, seat: int, style: Style) -> Geometry:
-        """Returns what `style` draws of `scene`; its ground is kept for the next call.
+        """Returns what `style` draws of `scene`, but for lights that shine elsewhere.
+
+        Its ground is kept for the next call.
 
         Raises:
             LogError: If the seat does not exist at that step.
         """
         ego = self.existing_ego(step, seat)
         boxes, lights = self.objects(step, seat, ego.planar)
-        return place(self.ground(style), ego.pose, boxes, lights, style)
+        return place(self.ground(style), ego.pose, boxes, lights.shining_at(ego.pose), style)
 
     def objects(
         self, step: int, seat: int, center_m: FloatArray, radius_m: float = RADIUS_M

@@ -65,7 +65,8 @@ class BundlePlanner:
         def see(observation: Observation) -> npt.NDArray[np.uint8]:
             around = observation.surroundings
             pose = observation.ego.pose
-            return self._driver.rasters(place(ground, pose, around.boxes, around.lights, style))
+            lights = around.lights.shining_at(pose)
+            return self._driver.rasters(place(ground, pose, around.boxes, lights, style))
 
         return see
 

@@ -231,7 +231,8 @@ class RasterNode(RapNode):
         if ego is None:
             return None
         ground = self._ground if self._ground is not None else self._no_ground
-        return place(ground, ego.pose, objects.boxes_at(stamp_ns), objects.lights, self._style)
+        lights = objects.lights.shining_at(ego.pose)
+        return place(ground, ego.pose, objects.boxes_at(stamp_ns), lights, self._style)
 
     def _publish(self, result: StepResult, elapsed_ms: float) -> None:
         features = result.features

@@ -97,9 +97,9 @@ class Situation:
         return self.moment.log.scene_around(self.ego.pose, self.boxes, self.lights)
 
     def geometry(self, style: Style) -> Geometry:
-        """Returns what `style` draws of `scene`."""
-        ground = self.moment.log.ground(style)
-        return place(ground, self.ego.pose, self.boxes, self.lights, style)
+        """Returns what `style` draws of `scene`, but for lights that shine elsewhere."""
+        ground, pose = self.moment.log.ground(style), self.ego.pose
+        return place(ground, pose, self.boxes, self.lights.shining_at(pose), style)
 
     def camera_image(self, camera: CameraModel, seed: int) -> npt.NDArray[np.uint8]:
         """Returns the (H, W, 3) rgb a camera would see, in the light and noise of a seed."""

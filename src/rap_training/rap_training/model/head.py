@@ -34,9 +34,12 @@ TURN_SCALE_RADPM = 0.1
 ROUTE_SCALE_M = 20.0
 """Typical distance of route points."""
 
-PROBE_OFFSETS_M = ((1.5, 1.2, 0.0), (1.5, -1.2, 0.0), (4.5, 0.0, 0.5), (4.0, 0.0, 5.5))
-"""Where a pose looks: both sides of the vehicle, what is right before it, and what hangs above its
-way: there the lights are (RAP section 1.2: a cuboid from 5 to 6 m above the connector)."""
+PROBE_OFFSETS_M = (
+    (3.8, 1.2, 0.0), (3.8, -1.2, 0.0), (0.0, 0.0, 0.0), (6.0, 0.0, 0.5), (18.0, 0.0, 5.5)
+)  # fmt: skip
+"""Where a pose looks: its front corners, which leave the road first, the road below it, what is
+right before it, and where the light hangs if the pose is the last one before a stop line: straight
+ahead, beyond the junction."""
 
 
 def integrate(controls: Tensor, speed: Tensor, dt_s: float) -> Tensor:
