@@ -84,6 +84,7 @@ def test_frustums_and_ellipsoids_are_traced_where_their_surfaces_are():
         parts[:, :8].copy(),
         np.array([1, 6], np.uint8),
         np.array([1, 2], np.int32),
+        np.zeros(2, np.uint8),
         parts,
         np.array([FRUSTUM, ELLIPSOID], np.uint8),
         np.array([0, 1], np.int32),

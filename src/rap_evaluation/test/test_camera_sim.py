@@ -209,6 +209,17 @@ def test_a_traffic_light_shows_its_state_to_those_it_faces(state, channel):
         assert facing[channel] > 50
 
 
+def test_brake_lights_of_a_standing_vehicle_are_seen_from_behind():
+    def redness(yaw_rad: float, speed_mps: float) -> np.ndarray:
+        car = [5, 1, 9.0, 0.0, 0.8, 4.5, 1.8, 1.5, yaw_rad, speed_mps, 0.0]
+        picture = simulate_camera(scene(boxes=(tuple(car),)), camera(), seed=5).astype(float)
+        return picture[..., 0] - picture.mean(axis=2)
+
+    behind = redness(0.0, 0.0) - redness(0.0, 5.0)
+    assert np.sum(behind > 20) > 20
+    assert np.max(redness(np.pi, 0.0) - redness(np.pi, 5.0)) < 20
+
+
 def test_an_empty_scene_is_a_picture_too():
     nothing = Scene(
         Pose(0.0, 0.0, 0.0, 0.0),

@@ -59,6 +59,13 @@ class LightState(IntEnum):
     UNKNOWN = 33
 
 
+BRAKE_LIGHTS = (ObjectClass.VEHICLE, ObjectClass.TRUCK, ObjectClass.BUS, ObjectClass.MOTORCYCLE)
+"""Classes that have brake lights."""
+
+BRAKE_LIGHTS_MPS = 1.0
+"""Speed below which a vehicle is taken to stand on its brakes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Boxes:
     """N upright boxes in the map frame.
@@ -81,6 +88,13 @@ class Boxes:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def brake_lights(self) -> npt.NDArray[np.bool_]:
+        """(N,) where brake lights are lit: on vehicles known to stand."""
+        lit: npt.NDArray[np.bool_] = np.isin(self.classes, BRAKE_LIGHTS)
+        lit &= np.hypot(*self.velocities_mps.T) < BRAKE_LIGHTS_MPS
+        return lit
 
     @classmethod
     def empty(cls) -> Boxes:

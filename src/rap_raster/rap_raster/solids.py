@@ -77,7 +77,9 @@ def build_solids(boxes: Boxes, lights: Lights, style: Style) -> Solids:
                 writable(boxes.classes, np.uint8),
             ),
             writable(boxes.ids, np.int32),
+            boxes.brake_lights,
             style.box_colors,
+            style.braking_colors,
             style.box_fade,
             (
                 writable(lights.centers_m, np.float64),
@@ -95,7 +97,9 @@ def build_solids(boxes: Boxes, lights: Lights, style: Style) -> Solids:
 def _build(
     boxes: tuple[FloatArray, FloatArray, FloatArray, UInt8],
     ids: Int32,
+    braking: npt.NDArray[np.bool_],
     box_colors: UInt8,
+    braking_colors: UInt8,
     box_fade: int,
     lights: tuple[FloatArray, FloatArray, FloatArray, UInt8],
     light_colors: UInt8,
@@ -116,7 +120,9 @@ def _build(
         fades[i] = box_fade if is_box else light_fade
         if is_box:
             instances[i] = ids[k]
-        colors[i] = box_colors[codes[i]] if is_box else light_colors[codes[i]]
+            colors[i] = braking_colors[codes[i]] if braking[k] else box_colors[codes[i]]
+        else:
+            colors[i] = light_colors[codes[i]]
     return centers, halves, headings, codes, instances, colors, fades
 
 

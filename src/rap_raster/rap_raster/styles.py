@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rap_inference.yaml_files import read_yaml
-from rap_raster.scene import LightState, LineKind, ObjectClass, PolygonKind
+from rap_raster.scene import BRAKE_LIGHTS, LightState, LineKind, ObjectClass, PolygonKind
 
 FACES = ("front", "rear", "left", "right", "top", "bottom")
 """Names of the faces of a box, in the order of the kernels."""
@@ -70,6 +70,7 @@ class _BoxesFile(_Strict):
     faces: dict[str, _Color] | None = None
     classes: dict[str, _Color] | None = None
     shades: dict[str, _Shade] | None = None
+    brake_lights: _Color | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> _BoxesFile:
@@ -149,6 +150,8 @@ class Style:
         name: As in the model bundle.
         ground: Layers of the ground.
         box_colors: (256, 6, 3) uint8 by class code and face (see `FACES`).
+        braking_colors: (256, 6, 3) the same where brake lights are lit: another rear, if the style
+            shows them.
         box_fade: Depth cue of boxes.
         light_colors: (256, 6, 3) uint8 by state code and face.
         light_fade: Depth cue of lights.
@@ -158,6 +161,7 @@ class Style:
     name: str
     ground: GroundLook
     box_colors: npt.NDArray[np.uint8]
+    braking_colors: npt.NDArray[np.uint8]
     box_fade: int
     light_colors: npt.NDArray[np.uint8]
     light_fade: int
@@ -197,6 +201,7 @@ def read_style(path: Path) -> Style:
         name=style.name,
         ground=_ground_look(style.ground),
         box_colors=_box_colors(style.boxes),
+        braking_colors=_braking_colors(style.boxes),
         box_fade=_FADES[style.boxes.fade],
         light_colors=_light_colors(style.lights),
         light_fade=_FADES[style.lights.fade],
@@ -238,6 +243,13 @@ def _box_colors(boxes: _BoxesFile) -> npt.NDArray[np.uint8]:
             elif boxes.classes is not None and boxes.shades is not None:
                 color = np.array(boxes.classes[code.name.lower()], np.float64)
                 colors[code, index] = np.rint(color * boxes.shades[face])
+    return colors
+
+
+def _braking_colors(boxes: _BoxesFile) -> npt.NDArray[np.uint8]:
+    colors = _box_colors(boxes)
+    if boxes.brake_lights is not None:
+        colors[list(BRAKE_LIGHTS), FACES.index("rear")] = boxes.brake_lights
     return colors
 
 

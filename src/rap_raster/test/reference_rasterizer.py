@@ -147,14 +147,22 @@ def _ground(scene, style, rays, camera_from_map):
 
 def _solids(scene, style, rays, camera_from_map):
     boxes, lights = scene.boxes, scene.lights
-    for solids, codes, ids, colors, fade in (
-        (boxes, boxes.classes, boxes.ids, style.box_colors, style.box_fade),
-        (lights, lights.states, [0] * len(lights), style.light_colors, style.light_fade),
+    standing = np.linalg.norm(boxes.velocities_mps, axis=1) < 1.0
+    driven = [code in {1, 2, 3, 4} for code in boxes.classes]
+    box_looks = np.where(
+        (standing & driven)[:, None, None, None].astype(bool),
+        style.braking_colors[boxes.classes],
+        style.box_colors[boxes.classes],
+    )
+    light_looks = style.light_colors[lights.states]
+    for solids, codes, ids, looks, fade in (
+        (boxes, boxes.classes, boxes.ids, box_looks, style.box_fade),
+        (lights, lights.states, [0] * len(lights), light_looks, style.light_fade),
     ):
         for i in range(len(solids)):
             shape = (solids.centers_m[i], solids.sizes_m[i], solids.yaws_rad[i])
             for face, corners in box_faces_camera(*shape, camera_from_map):
-                color = colors[codes[i], face].astype(float)
+                color = looks[i, face].astype(float)
                 depth = quad_depth(corners, rays)
                 yield Surface(depth, corners, int(codes[i]), color, fade, -1, int(ids[i]))
 

@@ -184,8 +184,28 @@ def test_the_semantic_style_tells_all_classes_states_and_headings_apart():
     ground = [tuple(color) for color in style.ground.colors]
     lights = [tuple(style.light_colors[state, 0]) for state in range(30, 34)]
     sides = [tuple(color) for code in range(1, 10) for color in style.box_colors[code]]
-    everything = ground + lights + sides
+    braking = tuple(style.braking_colors[1, styles.FACES.index("rear")])
+    everything = [*ground, *lights, *sides, braking]
     assert len(set(everything)) == len(everything)
+
+
+@pytest.mark.parametrize(
+    ("code", "speed_mps", "lit"),
+    [(1, 0.0, True), (3, 0.9, True), (1, 1.1, False), (1, np.nan, False), (6, 0.0, False)],
+)
+def test_brake_lights_are_lit_on_vehicles_that_are_known_to_stand(code, speed_mps, lit):
+    """Seen from behind; from before, and in the published style, nothing shows."""
+    pose = np.eye(4)
+    pose[:3, :3], pose[2, 3] = optical_rotation(0.0), 1.0
+    camera = CameraModel("c", 9, 9, 100.0, 100.0, 4.0, 4.0, pose)
+    for yaw, style, shows in (
+        (0.0, "semantic", lit),
+        (np.pi, "semantic", False),
+        (0.0, "rap", False),
+    ):
+        rows = [[1, code, 10, 0, 1, 4, 2, 2, yaw, speed, 0] for speed in (speed_mps, 5.0)]
+        one, other = (render(build(boxes=[row], style=style), camera)["rgb"][4, 4] for row in rows)
+        assert bool((one != other).any()) == shows
 
 
 def test_yellow_and_unknown_lights_are_green_in_the_rap_style():

@@ -46,9 +46,9 @@ class ImageStore:
         digest = hashlib.sha256(place.encode())
         shape = [camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy]
         for array in (
-            boxes.ids, boxes.classes, boxes.centers_m, boxes.sizes_m, boxes.yaws_rad, lights.states,
-            lights.centers_m, lights.sizes_m, lights.yaws_rad, np.array(shape),
-            camera.ego_from_camera,
+            boxes.ids, boxes.classes, boxes.centers_m, boxes.sizes_m, boxes.yaws_rad,
+            boxes.brake_lights, lights.states, lights.centers_m, lights.sizes_m, lights.yaws_rad,
+            np.array(shape), camera.ego_from_camera,
         ):  # fmt: skip
             digest.update(np.ascontiguousarray(array).tobytes())
         name = digest.hexdigest()

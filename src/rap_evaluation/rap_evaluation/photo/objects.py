@@ -26,6 +26,7 @@ class Objects(NamedTuple):
         boxes: (M, 8) float64 centre, half size, cosine and sine of the yaw.
         codes: (M,) uint8 class codes, those of `scenery` included.
         looks: (M,) int32, picks colours.
+        braking: (M,) uint8, 1 where brake lights are lit.
         parts: (N, 11) float64 like `boxes`, and how far the top of a frustum is drawn in at its
             front, rear and sides, as shares of its half length and width.
         shapes: (N,) uint8, `BOX`, `FRUSTUM` or `ELLIPSOID`.
@@ -35,6 +36,7 @@ class Objects(NamedTuple):
     boxes: FloatArray
     codes: npt.NDArray[np.uint8]
     looks: npt.NDArray[np.int32]
+    braking: npt.NDArray[np.uint8]
     parts: FloatArray
     shapes: npt.NDArray[np.uint8]
     owners: npt.NDArray[np.int32]
@@ -99,6 +101,8 @@ def placed_objects(boxes: Boxes, lights: Lights, beside: Scenery) -> Objects:
     """Lists all objects of a picture and cuts them into their parts."""
     codes = np.concatenate([boxes.classes, lights.states, beside.codes])
     looks = np.concatenate([boxes.ids, np.zeros(len(lights), np.int32), beside.looks])
+    braking = np.zeros(len(codes), np.uint8)
+    braking[: len(boxes)] = boxes.brake_lights
     yaws = np.concatenate([boxes.yaws_rad, lights.yaws_rad, beside.yaws_rad])
     whole = np.column_stack(
         [
@@ -109,9 +113,8 @@ def placed_objects(boxes: Boxes, lights: Lights, beside: Scenery) -> Objects:
         ]
     )
     owners, rows = _forms(codes, looks)
-    return Objects(
-        whole, codes, looks, _parts(whole[owners], rows), rows[:, 0].astype(np.uint8), owners
-    )
+    parts, shapes = _parts(whole[owners], rows), rows[:, 0].astype(np.uint8)
+    return Objects(whole, codes, looks, braking, parts, shapes, owners)
 
 
 def _forms(

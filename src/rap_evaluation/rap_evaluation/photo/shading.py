@@ -24,7 +24,7 @@ Color = tuple[float, float, float]
 Vector = tuple[float, float, float]
 Box = tuple[float, float, float, float, float, float, float, float]
 Part = tuple[float, float, float, float, float, float, float, float, float, float, float]
-Thing = tuple[int, int, int]  # class code, look, shape of the part
+Thing = tuple[int, int, int, int]  # class code, look, shape of the part, whether it brakes
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
@@ -273,12 +273,12 @@ def _wide_glass(code: int, a: float, b: float, c: float, along_m: float, axis: i
 
 
 @helper
-def _end(box: Box, o: Vector) -> tuple[bool, Color, float]:
+def _end(box: Box, o: Vector, braking: int) -> tuple[bool, Color, float]:
     """Lamps, plate and bumper at the front or rear of a vehicle, with the lamps' own light."""
-    up_m, across_m = o[2] + box[5], abs(o[1])
+    up_m, across_m, light = o[2] + box[5], abs(o[1]), 4.0 if braking else 0.12
     lamps_m = min(0.76 * box[5], 0.95)
     if abs(up_m - lamps_m) < 0.11 and box[4] - 0.42 < across_m < box[4] - 0.04:
-        return (True, (0.8, 0.8, 0.75), 0.3) if o[0] > 0 else (True, (0.5, 0.02, 0.02), 0.12)
+        return (True, (0.8, 0.8, 0.75), 0.3) if o[0] > 0 else (True, (0.5, 0.02, 0.02), light)
     if across_m < 0.27 and -0.28 < up_m - lamps_m < -0.14:
         return True, (0.65, 0.65, 0.60), 0.0
     if up_m < 0.27 * box[5] or (o[0] > 0 and abs(up_m - lamps_m) < 0.12 and across_m < 0.4):
@@ -288,7 +288,7 @@ def _end(box: Box, o: Vector) -> tuple[bool, Color, float]:
 
 @helper
 def _vehicle(
-    code: int, look: int, box: Box, o: Vector, axis: int, glazed: bool
+    code: int, look: int, box: Box, o: Vector, axis: int, glazed: bool, braking: int
 ) -> tuple[Color, float, float]:
     """Reflectance, gloss and own light of a vehicle's skin; `o` in metres from its middle."""
     a, b, c = o[0] / box[3], o[1] / box[4], o[2] / box[5]
@@ -301,7 +301,7 @@ def _vehicle(
         if c < -0.78 or (code == _TRUCK and c < -0.70 and a < 0.55):
             return (0.02, 0.02, 0.02), 0.0, 0.0
     elif axis == 0:
-        found, color, light = _end(box, o)
+        found, color, light = _end(box, o, braking)
         if found:
             return color, 0.1, light
     if code == _TRUCK and a < 0.53:
@@ -393,11 +393,11 @@ def _material(
     thing: Thing, box: Box, part: Part, point: Vector, axis: int, pixels_per_m: float
 ) -> tuple[Color, float, float]:
     """Reflectance, gloss and own light (in its colour) of a point on a part."""
-    code, look, shape = thing
+    code, look, shape, braking = thing
     o = _to_box(box, point[0] - box[0], point[1] - box[1], point[2] - box[2])
     a, b, c = o[0] / box[3], o[1] / box[4], o[2] / box[5]
     if code in (_VEHICLE, _TRUCK, _BUS):
-        return _vehicle(code, look, box, o, axis, _glazed(part, shape, point, axis))
+        return _vehicle(code, look, box, o, axis, _glazed(part, shape, point, axis), braking)
     if code in (_PEDESTRIAN, _BICYCLE, _MOTORCYCLE):
         return _person(code, look, a, b, c), 0.02, 0.0
     if code == _BUILDING:
@@ -501,7 +501,8 @@ def shade(
         if k >= 0:
             n, p = objects.owners[k], objects.parts[k]
             part = (*_box(objects.parts, k), p[8], p[9], p[10])
-            thing = (int(code), int(objects.looks[n]), int(objects.shapes[k]))
+            look, braking = int(objects.looks[n]), int(objects.braking[n])
+            thing = (int(code), look, int(objects.shapes[k]), braking)
             color = _object_light(
                 thing, _box(objects.boxes, n), part, point, way, focal_px / distance_m,
                 lit[s] != 0, sky,
