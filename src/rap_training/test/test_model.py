@@ -7,7 +7,7 @@ import torch
 from rap_raster.camera import project_points
 from rap_training.config import ModelConfig
 from rap_training.model.attention import Attention, sample_cameras, viewing_rays
-from rap_training.model.head import integrate
+from rap_training.model.head import driven_lengths, integrate
 from rap_training.model.rap_model import RapModel
 from rap_training.rig import HEIGHT, NOMINAL_RIG, WIDTH
 
@@ -43,15 +43,21 @@ def model():
     return RapModel(ModelConfig()).eval()
 
 
+def rolled(acceleration: float, curvature: float, speed_mps: float, steps: int, dt_s: float):
+    """Returns the (steps, 3) poses of controls that stay the same."""
+    accelerations = torch.full((1, 1, steps), acceleration)
+    _, lengths = driven_lengths(accelerations, torch.tensor([speed_mps]), dt_s)
+    return integrate(lengths, torch.full((1, 1, steps), curvature))[0, 0]
+
+
 def test_no_control_is_constant_velocity():
-    poses = integrate(torch.zeros(1, 1, 10, 2), torch.tensor([8.0]), 0.5)
+    poses = rolled(0.0, 0.0, 8.0, 10, 0.5)
     expected = torch.stack([4.0 * torch.arange(1, 11), torch.zeros(10), torch.zeros(10)], dim=-1)
-    torch.testing.assert_close(poses[0, 0], expected)
+    torch.testing.assert_close(poses, expected)
 
 
 def test_constant_curvature_is_a_circle():
-    controls = torch.tensor([0.0, 0.05]).expand(1, 1, 40, 2)
-    poses = integrate(controls, torch.tensor([5.0]), 0.1)[0, 0]
+    poses = rolled(0.0, 0.05, 5.0, 40, 0.1)
     center = torch.tensor([0.0, 20.0])
     radius = (poses[:, :2] - center).norm(dim=-1)
     torch.testing.assert_close(radius, torch.full((40,), 20.0), atol=2e-3, rtol=0)
@@ -59,8 +65,7 @@ def test_constant_curvature_is_a_circle():
 
 
 def test_braking_stops_and_never_reverses():
-    controls = torch.tensor([-4.0, 0.0]).expand(1, 1, 10, 2)
-    x = integrate(controls, torch.tensor([4.0]), 0.5)[0, 0, :, 0]
+    x = rolled(-4.0, 0.0, 4.0, 10, 0.5)[:, 0]
     assert (x.diff() >= 0).all()
     assert x[-1] == pytest.approx(2.0)  # v^2 / 2a
 

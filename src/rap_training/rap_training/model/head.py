@@ -2,8 +2,8 @@
 
 One query for every pose of every proposal (RAP section 4.2: 64 x 10).
 Each proposal is a sequence of accelerations and curvature-like turn rates that is integrated by a
-rear-axle bicycle, so whatever the network says is a smooth, forward path, and saying nothing is
-constant velocity.
+rear-axle bicycle, so whatever the network says is a smooth, forward path. Saying nothing is to go
+on at the same speed: along the route, or straight ahead where none is known.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from rap_training.config import ModelConfig
 from rap_training.model.attention import Attention, sample_cameras, viewing_rays
+from rap_training.model.route_following import pursue, pursued_points
 from rap_training.model.route_offsets import OFFSET_CHANNELS, route_offsets
 from rap_training.model.scores import SCORE_NAMES
 
@@ -42,23 +43,32 @@ right before it, and where the light hangs if the pose is the last one before a 
 ahead, beyond the junction."""
 
 
-def integrate(controls: Tensor, speed: Tensor, dt_s: float) -> Tensor:
-    """Rolls controls out from the ego frame's origin.
+def driven_lengths(accelerations: Tensor, speed: Tensor, dt_s: float) -> tuple[Tensor, Tensor]:
+    """Returns (B, K, T) speed at the start of each step and metres driven in it; never backwards.
 
     Args:
-        controls: (B, K, T, 2) acceleration (m/s^2) and curvature (1/m), constant within a step.
+        accelerations: (B, K, T), constant within a step.
         speed: (B,) forward speed now, m/s.
         dt_s: Step.
-
-    Returns:
-        (B, K, T, 3) x, y, yaw after each step; never backwards.
     """
-    ends = speed[:, None, None] + torch.cumsum(controls[..., 0], dim=-1) * dt_s
+    ends = speed[:, None, None] + torch.cumsum(accelerations, dim=-1) * dt_s
     ends = ends.clamp(min=0.0)
     starts = torch.cat([speed[:, None, None].expand_as(ends[..., :1]).clamp(min=0.0),
                         ends[..., :-1]], dim=-1)  # fmt: skip
-    lengths = 0.5 * (starts + ends) * dt_s
-    turns = lengths * controls[..., 1]
+    return starts, 0.5 * (starts + ends) * dt_s
+
+
+def integrate(lengths: Tensor, curvatures: Tensor) -> Tensor:
+    """Rolls a bicycle out from the ego frame's origin.
+
+    Args:
+        lengths: (B, K, T) metres driven in each step.
+        curvatures: (B, K, T) 1/m, constant within a step.
+
+    Returns:
+        (B, K, T, 3) x, y, yaw after each step.
+    """
+    turns = lengths * curvatures
     yaw = torch.cumsum(turns, dim=-1)
     middle = yaw - 0.5 * turns
     x = torch.cumsum(lengths * torch.cos(middle), dim=-1)
@@ -193,11 +203,12 @@ class PlannerHead(nn.Module):
         maps, tokens, token_mask = self._scene(features, camera_valid, image_from_ego)
         queries = self.proposal + self.step + self._ego(history, command, route)[:, None]
         speed = history[:, -1, 3]
-        proposals = [self._decode(queries, speed)]
+        decode = partial(self._decode, speed, route)
+        proposals = [decode(queries)]
         look = partial(self._around, maps, camera_valid, image_from_ego, route)
         for _ in range(self.config.refinements):
             queries = self.refiner(queries, look(proposals[-1].detach()), tokens, token_mask)
-            proposals.append(self._decode(queries, speed))
+            proposals.append(decode(queries))
         # Scores see what is where the proposals go, or they would have to guess it from queries.
         seen = torch.cat([self.decode_norm(queries), look(proposals[-1].detach())], dim=-1)
         embeddings = torch.relu(self.embedding(torch.relu(self.look(seen)).flatten(2)))
@@ -226,10 +237,18 @@ class PlannerHead(nn.Module):
         mask = camera_valid[:, :, None].expand(-1, -1, pooled.shape[1]).flatten(1)
         return maps, tokens, mask
 
-    def _decode(self, queries: Tensor, speed: Tensor) -> Tensor:
-        scale = queries.new_tensor([ACCELERATION_SCALE_MPS2, TURN_SCALE_RADPM])
+    def _decode(self, speed: Tensor, route: Tensor, queries: Tensor) -> Tensor:
+        """Returns the (B, K, T, 3) proposals of (B, K, T, Q) queries."""
+        config = self.config
         controls = self.anchors + self.controls(self.decode_norm(queries))
-        return integrate(controls * scale, speed, self.config.dt_s)
+        accelerations = ACCELERATION_SCALE_MPS2 * controls[..., 0]
+        curvatures = TURN_SCALE_RADPM * controls[..., 1]
+        speeds, lengths = driven_lengths(accelerations, speed, config.dt_s)
+        if not config.route_points:
+            return integrate(lengths, curvatures)
+        along = torch.cumsum(lengths, dim=-1) - lengths
+        points = pursued_points(route, config.route_spacing_m, along, speeds)
+        return pursue(points, route[:, 0, 2], lengths, curvatures)
 
     def _around(
         self, maps: Tensor, camera_valid: Tensor, image_from_ego: Tensor, route: Tensor,
