@@ -150,7 +150,7 @@ def _solids(scene, style, rays, camera_from_map):
     standing = np.linalg.norm(boxes.velocities_mps, axis=1) < 1.0
     driven = [code in {1, 2, 3, 4} for code in boxes.classes]
     box_looks = np.where(
-        (standing & driven)[:, None, None, None].astype(bool),
+        (standing & np.array(driven, bool))[:, None, None],
         style.braking_colors[boxes.classes],
         style.box_colors[boxes.classes],
     )
