@@ -39,6 +39,11 @@ def build_geometry(scene: Scene, style: Style) -> Geometry:
     return place(ground, scene.ego, scene.boxes, scene.lights, style)
 
 
+def place_seen(ground: Ground, ego: Pose, boxes: Boxes, lights: Lights, style: Style) -> Geometry:
+    """As `place`, for a planner: without lights whose state no camera on the ego could see."""
+    return place(ground, ego, boxes, lights.shining_at(ego), style)
+
+
 def place(ground: Ground, ego: Pose, boxes: Boxes, lights: Lights, style: Style) -> Geometry:
     """Puts the boxes and lights of one instant on ground that was built before.
 

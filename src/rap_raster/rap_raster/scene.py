@@ -59,11 +59,14 @@ class LightState(IntEnum):
     UNKNOWN = 33
 
 
-BRAKE_LIGHTS = (ObjectClass.VEHICLE, ObjectClass.TRUCK, ObjectClass.BUS, ObjectClass.MOTORCYCLE)
-"""Classes that have brake lights."""
+BRAKE_LIGHTS = (ObjectClass.VEHICLE, ObjectClass.TRUCK, ObjectClass.BUS)
+"""Classes whose brake lights are shown; those of motorcycles are too small for most images."""
 
 BRAKE_LIGHTS_MPS = 1.0
 """Speed below which a vehicle is taken to stand on its brakes."""
+
+BEAM_RAD = np.deg2rad(60.0)
+"""From the axis of a traffic light to where its hood hides the lamps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +169,6 @@ class Shapes:
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
         rows = np.repeat(self.offsets[:-1][indices], counts) + within
         return Shapes(self.kinds[indices], offsets, self.points_m[rows])
-
-
-BEAM_RAD = np.deg2rad(60.0)
-"""From the axis of a traffic light to where its hood hides the lamps."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ def _ground(scene, style, rays, camera_from_map):
 def _solids(scene, style, rays, camera_from_map):
     boxes, lights = scene.boxes, scene.lights
     standing = np.linalg.norm(boxes.velocities_mps, axis=1) < 1.0
-    driven = [code in {1, 2, 3, 4} for code in boxes.classes]
+    driven = [code in {1, 2, 3} for code in boxes.classes]
     box_looks = np.where(
         (standing & np.array(driven, bool))[:, None, None],
         style.braking_colors[boxes.classes],

@@ -191,7 +191,14 @@ def test_the_semantic_style_tells_all_classes_states_and_headings_apart():
 
 @pytest.mark.parametrize(
     ("code", "speed_mps", "lit"),
-    [(1, 0.0, True), (3, 0.9, True), (1, 1.1, False), (1, np.nan, False), (6, 0.0, False)],
+    [
+        (1, 0.0, True),
+        (3, 0.9, True),
+        (1, 1.1, False),
+        (1, np.nan, False),
+        (4, 0.0, False),
+        (6, 0.0, False),
+    ],
 )
 def test_brake_lights_are_lit_on_vehicles_that_are_known_to_stand(code, speed_mps, lit):
     """Seen from behind; from before, and in the published style, nothing shows."""

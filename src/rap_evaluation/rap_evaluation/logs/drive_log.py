@@ -25,7 +25,7 @@ from rap_evaluation.logs.seat_routes import DrivenRoute
 from rap_planner.route import Command
 from rap_raster.ego_history import EgoState, extrapolated
 from rap_raster.frames import FloatArray, Pose, wrap_angle
-from rap_raster.geometry import Geometry, place
+from rap_raster.geometry import Geometry, place_seen
 from rap_raster.ground import Ground, build_ground
 from rap_raster.maps.routing import route_points
 from rap_raster.maps.vector_map import ShapeIndex
@@ -259,7 +259,7 @@ class DriveLog:
         """
         ego = self.existing_ego(step, seat)
         boxes, lights = self.objects(step, seat, ego.planar)
-        return place(self.ground(style), ego.pose, boxes, lights.shining_at(ego.pose), style)
+        return place_seen(self.ground(style), ego.pose, boxes, lights, style)
 
     def objects(
         self, step: int, seat: int, center_m: FloatArray, radius_m: float = RADIUS_M

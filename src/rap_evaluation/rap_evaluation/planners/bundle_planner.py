@@ -13,7 +13,7 @@ from rap_evaluation.planners.observation import Observation, Plan
 from rap_inference.bundle import Bundle
 from rap_planner.route import Guidance
 from rap_raster.features import FeatureSource
-from rap_raster.geometry import place
+from rap_raster.geometry import place_seen
 from rap_raster.ground import build_ground
 from rap_raster.maps.vector_map import VectorMap
 
@@ -63,10 +63,9 @@ class BundlePlanner:
         ground = build_ground(vector_map.polylines, vector_map.polygons, style)
 
         def see(observation: Observation) -> npt.NDArray[np.uint8]:
-            around = observation.surroundings
-            pose = observation.ego.pose
-            lights = around.lights.shining_at(pose)
-            return self._driver.rasters(place(ground, pose, around.boxes, lights, style))
+            around, pose = observation.surroundings, observation.ego.pose
+            seen = place_seen(ground, pose, around.boxes, around.lights, style)
+            return self._driver.rasters(seen)
 
         return see
 

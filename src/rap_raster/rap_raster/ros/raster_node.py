@@ -24,7 +24,7 @@ from rap_inference.network import OnnxRuntimeNetwork
 from rap_raster.feature_step import FeaturePolicy, FeatureStep, StepResult
 from rap_raster.features import AlignedFeatures, FeatureEncoder, FeatureSource, nominal_rig
 from rap_raster.frames import Pose
-from rap_raster.geometry import Geometry, place
+from rap_raster.geometry import Geometry, place, place_seen
 from rap_raster.ground import Ground, build_ground
 from rap_raster.observations import CameraFrame, TrackedObjects
 from rap_raster.ros import conversions
@@ -231,8 +231,8 @@ class RasterNode(RapNode):
         if ego is None:
             return None
         ground = self._ground if self._ground is not None else self._no_ground
-        lights = objects.lights.shining_at(ego.pose)
-        return place(ground, ego.pose, objects.boxes_at(stamp_ns), lights, self._style)
+        boxes = objects.boxes_at(stamp_ns)
+        return place_seen(ground, ego.pose, boxes, objects.lights, self._style)
 
     def _publish(self, result: StepResult, elapsed_ms: float) -> None:
         features = result.features

@@ -15,7 +15,7 @@ from rap_planner.route import Command
 from rap_raster.camera import CameraModel
 from rap_raster.ego_history import EgoState
 from rap_raster.frames import FloatArray
-from rap_raster.geometry import Geometry, place
+from rap_raster.geometry import Geometry, place_seen
 from rap_raster.scene import Boxes, Lights, Scene
 from rap_raster.styles import Style
 from rap_raster.vehicle import VehicleDimensions
@@ -98,8 +98,8 @@ class Situation:
 
     def geometry(self, style: Style) -> Geometry:
         """Returns what `style` draws of `scene`, but for lights that shine elsewhere."""
-        ground, pose = self.moment.log.ground(style), self.ego.pose
-        return place(ground, pose, self.boxes, self.lights.shining_at(pose), style)
+        ground = self.moment.log.ground(style)
+        return place_seen(ground, self.ego.pose, self.boxes, self.lights, style)
 
     def camera_image(self, camera: CameraModel, seed: int) -> npt.NDArray[np.uint8]:
         """Returns the (H, W, 3) rgb a camera would see, in the light and noise of a seed."""
