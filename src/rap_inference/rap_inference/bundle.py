@@ -99,7 +99,7 @@ class History(_Strict):
 
 
 class RouteInput(_Strict):
-    """Points of the route ahead that the planner reads, `spacing_m` apart along it."""
+    """Points of the route for the planner, `spacing_m` apart, the first one beside the ego."""
 
     points: Annotated[int, Field(gt=0)]
     spacing_m: Positive

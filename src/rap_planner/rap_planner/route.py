@@ -95,7 +95,7 @@ def route_ahead(
         route_m: (n, >=2) route points in driving order, map frame; None where there is no route.
         pose: Where the ego is.
         points: R.
-        spacing_m: Along the route, the first point this far from where the ego is on it.
+        spacing_m: Along the route. The first point is where the ego is on it: the nearest one.
 
     Returns:
         (R, 3) x, y in the ego frame, and 1; all zero past the route's end, without a route, and
@@ -108,7 +108,7 @@ def route_ahead(
     if projection is None:
         return rows
     local, along_m, arc_m = projection
-    targets_m = along_m + spacing_m * np.arange(1, points + 1)
+    targets_m = along_m + spacing_m * np.arange(points)
     known = targets_m <= arc_m[-1]
     for axis in (0, 1):
         rows[known, axis] = np.interp(targets_m[known], arc_m, local[:, axis])

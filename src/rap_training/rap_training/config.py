@@ -124,8 +124,8 @@ class ModelConfig(StrictModel):
     def _fits_together(self) -> ModelConfig:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
-        if self.route_points == 1:
-            raise ValueError("route_points is 1, expected 0 or at least 2")
+        if self.route_points in {1, 2}:
+            raise ValueError(f"route_points is {self.route_points}, expected 0 or at least 3")
         if not sum(self.selection.values()) > 0.0:
             raise ValueError("selection has no weight above 0")
         return self

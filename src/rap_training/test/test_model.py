@@ -7,8 +7,9 @@ import torch
 from rap_raster.camera import project_points
 from rap_training.config import ModelConfig
 from rap_training.model.attention import Attention, sample_cameras, viewing_rays
-from rap_training.model.head import driven_lengths, integrate
+from rap_training.model.head import integrate, rolled_speeds
 from rap_training.model.rap_model import RapModel
+from rap_training.model.route_following import driven
 from rap_training.rig import HEIGHT, NOMINAL_RIG, WIDTH
 
 STRIDE = 16
@@ -31,7 +32,7 @@ def model_inputs(batch: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
 
 def route_inputs(batch: int, generator: torch.Generator) -> torch.Tensor:
     """Returns (B, 20, 3) bends of some curvature, 2.5 m between points."""
-    along = 2.5 * torch.arange(1, 21)
+    along = 2.5 * torch.arange(20)
     curvature = 0.1 * torch.rand(batch, 1, generator=generator) + 1e-3
     x, y = torch.sin(curvature * along) / curvature, (1 - torch.cos(curvature * along)) / curvature
     return torch.stack([x, y, torch.ones_like(x)], dim=-1)
@@ -46,8 +47,8 @@ def model():
 def rolled(acceleration: float, curvature: float, speed_mps: float, steps: int, dt_s: float):
     """Returns the (steps, 3) poses of controls that stay the same."""
     accelerations = torch.full((1, 1, steps), acceleration)
-    _, lengths = driven_lengths(accelerations, torch.tensor([speed_mps]), dt_s)
-    return integrate(lengths, torch.full((1, 1, steps), curvature))[0, 0]
+    speeds = rolled_speeds(accelerations, torch.tensor([speed_mps]), dt_s)
+    return integrate(driven(speeds, dt_s), torch.full((1, 1, steps), curvature))[0, 0]
 
 
 def test_no_control_is_constant_velocity():

@@ -4,28 +4,32 @@ import numpy as np
 import pytest
 import shapely
 import torch
+from scipy.integrate import solve_ivp
 
-from rap_training.model.head import driven_lengths, integrate
-from rap_training.model.route_following import pursue, pursued_points
+from rap_training.model.route_following import driven, follow, read_route, within_bends
 
 SPACING_M = 2.5
+DT_S = 0.5
+FRONT_M = 4.05
+"""Of the vehicle, from its rear axle."""
 
 
 def route_of(line: shapely.LineString, known: int = 20) -> torch.Tensor:
     """Returns the (1, 20, 3) route ahead of an ego at the start of a line."""
-    points = [line.interpolate(SPACING_M * i).coords[0] for i in range(1, 21)]
+    points = [line.interpolate(SPACING_M * i).coords[0] for i in range(20)]
     route = torch.tensor([[[x, y, 1.0] for x, y in points]])
     route[:, known:] = 0.0
     return route
 
 
-def followed(route: torch.Tensor, speed_mps: float, turns: float = 0.0) -> np.ndarray:
-    """Returns the (10, 2) places after steps of half a second at constant speed."""
-    speeds, lengths = driven_lengths(torch.zeros(1, 1, 10), torch.tensor([speed_mps]), 0.5)
-    along = torch.cumsum(lengths, dim=-1) - lengths
-    points = pursued_points(route, SPACING_M, along, speeds)
-    poses = pursue(points, route[:, 0, 2], lengths, torch.full((1, 1, 10), turns))
-    return poses[0, 0, :, :2].numpy()
+def constant(speed_mps: float) -> torch.Tensor:
+    return torch.full((1, 1, 11), speed_mps)
+
+
+def followed(route: torch.Tensor, speed_mps: float, push: float = 0.0) -> np.ndarray:
+    """Returns the (10, 3) poses after steps of half a second at constant speed."""
+    pushes = torch.full((1, 1, 10), push)
+    return follow(read_route(route, SPACING_M), constant(speed_mps), DT_S, pushes)[0, 0].numpy()
 
 
 def bend(radius_m: float, straight_m: float) -> shapely.LineString:
@@ -36,36 +40,70 @@ def bend(radius_m: float, straight_m: float) -> shapely.LineString:
     return shapely.LineString([[0.0, 0.0], *arc, arc[-1] + np.array([0.0, 60.0])])
 
 
+STRAIGHT = shapely.LineString([[0.0, 0.0], [60.0, 0.0]])
+
+
 @pytest.mark.parametrize(
     ("radius_m", "speed_mps"), [(8.0, 4.0), (12.0, 5.0), (50.0, 9.0), (1000.0, 9.5)]
 )
-def test_nothing_added_follows_the_route(radius_m, speed_mps):
+def test_nothing_added_keeps_the_vehicle_over_the_route(radius_m, speed_mps):
     line = bend(radius_m, straight_m=6.0)
-    places = followed(route_of(line), speed_mps)
-    assert max(line.distance(shapely.Point(place)) for place in places) < 0.5
+    for x, y, yaw in followed(route_of(line), speed_mps):
+        front = shapely.Point(x + FRONT_M * np.cos(yaw), y + FRONT_M * np.sin(yaw))
+        sides = [line.distance(place) for place in (shapely.Point(x, y), front)]
+        # The wheel base of a turning vehicle needs f^2 / 2R, here shared by both of its ends.
+        assert max(sides) < 0.25 * FRONT_M**2 / radius_m + 0.35
 
 
 @pytest.mark.parametrize("speed_mps", [2.0, 5.0, 9.0])
-def test_an_offset_is_driven_back(speed_mps):
-    line = shapely.LineString([[0.0, 1.0], [60.0, 1.0]])
-    offsets = np.abs(followed(route_of(line), speed_mps)[:, 1] - 1.0)
-    assert offsets[-1] < 0.05
-    assert (np.diff(offsets) < 0.05).all()  # Hardly beyond the route on its other side.
+@pytest.mark.parametrize(("offset_m", "turn"), [(1.0, 0.0), (-0.5, 0.3), (0.0, -0.2)])
+@pytest.mark.parametrize("push", [0.0, 0.01])
+def test_offsets_go_as_a_critically_damped_system_does(speed_mps, offset_m, turn, push):
+    cos, sin = np.cos(turn), np.sin(turn)  # The route starts beside the ego and turns from it.
+    start = np.array([-offset_m * sin, offset_m * cos])
+    line = shapely.LineString([start, start + np.array([60.0 * cos, 60.0 * sin])])
+    poses = followed(route_of(line), speed_mps, push)
+    lefts = -sin * poses[:, 0] + cos * poses[:, 1] - offset_m
+    reach_m = 3.0 + speed_mps
+    solved = solve_ivp(
+        lambda _, y: [y[1], push - 2.0 * y[1] / reach_m - y[0] / reach_m**2],
+        (0.0, 50.0), [-offset_m, -np.tan(turn)], rtol=1e-8, atol=1e-8,
+        t_eval=0.5 * speed_mps * np.arange(1, 11),
+    )  # fmt: skip
+    np.testing.assert_allclose(lefts, solved.y[0], atol=1e-4)
+    np.testing.assert_allclose(np.tan(poses[:, 2] - turn), solved.y[1], atol=1e-4)
 
 
-def test_without_a_route_the_network_steers_alone():
-    route = torch.zeros(1, 20, 3)
-    _, lengths = driven_lengths(torch.zeros(1, 1, 10), torch.tensor([6.0]), 0.5)
-    alone = integrate(lengths, torch.full((1, 1, 10), 0.03))[0, 0, :, :2]
-    np.testing.assert_allclose(followed(route, 6.0, 0.03), alone, atol=1e-4)
+@pytest.mark.parametrize("known", [1, 2, 4])
+def test_past_the_end_of_the_route_it_stays_on_its_last_point(known):
+    ahead = read_route(route_of(STRAIGHT, known), SPACING_M)
+    columns = ahead.at(torch.tensor([[[1000.0]]]))[0, 0, 0]
+    np.testing.assert_allclose(columns[:3], [SPACING_M * (known - 1), 0.0, 0.0], atol=1e-5)
 
 
-def test_past_the_end_of_the_route_it_goes_straight_on():
-    places = followed(route_of(bend(1000.0, 60.0), known=4), speed_mps=8.0)
-    np.testing.assert_allclose(places[:, 1], 0.0, atol=1e-4)
-    np.testing.assert_allclose(places[:, 0], 4.0 * np.arange(1, 11), atol=1e-3)
+def lowered(line: shapely.LineString, speed_mps: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns speeds within the bends of a line, and how far along it they are reached."""
+    ahead = read_route(route_of(line), SPACING_M)
+    speeds = within_bends(constant(speed_mps), DT_S, ahead)
+    along = np.cumsum(driven(speeds, DT_S)[0, 0].numpy())
+    return speeds[0, 0].numpy(), np.concatenate([[0.0], along])
 
 
-def test_turns_lead_off_the_route():
-    places = followed(route_of(bend(1000.0, 60.0)), speed_mps=8.0, turns=0.02)
-    assert places[-1, 1] > 0.3
+@pytest.mark.parametrize("radius_m", [8.0, 15.0, 25.0])
+def test_bends_are_driven_at_a_comfortable_speed(radius_m):
+    speeds, along = lowered(bend(radius_m, straight_m=25.0), 10.0)
+    # The route's points round the two ends of a bend off.
+    turning = (along > 25.0 + SPACING_M) & (along < 25.0 + 1.57 * radius_m - SPACING_M)
+    assert turning.any()
+    assert (speeds[turning] ** 2 / radius_m < 2.5 * 1.1).all()
+    assert (np.diff(speeds) > -2.2 * DT_S).all()
+
+
+def test_straight_roads_and_wide_bends_are_driven_as_the_network_says():
+    for line in (STRAIGHT, bend(200.0, 10.0)):
+        np.testing.assert_allclose(lowered(line, 12.0)[0], 12.0, atol=1e-5)
+
+
+def test_a_bend_that_is_too_near_is_braked_for_as_hard_as_comfort_allows():
+    speeds, _ = lowered(bend(8.0, straight_m=2.0), 12.0)
+    np.testing.assert_allclose(np.diff(speeds)[:2], -4.0 * DT_S, atol=1e-4)

@@ -1,9 +1,9 @@
 """The planner head: proposals as queries that look at the features where they would drive.
 
 One query for every pose of every proposal (RAP section 4.2: 64 x 10).
-Each proposal is a sequence of accelerations and curvature-like turn rates that is integrated by a
-rear-axle bicycle, so whatever the network says is a smooth, forward path. Saying nothing is to go
-on at the same speed: along the route, or straight ahead where none is known.
+Each proposal is a sequence of accelerations and curvatures that is integrated, along the route
+where one is known and by a rear-axle bicycle elsewhere: whatever the network says is a smooth,
+forward path. Saying nothing is to go on at the same speed, along the route or straight ahead.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from rap_training.config import ModelConfig
 from rap_training.model.attention import Attention, sample_cameras, viewing_rays
-from rap_training.model.route_following import pursue, pursued_points
+from rap_training.model.route_following import driven, follow, read_route, within_bends
 from rap_training.model.route_offsets import OFFSET_CHANNELS, route_offsets
 from rap_training.model.scores import SCORE_NAMES
 
@@ -43,19 +43,17 @@ right before it, and where the light hangs if the pose is the last one before a 
 ahead, beyond the junction."""
 
 
-def driven_lengths(accelerations: Tensor, speed: Tensor, dt_s: float) -> tuple[Tensor, Tensor]:
-    """Returns (B, K, T) speed at the start of each step and metres driven in it; never backwards.
+def rolled_speeds(accelerations: Tensor, speed: Tensor, dt_s: float) -> Tensor:
+    """Returns (B, K, T + 1) speeds, the present one first; never backwards.
 
     Args:
         accelerations: (B, K, T), constant within a step.
         speed: (B,) forward speed now, m/s.
         dt_s: Step.
     """
-    ends = speed[:, None, None] + torch.cumsum(accelerations, dim=-1) * dt_s
-    ends = ends.clamp(min=0.0)
-    starts = torch.cat([speed[:, None, None].expand_as(ends[..., :1]).clamp(min=0.0),
-                        ends[..., :-1]], dim=-1)  # fmt: skip
-    return starts, 0.5 * (starts + ends) * dt_s
+    now = speed[:, None, None].expand_as(accelerations[..., :1])
+    speeds = torch.cat([now, now + torch.cumsum(accelerations, dim=-1) * dt_s], dim=-1)
+    return speeds.clamp(min=0.0)
 
 
 def integrate(lengths: Tensor, curvatures: Tensor) -> Tensor:
@@ -243,12 +241,14 @@ class PlannerHead(nn.Module):
         controls = self.anchors + self.controls(self.decode_norm(queries))
         accelerations = ACCELERATION_SCALE_MPS2 * controls[..., 0]
         curvatures = TURN_SCALE_RADPM * controls[..., 1]
-        speeds, lengths = driven_lengths(accelerations, speed, config.dt_s)
+        speeds = rolled_speeds(accelerations, speed, config.dt_s)
+        alone = integrate(driven(speeds, config.dt_s), curvatures)
         if not config.route_points:
-            return integrate(lengths, curvatures)
-        along = torch.cumsum(lengths, dim=-1) - lengths
-        points = pursued_points(route, config.route_spacing_m, along, speeds)
-        return pursue(points, route[:, 0, 2], lengths, curvatures)
+            return alone
+        ahead = read_route(route, config.route_spacing_m)
+        speeds = within_bends(speeds, config.dt_s, ahead)
+        along_route = follow(ahead, speeds, config.dt_s, curvatures)
+        return torch.where(ahead.valid[..., None, None] > 0.0, along_route, alone)
 
     def _around(
         self, maps: Tensor, camera_valid: Tensor, image_from_ego: Tensor, route: Tensor,

@@ -1,73 +1,173 @@
 """Driving along the route: what proposals do where the network adds nothing.
 
-Pure pursuit steers from every pose towards a point of the route ahead. Source: Coulter 1992,
-"Implementation of the pure pursuit path tracking algorithm", section 2.
+Offsets from the route are driven back in a critically damped way over the distance driven; what the
+network adds pushes against that. Source: de Luca, Oriolo and Samson 1998, "Feedback control of a
+nonholonomic car-like robot", path following in chained form. Speeds are kept to what bends allow.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-LOOK_AHEAD_M = 3.5
-"""Shortest distance to that point: a bend of 8 m radius is cut by 0.2 m."""
+RETURN_M = 3.0
+RETURN_S = 1.0
+"""An offset is mostly gone after twice `RETURN_M` plus `RETURN_S` times the speed. A tracker with a
+lag (NAVSIM's, or any vehicle's) swings around the route behind plans that return sooner."""
 
-LOOK_AHEAD_S = 0.7
-"""The distance grows with speed, so that steps of half a second are stable at any: the first takes
-half of an offset, the second nearly all of the rest."""
+MAX_TURN = 0.7
+"""Tangent of the largest angle to the route that is driven back: 35 degrees."""
 
-MAX_CURVATURE_RADPM = 0.2
-"""Of the pursuit: the tightest turn of a car."""
+MAX_LATERAL_MPS2 = 2.5
+"""In bends of the route. It is the limit of our traffic and of PDM-Closed too."""
+
+BRAKING_MPS2 = 1.5
+"""Braking before bends."""
+
+HARD_BRAKING_MPS2 = 4.0
+"""Where a bend comes into sight late."""
+
+INSET_M2 = 4.1
+"""Over the radius of a bend: how far the rear axle runs inside of the route, so that the corners
+in front keep inside of their lane. A quarter of the square of the distance from the axle to the
+front (4.05 m), which halves what the front sweeps outside beyond the rear."""
 
 
-def pursued_points(route: Tensor, spacing_m: float, along_m: Tensor, speed_mps: Tensor) -> Tensor:
-    """Returns the points of a route to steer towards.
+@dataclass(frozen=True, slots=True)
+class RouteAhead:
+    """The route at its points, and in between.
 
-    Args:
-        route: (B, R, 3) x, y, valid, `spacing_m` apart, the first one that far from the ego.
+    Attributes:
+        columns: (B, R, 5) x, y, heading, offset to the left to drive at, highest speed.
         spacing_m: Between the points.
-        along_m: (B, K, T) how far each pose is along the route.
-        speed_mps: (B, K, T) speed there.
-
-    Returns:
-        (B, K, T, 2) ego frame; the last known point where the route ends before.
+        last: (B, 1, 1) number of the last known point.
+        valid: (B, 1) 1 where there is a route.
     """
-    ahead_m = (LOOK_AHEAD_S * speed_mps).clamp(min=LOOK_AHEAD_M)
-    known = route[..., 2].sum(dim=-1)[:, None, None]
-    place = torch.minimum((along_m + ahead_m) / spacing_m, known)
-    beside_ego = 2.0 * route[:, :1, :2] - route[:, 1:2, :2]
-    points = torch.cat([beside_ego, route[..., :2]], dim=1)
-    number = torch.arange(points.shape[1], dtype=place.dtype, device=place.device)
-    shares = torch.relu(1.0 - torch.abs(place[..., None] - number))  # Of the points on both sides.
-    return (shares.flatten(1, 2) @ points).reshape(*place.shape, 2)
+
+    columns: Tensor
+    spacing_m: float
+    last: Tensor
+    valid: Tensor
+
+    def at(self, along_m: Tensor) -> Tensor:
+        """Returns the (B, K, T, 5) columns some (B, K, T) way along; those of its end past it."""
+        place = torch.minimum(along_m / self.spacing_m, self.last)
+        number = torch.arange(self.columns.shape[1], dtype=place.dtype, device=place.device)
+        shares = torch.relu(1.0 - torch.abs(place[..., None] - number))  # Points on both sides.
+        return (shares.flatten(1, 2) @ self.columns).reshape(*place.shape, 5)
 
 
-def pursue(targets: Tensor, valid: Tensor, lengths_m: Tensor, turns: Tensor) -> Tensor:
-    """Drives step by step towards points.
+def read_route(route: Tensor, spacing_m: float) -> RouteAhead:
+    """Reads the route.
 
     Args:
-        targets: (B, K, T, 2) to steer towards in each step, ego frame.
-        valid: (B,) 1 where there is a route; elsewhere `turns` is all there is.
-        lengths_m: (B, K, T) driven in each step.
-        turns: (B, K, T) curvature that is added, 1/m.
+        route: (B, R, 3) x, y, valid, `spacing_m` apart, the first one beside the ego; R >= 3.
+        spacing_m: Between the points.
+    """
+    pieces = (route[:, 1:, :2] - route[:, :-1, :2]) * route[:, 1:, 2:]
+    behind = 2.0 * pieces[:, :1] - pieces[:, 1:2]  # As if the first bend had begun before.
+    before, after = torch.cat([behind, pieces], dim=1), torch.cat([pieces, 0.0 * behind], dim=1)
+    ways = before + after
+    ahead = torch.zeros_like(ways[:, :1])
+    ahead[..., 0] = 1.0
+    heading = torch.cumsum(_turns(torch.cat([ahead, ways[:, :-1]], dim=1), ways), dim=1)
+    first = 2.0 * heading[:, :1] - heading[:, 1:2]
+    around = torch.cat([first, heading, heading[:, -1:]], dim=1)
+    curvature = (around[:, 2:] - around[:, :-2]) / (2.0 * spacing_m)
+    columns = [route[..., 0], route[..., 1], heading, INSET_M2 * curvature]
+    known = route[..., 2].sum(dim=-1)
+    return RouteAhead(
+        columns=torch.stack([*columns, _highest_speeds(curvature, spacing_m)], dim=-1),
+        spacing_m=spacing_m,
+        last=(known - 1.0).clamp(min=0.0)[:, None, None],
+        valid=route[:, :1, 2],
+    )
+
+
+def _turns(before: Tensor, after: Tensor) -> Tensor:
+    """Returns the angles from some directions (..., 2) to others, less than 180 degrees each.
+
+    By half the angle, whose tangent needs no branch; none where a direction is zero.
+    """
+    cross = before[..., 0] * after[..., 1] - before[..., 1] * after[..., 0]
+    dot = (before * after).sum(dim=-1)
+    lengths = before.norm(dim=-1) * after.norm(dim=-1)
+    return 2.0 * torch.atan(cross / (lengths + dot).clamp(min=1e-3))
+
+
+def _highest_speeds(curvature: Tensor, spacing_m: float) -> Tensor:
+    """Returns (B, R) speeds that suit the bend at each point and those that follow."""
+    squares = MAX_LATERAL_MPS2 / torch.abs(curvature).clamp(min=1e-3)
+    number = torch.arange(curvature.shape[1], dtype=squares.dtype, device=squares.device)
+    gaps_m = spacing_m * (number[None, :] - number[:, None])
+    braking = 2.0 * BRAKING_MPS2 * gaps_m + 1e6 * torch.relu(-gaps_m)
+    return torch.sqrt((squares[:, None, :] + braking).amin(dim=-1))
+
+
+def within_bends(speeds_mps: Tensor, dt_s: float, ahead: RouteAhead) -> Tensor:
+    """Lowers (B, K, T + 1) speeds, the present one first, to what the route's bends allow."""
+    speed, along = speeds_mps[..., 0], torch.zeros_like(speeds_mps[..., 0])
+    lowered = [speed]
+    for change in (speeds_mps[..., 1:] - speeds_mps[..., :-1]).unbind(-1):
+        allowed = ahead.at((along + speed * dt_s)[..., None])[..., 0, -1]
+        allowed = torch.maximum(allowed, speed - HARD_BRAKING_MPS2 * dt_s)
+        after = torch.minimum(speed + change, allowed).clamp(min=0.0)
+        along = along + 0.5 * (speed + after) * dt_s
+        speed = after
+        lowered.append(speed)
+    return torch.stack(lowered, dim=-1)
+
+
+def driven(speeds_mps: Tensor, dt_s: float) -> Tensor:
+    """Returns the (B, K, T) metres that are driven between (B, K, T + 1) speeds."""
+    return 0.5 * (speeds_mps[..., :-1] + speeds_mps[..., 1:]) * dt_s
+
+
+def follow(ahead: RouteAhead, speeds_mps: Tensor, dt_s: float, pushes: Tensor) -> Tensor:
+    """Drives along the route.
+
+    Args:
+        ahead: The route; not looked at where it is not valid.
+        speeds_mps: (B, K, T + 1), the present one first.
+        dt_s: Step.
+        pushes: (B, K, T) curvature that is added, 1/m, constant within a step.
 
     Returns:
         (B, K, T, 3) x, y, yaw after each step.
     """
-    x = y = yaw = torch.zeros_like(lengths_m[..., 0])
-    poses = []
-    for step in range(lengths_m.shape[-1]):
-        cos, sin = torch.cos(yaw), torch.sin(yaw)
-        to_x, to_y = targets[..., step, 0] - x, targets[..., step, 1] - y
-        ahead, left = cos * to_x + sin * to_y, cos * to_y - sin * to_x
-        curvature = 2.0 * left / (ahead * ahead + left * left).clamp(min=1.0)
-        # Past the end of the route the point is behind: straight on from there.
-        curvature = curvature * (ahead - 0.5).clamp(0.0, 1.0) * valid[:, None]
-        curvature = curvature.clamp(-MAX_CURVATURE_RADPM, MAX_CURVATURE_RADPM)
-        length = lengths_m[..., step]
-        turn = length * (curvature + turns[..., step])
-        x = x + length * torch.cos(yaw + 0.5 * turn)
-        y = y + length * torch.sin(yaw + 0.5 * turn)
-        yaw = yaw + turn
-        poses.append(torch.stack([x, y, yaw], dim=-1))
-    return torch.stack(poses, dim=-2)
+    lengths = driven(speeds_mps, dt_s)
+    x, y, heading, aim, _ = ahead.at(torch.cumsum(lengths, dim=-1)).unbind(-1)
+    offset, slope = _start(ahead)
+    offsets, slopes = [], []
+    for step in range(lengths.shape[-1]):
+        length = lengths[..., step]
+        reach = RETURN_M + RETURN_S * speeds_mps[..., step]
+        offset, slope = _damped(offset, slope, pushes[..., step], length, reach)
+        offsets.append(offset)
+        slopes.append(slope)
+    left = torch.stack(offsets, dim=-1) + aim
+    yaw = heading + torch.atan(torch.stack(slopes, dim=-1))
+    places = (x - left * torch.sin(heading), y + left * torch.cos(heading), yaw)
+    return torch.stack(places, dim=-1)
+
+
+def _start(ahead: RouteAhead) -> tuple[Tensor, Tensor]:
+    """Returns (B, 1) offset and slope of the ego, at the origin, to where it is to drive."""
+    x, y, heading, aim, _ = ahead.columns[:, :1].unbind(-1)
+    cos, sin = torch.cos(heading), torch.sin(heading)
+    slope = (-sin / cos.clamp(min=0.1)).clamp(-MAX_TURN, MAX_TURN)
+    return sin * x - cos * y - aim, slope
+
+
+def _damped(
+    offset: Tensor, slope: Tensor, push: Tensor, length: Tensor, reach: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Solves offset'' + 2 offset' / reach + offset / reach^2 = push over some length."""
+    share = length / reach
+    decay = torch.exp(-share)
+    pushed = push * reach * reach
+    gap = offset - pushed
+    after = decay * ((1.0 + share) * gap + length * slope)
+    return after + pushed, decay * ((1.0 - share) * slope - share / reach * gap)

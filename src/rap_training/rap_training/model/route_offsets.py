@@ -17,7 +17,7 @@ def route_offsets(poses: Tensor, route: Tensor) -> Tensor:
 
     Args:
         poses: (B, K, T, 3) x, y, yaw, ego frame.
-        route: (B, R, 3) x, y, valid; R >= 2.
+        route: (B, R, 3) x, y, valid, the first point beside the ego; R >= 3.
 
     Returns:
         (B, K, T, 3) lateral offset over 2 m, sine of the turn, valid; zero without a route.
@@ -26,7 +26,7 @@ def route_offsets(poses: Tensor, route: Tensor) -> Tensor:
     points, yaw = poses[..., :2].flatten(1, 2), poses[..., 2].flatten(1)
     along, lateral = _beside(points, starts, directions)
     past = (along - lengths[:, None]).clamp(min=0.0) + (-along).clamp(min=0.0)
-    missing = (1.0 - route[:, None, :, 2]) * _FAR_M2
+    missing = (1.0 - route[:, None, 1:, 2]) * _FAR_M2
     # A soft choice of the nearest piece: a hard one would jump, and with it the plan.
     weights = torch.softmax(-(lateral * lateral + past * past + missing), dim=-1)
     valid = route[:, :1, 2].expand(-1, points.shape[1])
@@ -37,7 +37,7 @@ def route_offsets(poses: Tensor, route: Tensor) -> Tensor:
 
 
 def _beside(points: Tensor, starts: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns how far (B, P, 2) points are along and left of (B, R, 2) pieces, each (B, P, R).
+    """Returns how far (B, P, 2) points are along and left of (B, N, 2) pieces, each (B, P, N).
 
     Both are linear in the points, so one matrix product gives them.
     """
@@ -49,13 +49,8 @@ def _beside(points: Tensor, starts: Tensor, directions: Tensor) -> tuple[Tensor,
 
 
 def _pieces(route: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns (B, R, 2) starts and directions and (B, R) lengths of the pieces that end at points.
-
-    The first piece leads to the first point from where the second one came from.
-    """
-    points = route[..., :2]
-    behind = 2.0 * points[:, :1] - points[:, 1:2]
-    starts = torch.cat([behind, points[:, :-1]], dim=1)
-    steps = points - starts
+    """Returns (B, R - 1, 2) starts and directions and (B, R - 1) lengths between points."""
+    starts = route[:, :-1, :2]
+    steps = route[:, 1:, :2] - starts
     lengths = steps.norm(dim=-1).clamp(min=1e-3)
     return starts, steps / lengths[..., None], lengths
