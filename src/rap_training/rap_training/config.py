@@ -115,7 +115,7 @@ class ModelConfig(StrictModel):
     dt_s: StepsTime = 0.5
     history_steps: Annotated[int, Field(ge=2)] = 4
     history_dt_s: StepsTime = 0.5
-    route_points: Annotated[int, Field(ge=0)] = 20
+    route_points: Annotated[int, Field(ge=0)] = 30
     route_spacing_m: PositiveFloat = 2.5
     refinements: Annotated[int, Field(ge=1)] = 1
     selection: dict[ScoreName, Annotated[float, Field(ge=0)]] = {"score": 1.0, "imitation": 1.0}

@@ -47,7 +47,7 @@ def test_onnx_equals_torch(exported, seed):
     history = rng.normal(size=(4, 7)).astype(np.float32)
     history[:, 3] = rng.uniform(0, 15)
     inputs = planner_inputs(features, history, Command(seed))
-    inputs["route"] = np.zeros((1, 20, 3), dtype=np.float32)
+    inputs["route"] = np.zeros((1, 30, 3), dtype=np.float32)
     known = 20 - 10 * seed  # all of the route, half of it, none
     inputs["route"][0, :known, 0] = 2.5 * np.arange(1, known + 1)
     inputs["route"][0, :known, 1:] = rng.uniform(-3.0, 3.0), 1.0

@@ -31,8 +31,8 @@ def model_inputs(batch: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
 
 
 def route_inputs(batch: int, generator: torch.Generator) -> torch.Tensor:
-    """Returns (B, 20, 3) bends of some curvature, 2.5 m between points."""
-    along = 2.5 * torch.arange(20)
+    """Returns (B, 30, 3) bends of some curvature, 2.5 m between points."""
+    along = 2.5 * torch.arange(30)
     curvature = 0.1 * torch.rand(batch, 1, generator=generator) + 1e-3
     x, y = torch.sin(curvature * along) / curvature, (1 - torch.cos(curvature * along)) / curvature
     return torch.stack([x, y, torch.ones_like(x)], dim=-1)

@@ -14,9 +14,9 @@ FRONT_M = 4.05
 """Of the vehicle, from its rear axle."""
 
 
-def route_of(line: shapely.LineString, known: int = 20) -> torch.Tensor:
-    """Returns the (1, 20, 3) route ahead of an ego at the start of a line."""
-    points = [line.interpolate(SPACING_M * i).coords[0] for i in range(20)]
+def route_of(line: shapely.LineString, known: int = 30) -> torch.Tensor:
+    """Returns the (1, 30, 3) route ahead of an ego at the start of a line."""
+    points = [line.interpolate(SPACING_M * i).coords[0] for i in range(30)]
     route = torch.tensor([[[x, y, 1.0] for x, y in points]])
     route[:, known:] = 0.0
     return route
@@ -40,7 +40,7 @@ def bend(radius_m: float, straight_m: float) -> shapely.LineString:
     return shapely.LineString([[0.0, 0.0], *arc, arc[-1] + np.array([0.0, 60.0])])
 
 
-STRAIGHT = shapely.LineString([[0.0, 0.0], [60.0, 0.0]])
+STRAIGHT = shapely.LineString([[0.0, 0.0], [80.0, 0.0]])
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_nothing_added_keeps_the_vehicle_over_the_route(radius_m, speed_mps):
 def test_offsets_go_as_a_critically_damped_system_does(speed_mps, offset_m, turn, push):
     cos, sin = np.cos(turn), np.sin(turn)  # The route starts beside the ego and turns from it.
     start = np.array([-offset_m * sin, offset_m * cos])
-    line = shapely.LineString([start, start + np.array([60.0 * cos, 60.0 * sin])])
+    line = shapely.LineString([start, start + 80.0 * np.array([cos, sin])])
     poses = followed(route_of(line), speed_mps, push)
     lefts = -sin * poses[:, 0] + cos * poses[:, 1] - offset_m
     reach_m = 3.0 + speed_mps
@@ -75,10 +75,10 @@ def test_offsets_go_as_a_critically_damped_system_does(speed_mps, offset_m, turn
 
 
 @pytest.mark.parametrize("known", [1, 2, 4])
-def test_past_the_end_of_the_route_it_stays_on_its_last_point(known):
-    ahead = read_route(route_of(STRAIGHT, known), SPACING_M)
-    columns = ahead.at(torch.tensor([[[1000.0]]]))[0, 0, 0]
-    np.testing.assert_allclose(columns[:3], [SPACING_M * (known - 1), 0.0, 0.0], atol=1e-5)
+def test_past_the_end_of_the_route_it_goes_straight_on(known):
+    poses = followed(route_of(STRAIGHT, known), speed_mps=8.0)
+    np.testing.assert_allclose(poses[:, 0], 4.0 * np.arange(1, 11), atol=1e-4)
+    np.testing.assert_allclose(poses[:, 1:], 0.0, atol=1e-6)
 
 
 def lowered(line: shapely.LineString, speed_mps: float) -> tuple[np.ndarray, np.ndarray]:

@@ -342,7 +342,7 @@ def test_shares_of_hidden_inputs_are_kept_at_their_ends(town_log):
         situation = drawn.situation
         np.testing.assert_array_equal(seen["history"][row], situation.history)
         assert seen["command"][row].argmax() == situation.command
-        expected = route_ahead(situation.route_m, situation.ego.pose, 20, 2.5)
+        expected = route_ahead(situation.route_m, situation.ego.pose, 30, 2.5)
         np.testing.assert_array_equal(seen["route"][row], expected)
     assert seen["route"][..., 2].any()
     assert (seen["camera_valid"] == 1.0).all()

@@ -18,7 +18,7 @@ MIN_TRAVEL_M = 5.0
 _STEP_M = 1.0  # Between points of the route that progress is measured on.
 _MOVED_M = 1.0  # Within one point of the route, and
 _TURNED_RAD = 0.05  # 1 m at the command's look-ahead of 20 m, a command holds.
-_AHEAD_M = 60.0  # Shown to planners: three times the command's look-ahead.
+_AHEAD_M = 80.0  # Shown to planners: four times the command's look-ahead.
 _BEHIND_M = 20.0
 _SEARCH_M = 15.0  # Progress within one step of the log: more than any vehicle drives in it.
 

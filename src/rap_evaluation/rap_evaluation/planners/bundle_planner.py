@@ -17,7 +17,7 @@ from rap_raster.geometry import place_seen
 from rap_raster.ground import build_ground
 from rap_raster.maps.vector_map import VectorMap
 
-_AHEAD_M, _BEHIND_M = 60.0, 20.0
+_AHEAD_M, _BEHIND_M = 80.0, 20.0
 """Stretch of the route around the ego that the planner looks at, as in training."""
 
 _FRAME_NS = 100_000_000  # Pictures are numbered by steps of 0.1 s.

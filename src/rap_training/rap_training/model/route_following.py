@@ -52,11 +52,15 @@ class RouteAhead:
     valid: Tensor
 
     def at(self, along_m: Tensor) -> Tensor:
-        """Returns the (B, K, T, 5) columns some (B, K, T) way along; those of its end past it."""
+        """Returns the (B, K, T, 5) columns some (B, K, T) way along; straight on past its end."""
         place = torch.minimum(along_m / self.spacing_m, self.last)
         number = torch.arange(self.columns.shape[1], dtype=place.dtype, device=place.device)
         shares = torch.relu(1.0 - torch.abs(place[..., None] - number))  # Points on both sides.
-        return (shares.flatten(1, 2) @ self.columns).reshape(*place.shape, 5)
+        there = (shares.flatten(1, 2) @ self.columns).reshape(*place.shape, 5)
+        x, y, heading, offset, speed = there.unbind(-1)
+        past_m = torch.relu(along_m - self.last * self.spacing_m)
+        x, y = x + past_m * torch.cos(heading), y + past_m * torch.sin(heading)
+        return torch.stack([x, y, heading, offset, speed], dim=-1)
 
 
 def read_route(route: Tensor, spacing_m: float) -> RouteAhead:
