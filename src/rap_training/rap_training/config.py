@@ -406,7 +406,7 @@ def load_config(path: Path) -> TrainingConfig:
     """Reads a training configuration.
 
     Args:
-        path: A YAML file, or the name of a preset: `tiny`, `small`, `resnet34`, `dinov3`.
+        path: A YAML file, or the name of a preset: a file of `PRESETS` without its ending.
 
     Raises:
         ConfigError: If the file cannot be read or a field is wrong.
