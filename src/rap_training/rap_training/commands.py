@@ -64,8 +64,8 @@ def fit_command(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="Training YAML, or a preset: tiny, small, resnet34, dinov3, default or unaugmented; "
-            "tiny if nothing is said."
+            help="Training YAML, or a preset: tiny, small, resnet34, dinov3, default or "
+            "unaugmented; tiny if nothing is said."
         ),
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Loader processes per device.")] = 1,

@@ -6,6 +6,10 @@ import shapely
 import torch
 from scipy.integrate import solve_ivp
 
+from rap_evaluation.closed_loop.ego import Ego
+from rap_evaluation.metrics.pdm_scene import StateIndex
+from rap_planner.route import route_ahead
+from rap_raster.frames import Pose, to_parent
 from rap_training.model.route_following import driven, follow, read_route, within_bends
 
 SPACING_M = 2.5
@@ -26,10 +30,13 @@ def constant(speed_mps: float) -> torch.Tensor:
     return torch.full((1, 1, 11), speed_mps)
 
 
-def followed(route: torch.Tensor, speed_mps: float, push: float = 0.0) -> np.ndarray:
+def followed(
+    route: torch.Tensor, speed_mps: float, push: float = 0.0, yaw_rate_radps: float = 0.0
+) -> np.ndarray:
     """Returns the (10, 3) poses after steps of half a second at constant speed."""
-    pushes = torch.full((1, 1, 10), push)
-    return follow(read_route(route, SPACING_M), constant(speed_mps), DT_S, pushes)[0, 0].numpy()
+    pushes, turning = torch.full((1, 1, 10), push), torch.tensor([yaw_rate_radps])
+    ahead = read_route(route, SPACING_M)
+    return follow(ahead, turning, constant(speed_mps), DT_S, pushes)[0, 0].numpy()
 
 
 def bend(radius_m: float, straight_m: float) -> shapely.LineString:
@@ -107,3 +114,45 @@ def test_straight_roads_and_wide_bends_are_driven_as_the_network_says():
 def test_a_bend_that_is_too_near_is_braked_for_as_hard_as_comfort_allows():
     speeds, _ = lowered(bend(8.0, straight_m=2.0), 12.0)
     np.testing.assert_allclose(np.diff(speeds)[:2], -4.0 * DT_S, atol=1e-4)
+
+
+class Flat:
+    """A ground of no height."""
+
+    def height(self, points_m: np.ndarray) -> np.ndarray:
+        return np.zeros(len(points_m))
+
+
+def strayed(line: shapely.LineString, speed_mps: float) -> tuple[float, float]:
+    """Returns how far a car that plans twice a second strays from a line, and how far it gets.
+
+    The car is the closed loop's: the tracker and the bicycle of the PDM score. What strays is a
+    point halfway between its rear axle and its front.
+    """
+    route_m = np.array([line.interpolate(m).coords[0] for m in np.arange(0.0, line.length, 0.5)])
+    ego, farthest = Ego(np.zeros(4), speed_mps, Flat()), 0.0
+    while ego.state[StateIndex.Y] < route_m[-1, 1] - 30.0 and ego.step < 400:
+        state = ego.ego_state
+        if ego.step % 5 == 0:
+            pose = Pose(state.x_m, state.y_m, 0.0, state.yaw_rad)
+            ahead = read_route(torch.tensor(route_ahead(route_m, pose, 30, SPACING_M))[None], 2.5)
+            wanted = torch.full((1, 1, 11), speed_mps)
+            wanted[..., 0] = state.vx_mps
+            speeds = within_bends(wanted, DT_S, ahead)
+            turning = torch.tensor([state.yaw_rate_radps])
+            plan = follow(ahead, turning, speeds.float(), DT_S, torch.zeros(1, 1, 10))[0, 0]
+            here = [state.x_m, state.y_m, state.yaw_rad]
+            ego.follow(to_parent(here, plan.double().numpy()), DT_S)
+        ego.advance()
+        heading = np.array([np.cos(state.yaw_rad), np.sin(state.yaw_rad)])
+        middle = np.array([state.x_m, state.y_m]) + 0.5 * FRONT_M * heading
+        farthest = max(farthest, line.distance(shapely.Point(middle)))
+    return farthest, float(ego.state[StateIndex.Y])
+
+
+@pytest.mark.parametrize("radius_m", [7.0, 12.0, 40.0])
+def test_a_tracker_with_a_lag_keeps_to_bends(radius_m):
+    line = bend(radius_m, straight_m=40.0)
+    farthest_m, reached_m = strayed(line, 8.0)
+    assert reached_m > radius_m + 20.0
+    assert farthest_m < 0.6

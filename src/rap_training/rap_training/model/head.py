@@ -200,8 +200,7 @@ class PlannerHead(nn.Module):
         """
         maps, tokens, token_mask = self._scene(features, camera_valid, image_from_ego)
         queries = self.proposal + self.step + self._ego(history, command, route)[:, None]
-        speed = history[:, -1, 3]
-        decode = partial(self._decode, speed, route)
+        decode = partial(self._decode, history[:, -1], route)
         proposals = [decode(queries)]
         look = partial(self._around, maps, camera_valid, image_from_ego, route)
         for _ in range(self.config.refinements):
@@ -235,9 +234,9 @@ class PlannerHead(nn.Module):
         mask = camera_valid[:, :, None].expand(-1, -1, pooled.shape[1]).flatten(1)
         return maps, tokens, mask
 
-    def _decode(self, speed: Tensor, route: Tensor, queries: Tensor) -> Tensor:
-        """Returns the (B, K, T, 3) proposals of (B, K, T, Q) queries."""
-        config = self.config
+    def _decode(self, now: Tensor, route: Tensor, queries: Tensor) -> Tensor:
+        """Returns the (B, K, T, 3) proposals of (B, K, T, Q) queries; `now` ends the history."""
+        config, speed, yaw_rate = self.config, now[:, 3], now[:, 5]
         controls = self.anchors + self.controls(self.decode_norm(queries))
         accelerations = ACCELERATION_SCALE_MPS2 * controls[..., 0]
         curvatures = TURN_SCALE_RADPM * controls[..., 1]
@@ -247,7 +246,7 @@ class PlannerHead(nn.Module):
             return alone
         ahead = read_route(route, config.route_spacing_m)
         speeds = within_bends(speeds, config.dt_s, ahead)
-        along_route = follow(ahead, speeds, config.dt_s, curvatures)
+        along_route = follow(ahead, yaw_rate, speeds, config.dt_s, curvatures)
         return torch.where(ahead.valid[..., None, None] > 0.0, along_route, alone)
 
     def _around(
