@@ -7,7 +7,7 @@ import torch
 from rap_raster.camera import project_points
 from rap_training.config import ModelConfig
 from rap_training.model.attention import Attention, sample_cameras, viewing_rays
-from rap_training.model.head import integrate, rolled_speeds
+from rap_training.model.head import integrate, rolled_speeds, without_creeping
 from rap_training.model.rap_model import RapModel
 from rap_training.model.route_following import driven
 from rap_training.rig import HEIGHT, NOMINAL_RIG, WIDTH
@@ -49,6 +49,21 @@ def rolled(acceleration: float, curvature: float, speed_mps: float, steps: int, 
     accelerations = torch.full((1, 1, steps), acceleration)
     speeds = rolled_speeds(accelerations, torch.tensor([speed_mps]), dt_s)
     return integrate(driven(speeds, dt_s), torch.full((1, 1, steps), curvature))[0, 0]
+
+
+@pytest.mark.parametrize(
+    ("speeds_mps", "expected_mps"),
+    [
+        ([0.6, 0.5, 0.2, 0.0], [0.6, 0.0, 0.0, 0.0]),  # Half a metre left: it stops.
+        ([0.6, 1.5, 2.5, 3.5], None),  # It drives off.
+        ([3.0, 1.5, 0.0, 0.0], None),  # A stop from some speed.
+        ([0.0, 0.0, 0.0, 0.0], None),
+    ],
+)
+def test_who_only_creeps_stops(speeds_mps, expected_mps):
+    speeds = torch.tensor(speeds_mps)[None, None]
+    kept = without_creeping(speeds, 0.5)[0, 0].tolist()
+    assert kept == pytest.approx(expected_mps or speeds_mps)
 
 
 def test_no_control_is_constant_velocity():

@@ -32,6 +32,13 @@ ACCELERATION_SCALE_MPS2 = 3.0
 TURN_SCALE_RADPM = 0.1
 """Network outputs around one mean hard braking and a 10 m curve."""
 
+CREEP_M, CREEP_MPS = 2.0, 1.0
+"""A slow vehicle that is to stop within these metres stops. Plans are made anew twice a second, so
+that one who always has half a metre left rolls into whoever stands before him."""
+
+STOPPING_MPS2 = 4.0
+"""Of that stop."""
+
 ROUTE_SCALE_M = 20.0
 """Typical distance of route points."""
 
@@ -54,6 +61,15 @@ def rolled_speeds(accelerations: Tensor, speed: Tensor, dt_s: float) -> Tensor:
     now = speed[:, None, None].expand_as(accelerations[..., :1])
     speeds = torch.cat([now, now + torch.cumsum(accelerations, dim=-1) * dt_s], dim=-1)
     return speeds.clamp(min=0.0)
+
+
+def without_creeping(speeds: Tensor, dt_s: float) -> Tensor:
+    """Makes stops of (B, K, T + 1) speeds, the present one first, that only creep."""
+    now = speeds[..., :1]
+    steps = torch.arange(speeds.shape[-1], dtype=speeds.dtype, device=speeds.device)
+    stop = (now - STOPPING_MPS2 * dt_s * steps).clamp(min=0.0)
+    creeps = (driven(speeds, dt_s).sum(dim=-1, keepdim=True) < CREEP_M) & (now < CREEP_MPS)
+    return torch.where(creeps, stop, speeds)
 
 
 def integrate(lengths: Tensor, curvatures: Tensor) -> Tensor:
@@ -241,6 +257,8 @@ class PlannerHead(nn.Module):
         accelerations = ACCELERATION_SCALE_MPS2 * controls[..., 0]
         curvatures = TURN_SCALE_RADPM * controls[..., 1]
         speeds = rolled_speeds(accelerations, speed, config.dt_s)
+        if not self.training:
+            speeds = without_creeping(speeds, config.dt_s)
         alone = integrate(driven(speeds, config.dt_s), curvatures)
         if not config.route_points:
             return alone
