@@ -116,7 +116,7 @@ def test_the_command_topic_wins_over_the_route_and_hides_it(graph, features):
     assert (neither["route"] == 0.0).all()
     probe.create_publisher(Path, "route", LATCHED).publish(route_msg())
     along = asked_after(graph, features, Command.STRAIGHT)
-    expected = [[SPACING_M * k, 0.0, 1.0] for k in range(1, ROUTE_POINTS + 1)]
+    expected = [[SPACING_M * k, 0.0, 1.0] for k in range(ROUTE_POINTS)]
     np.testing.assert_allclose(along["route"][0], expected, atol=1e-6)
     commands = probe.create_publisher(UInt8, "command", RESULT)
     while not commands.get_subscription_count():
