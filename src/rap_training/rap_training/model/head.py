@@ -17,7 +17,13 @@ from torch.nn import functional
 
 from rap_training.config import ModelConfig
 from rap_training.model.attention import Attention, sample_cameras, viewing_rays
-from rap_training.model.route_following import driven, follow, read_route, within_bends
+from rap_training.model.route_following import (
+    HARD_BRAKING_MPS2,
+    driven,
+    follow,
+    read_route,
+    within_bends,
+)
 from rap_training.model.route_offsets import OFFSET_CHANNELS, route_offsets
 from rap_training.model.scores import SCORE_NAMES
 
@@ -35,9 +41,6 @@ TURN_SCALE_RADPM = 0.1
 CREEP_M, CREEP_MPS = 2.0, 1.0
 """A slow vehicle that is to stop within these metres stops. Plans are made anew twice a second, so
 that one who always has half a metre left rolls into whoever stands before him."""
-
-STOPPING_MPS2 = 4.0
-"""Of that stop."""
 
 ROUTE_SCALE_M = 20.0
 """Typical distance of route points."""
@@ -67,7 +70,7 @@ def without_creeping(speeds: Tensor, dt_s: float) -> Tensor:
     """Makes stops of (B, K, T + 1) speeds, the present one first, that only creep."""
     now = speeds[..., :1]
     steps = torch.arange(speeds.shape[-1], dtype=speeds.dtype, device=speeds.device)
-    stop = (now - STOPPING_MPS2 * dt_s * steps).clamp(min=0.0)
+    stop = (now - HARD_BRAKING_MPS2 * dt_s * steps).clamp(min=0.0)
     creeps = (driven(speeds, dt_s).sum(dim=-1, keepdim=True) < CREEP_M) & (now < CREEP_MPS)
     return torch.where(creeps, stop, speeds)
 

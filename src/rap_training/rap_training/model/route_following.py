@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rap_evaluation.expert.paths import FRONT_M
+from rap_evaluation.traffic.curve_speed import MAX_LATERAL_MPS2
+
 RETURN_M = 3.0
 RETURN_S = 1.0
 """An offset is mostly gone after twice `RETURN_M` plus `RETURN_S` times the speed. A tracker with a
@@ -25,19 +28,15 @@ strays by 1.1 m from a bend of 7 m radius, with it by half of that."""
 MAX_TURN = 0.7
 """Tangent of the largest angle to the route that is driven back: 35 degrees."""
 
-MAX_LATERAL_MPS2 = 2.5
-"""In bends of the route. It is the limit of our traffic and of PDM-Closed too."""
-
 BRAKING_MPS2 = 1.5
 """Braking before bends."""
 
 HARD_BRAKING_MPS2 = 4.0
-"""Where a bend comes into sight late."""
+"""Where a bend comes into sight late, or a vehicle is to stop at once."""
 
-INSET_M2 = 4.1
-"""Over the radius of a bend: how far the rear axle runs inside of the route, so that the corners
-in front keep inside of their lane. A quarter of the square of the distance from the axle to the
-front (4.05 m), which halves what the front sweeps outside beyond the rear."""
+INSET_M2 = 0.25 * FRONT_M**2
+"""Over the radius of a bend: how far the rear axle runs inside of the route, as PDM-Closed's does.
+It halves what the front sweeps outside beyond the rear."""
 
 
 @dataclass(frozen=True, slots=True)
