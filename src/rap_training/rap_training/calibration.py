@@ -81,7 +81,7 @@ def judged(
     config = config.model_copy(update={"loss": every})
     seen = "rasters" if config.data.rasters else "images"
     dataset = DriveDataset(mixture, config, first + SAMPLES)
-    teacher = Teacher(config.model.dt_s)
+    teacher = Teacher(config.model.dt_s, config.loss.room_m)
     logits, truth = [], []
     for start in range(first, first + SAMPLES, _BATCH):
         batch = dataset.training_batch(range(start, min(start + _BATCH, first + SAMPLES)))

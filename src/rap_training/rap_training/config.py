@@ -93,6 +93,8 @@ class ModelConfig(StrictModel):
         probe_channels: Channels looked up at the proposals' poses.
         heads: Attention heads.
         proposals: K.
+        braking_mps2: Rates at which the last proposals brake along the route, one each; all others
+            are learned. What people drive teaches nobody to brake hard.
         horizon_steps: T.
         dt_s: Time between poses.
         history_steps: S, rows of the ego history.
@@ -111,6 +113,7 @@ class ModelConfig(StrictModel):
     probe_channels: PositiveInt = 16
     heads: PositiveInt = 4
     proposals: PositiveInt = 64
+    braking_mps2: tuple[PositiveFloat, ...] = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
     horizon_steps: PositiveInt = 10
     dt_s: StepsTime = 0.5
     history_steps: Annotated[int, Field(ge=2)] = 4
@@ -124,6 +127,11 @@ class ModelConfig(StrictModel):
     def _fits_together(self) -> ModelConfig:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        if len(self.braking_mps2) >= self.proposals:
+            raise ValueError(
+                f"braking_mps2 has {len(self.braking_mps2)} rates, expected fewer than proposals, "
+                f"{self.proposals}"
+            )
         if self.route_points in {1, 2}:
             raise ValueError(f"route_points is {self.route_points}, expected 0 or at least 3")
         if not sum(self.selection.values()) > 0.0:
@@ -361,6 +369,8 @@ class LossConfig(StrictModel):
         likeness_scale_m: Mean displacement at which likeness has fallen to 37 percent.
         scores: Of the predictions of the driving score and its parts.
         scored_share: Share of the samples whose proposals are driven and scored.
+        room_m: How much is to be left free before and behind road users, and beside them: whoever
+            comes nearer counts as touching, as far as that room is there at the start.
         cells: Of the auxiliary prediction what is in each cell of an image.
         area: Of the auxiliary prediction where a proposal leaves the road or its direction.
         agents: Of the auxiliary prediction which road users come near a proposal.
@@ -373,6 +383,7 @@ class LossConfig(StrictModel):
     likeness_scale_m: PositiveFloat = 2.0
     scores: NonNegative = 1.0
     scored_share: Share = 0.2
+    room_m: tuple[NonNegative, NonNegative] = (2.0, 0.3)
     cells: NonNegative = 0.2
     area: NonNegative = 0.2
     agents: NonNegative = 0.02

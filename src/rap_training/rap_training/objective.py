@@ -70,7 +70,7 @@ class Objective(nn.Module):
         self.classifier = DomainClassifier(
             config.model.feature_channels, config.loss.alignment.hidden
         )
-        self._teacher = Teacher(config.model.dt_s)
+        self._teacher = Teacher(config.model.dt_s, config.loss.room_m)
 
     def forward(self, batch: Batch, progress: float) -> Losses:
         """Computes the losses of a batch at a share of the training."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rap_evaluation.metrics.pdm_kernels import NON_DRIVABLE, ONCOMING
+from rap_evaluation.metrics.pdm_kernels import NON_DRIVABLE, ONCOMING, initial_overlaps
 from rap_evaluation.metrics.pdm_scene import DT_S, PdmScene
 from rap_evaluation.metrics.teacher import lesson
 from rap_raster.frames import FloatArray, to_local
@@ -39,6 +39,7 @@ RARITY = 5.0
 """How much more a cell that has something counts than one that has not."""
 
 AGENT_TIMES_S = (1.0, 2.0, 3.0, 4.0)
+_ROOM_SHARES = (0.25, 0.5, 0.75, 1.0)
 _NEAR_M = 20.0  # Centres farther apart have nothing to do with each other.
 _CORNERS = ((0.5, 0.5), (0.5, -0.5), (-0.5, -0.5), (-0.5, 0.5))
 _AGENT_SCALE_M = 20.0
@@ -86,9 +87,15 @@ class Auxiliaries(nn.Module):
 class Teacher:
     """Scores proposals in threads: the kernels of the score leave the interpreter to others."""
 
-    def __init__(self, dt_s: float, threads: int = 2) -> None:
-        """Prepares for proposals with poses every `dt_s` seconds."""
-        self._dt_s = dt_s
+    def __init__(self, dt_s: float, room_m: tuple[float, float], threads: int = 2) -> None:
+        """Prepares.
+
+        Args:
+            dt_s: Time between the poses of proposals.
+            room_m: See `LossConfig.room_m`.
+            threads: How many.
+        """
+        self._dt_s, self._room_m = dt_s, room_m
         self._threads = ThreadPoolExecutor(threads)
 
     def lessons(self, scenes: Sequence[PdmScene], proposals: Tensor) -> Lessons:
@@ -104,10 +111,31 @@ class Teacher:
     def _row(
         self, scene: PdmScene, poses_m: FloatArray
     ) -> tuple[FloatArray, npt.NDArray[np.bool_], FloatArray, npt.NDArray[np.bool_]]:
-        taught = lesson(scene, poses_m, self._dt_s)
+        taught = lesson(with_room(scene, self._room_m), poses_m, self._dt_s)
         scores = np.stack([taught.scores[name] for name in TAUGHT], axis=-1)
         areas = taught.areas[:, _AREA_STEPS][..., list(AREA_KINDS)]
         return scores, areas, *nearest_agents(scene, poses_m, self._dt_s)
+
+
+def with_room(scene: PdmScene, room_m: tuple[float, float]) -> PdmScene:
+    """Returns a scene whose agents are larger by some room, or as much of it as is free now.
+
+    A plan that just does not touch whoever brakes is made anew half a second later, when it is too
+    late; and scores are not seen to the decimetre. PDM-Closed keeps such room too.
+
+    Args:
+        scene: The moment.
+        room_m: Before and behind, and beside.
+    """
+    agents = scene.agents
+    if not len(agents):
+        return scene
+    sizes_m = agents.sizes_m
+    for share in _ROOM_SHARES:
+        larger_m = agents.sizes_m + 2.0 * share * np.array(room_m)
+        touch = initial_overlaps(scene.initial_state, agents.states, larger_m)
+        sizes_m = np.where(touch[:, None], sizes_m, larger_m)
+    return replace(scene, agents=replace(agents, sizes_m=sizes_m))
 
 
 def nearest_agents(

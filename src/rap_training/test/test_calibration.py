@@ -92,7 +92,7 @@ def test_proposals_are_judged_on_samples_that_the_training_has_not_drawn(town_lo
     monkeypatch.setattr("rap_training.calibration._BATCH", 4)
     config = TrainingConfig.model_validate({
         "model": {"backbone": {"widths": [8, 16, 16]}, "feature_channels": 16, "width": 32,
-                  "query_width": 16, "proposals": 5},
+                  "query_width": 16, "proposals": 5, "braking_mps2": []},
         "data": {"image_size": [64, 32], "cameras": {"share": 0.0},
                  "sources": {"recovery": {"weight": 0.0}}},
         "optimizer": {"steps": 3, "batch_size": 8},

@@ -54,6 +54,7 @@ BASE = {
             "width": 32,
             "query_width": 16,
             "proposals": 8,
+            "braking_mps2": [2.0, 6.0],
         },
         "data": {"image_size": [64, 32], "cameras": {"share": 0.0}},
         "optimizer": {"steps": 4, "batch_size": 2},

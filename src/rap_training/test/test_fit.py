@@ -97,7 +97,7 @@ TOYS = ToyMixture()
 def toy_config(steps: int, **data: object) -> TrainingConfig:
     return TrainingConfig(
         model=ModelConfig(backbone={"widths": (8, 16, 16)}, feature_channels=16, width=32,
-                          query_width=16, proposals=8),
+                          query_width=16, proposals=8, braking_mps2=(2.0, 6.0)),
         data=DataConfig(cameras={"share": 0.5, "views": "any"}, **data),
         optimizer=OptimizerConfig(steps=steps, batch_size=4, learning_rate=3e-3),
         loss=LossConfig(scored_share=0.0, other_proposals=0.0),  # Toys have no map to be scored on.
@@ -196,6 +196,7 @@ def test_a_folder_without_a_run_is_no_checkpoint(tmp_path):
         ("data: {rasters: false, cameras: {share: 0.5}}", "data: .*rasters: false needs .*got 0.5"),
         ("model: {horizon_steps: 6}", "a horizon of 3 s cannot be scored"),
         ("model: {width: 30}", "model: .*width 30 is no multiple of heads 4"),
+        ("model: {proposals: 8}", "model: .*braking_mps2 has 8 rates, expected fewer than propo"),
         ("model: {selection: {score: 0}}", "model: .*selection has no weight"),
         ("model: {selection: {beauty: 1}}", "model.selection"),
         ("data: {speed_noise_mps: -1}", "data.speed_noise_mps"),

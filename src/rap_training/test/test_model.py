@@ -87,6 +87,27 @@ def test_braking_stops_and_never_reverses():
 
 
 @torch.no_grad()
+def test_the_last_proposals_brake_straight_on_or_along_the_route(model):
+    *rest, history, command, route = model_inputs(1)
+    history[0, -1] = torch.tensor([0.0, 0.0, 0.0, 8.0, 0.0, 0.0, 1.0])
+    for straight in (torch.zeros_like(route), route_along_x(route)):
+        found = model(*rest, history, command, straight).proposals[-1][0, -8:]
+        torch.testing.assert_close(found[..., 1:], torch.zeros_like(found[..., 1:]))
+        ends_m = dict(zip(ModelConfig().braking_mps2, found[:, -1, 0].tolist(), strict=True))
+        assert ends_m[1.0] == pytest.approx(27.5)  # v t - a t^2 / 2 after 5 s
+        for rate in (2.0, 4.0, 8.0):
+            assert ends_m[rate] == pytest.approx(8.0**2 / (2 * rate))
+    bend = model(*rest, history, command, route).proposals[-1][0, -8:]
+    assert (bend[..., 1].abs() > 0.1).any()
+
+
+def route_along_x(like: torch.Tensor) -> torch.Tensor:
+    along = torch.zeros_like(like)
+    along[..., 0], along[..., 2] = 2.5 * torch.arange(like.shape[1]), 1.0
+    return along
+
+
+@torch.no_grad()
 def test_batch_of_three_equals_three_batches_of_one(model):
     inputs = model_inputs(3)
     together = model(*inputs)

@@ -21,7 +21,7 @@ SIDE = 1  # A camera that does not look ahead.
 def config_of(*, rasters: bool = True, share: float = 0.5, **loss: object) -> TrainingConfig:
     return TrainingConfig.model_validate({
         "model": {"backbone": {"widths": [8, 16, 16]}, "feature_channels": 16, "width": 32,
-                  "query_width": 16, "proposals": 8},
+                  "query_width": 16, "proposals": 8, "braking_mps2": [2.0, 6.0]},
         "data": {"image_size": [64, 32], "rasters": rasters, "hidden_camera_share": 0.0,
                  "cameras": {"share": share, "samples": 16},
                  "sources": {"recovery": {"weight": 0.0}}},

@@ -10,7 +10,13 @@ from rap_evaluation.closed_loop.ego import Ego
 from rap_evaluation.metrics.pdm_scene import StateIndex
 from rap_planner.route import route_ahead
 from rap_raster.frames import Pose, to_parent
-from rap_training.model.route_following import driven, follow, read_route, within_bends
+from rap_training.model.route_following import (
+    STEERING_LEAD_S,
+    driven,
+    follow,
+    read_route,
+    within_bends,
+)
 
 SPACING_M = 2.5
 DT_S = 0.5
@@ -36,7 +42,7 @@ def followed(
     """Returns the (10, 3) poses after steps of half a second at constant speed."""
     pushes, turning = torch.full((1, 1, 10), push), torch.tensor([yaw_rate_radps])
     ahead = read_route(route, SPACING_M)
-    return follow(ahead, turning, constant(speed_mps), DT_S, pushes)[0, 0].numpy()
+    return follow(ahead, turning, constant(speed_mps), DT_S, pushes, STEERING_LEAD_S)[0, 0].numpy()
 
 
 def bend(radius_m: float, straight_m: float) -> shapely.LineString:
@@ -140,7 +146,8 @@ def strayed(line: shapely.LineString, speed_mps: float) -> tuple[float, float]:
             wanted[..., 0] = state.vx_mps
             speeds = within_bends(wanted, DT_S, ahead)
             turning = torch.tensor([state.yaw_rate_radps])
-            plan = follow(ahead, turning, speeds.float(), DT_S, torch.zeros(1, 1, 10))[0, 0]
+            pushes = torch.zeros(1, 1, 10)
+            plan = follow(ahead, turning, speeds.float(), DT_S, pushes, STEERING_LEAD_S)[0, 0]
             here = [state.x_m, state.y_m, state.yaw_rad]
             ego.follow(to_parent(here, plan.double().numpy()), DT_S)
         ego.advance()

@@ -13,6 +13,7 @@ from source_draws import situations
 from rap_evaluation.metrics.pdm_kernels import NON_DRIVABLE, ONCOMING
 from rap_evaluation.metrics.pdm_scene import Agents, AreaMap, PdmScene, RedLights
 from rap_evaluation.metrics.teacher import LESSON_SCORES, lesson
+from rap_raster.vehicle import PACIFICA
 from rap_training.augmentation.recorded import EgoSource
 from rap_training.augmentation.score_scene import ScoreScenes
 from rap_training.config import EgoConfig, LossConfig, ModelConfig
@@ -24,11 +25,13 @@ from rap_training.teaching import (
     Teacher,
     auxiliary_loss,
     nearest_agents,
+    with_room,
 )
 
 MODEL = ModelConfig()
 HERE = np.array([300.0, -120.0, 2.2])
 NEAR_M = 20.0
+NO_ROOM = (0.0, 0.0)
 
 
 def scene_of(states: np.ndarray, sizes_m: np.ndarray) -> PdmScene:
@@ -145,7 +148,7 @@ def moments(town_log):
 
 def test_lessons_are_those_of_each_sample_in_its_own_scene(moments):
     scenes, poses = moments
-    found = Teacher(MODEL.dt_s).lessons(scenes, torch.from_numpy(poses).float())
+    found = Teacher(MODEL.dt_s, NO_ROOM).lessons(scenes, torch.from_numpy(poses).float())
     assert TAUGHT == LESSON_SCORES
     for row, scene in enumerate(scenes):
         alone = lesson(scene, poses[row].astype(np.float32).astype(float), MODEL.dt_s)
@@ -164,12 +167,35 @@ def test_lessons_are_those_of_each_sample_in_its_own_scene(moments):
 def test_lessons_do_not_depend_on_threads_and_carry_no_gradient(moments):
     scenes, poses = moments
     asked = torch.from_numpy(poses).float().requires_grad_()
-    one, many = (Teacher(MODEL.dt_s, threads).lessons(scenes, asked) for threads in (1, 3))
+    one, many = (Teacher(MODEL.dt_s, NO_ROOM, threads).lessons(scenes, asked) for threads in (1, 3))
     for name in ("scores", "areas", "corners", "near"):
         first, second = getattr(one, name), getattr(many, name)
         assert torch.equal(first, second)
         assert first.dtype == torch.float32
         assert not first.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("gap_m", "driven_m", "room_m", "safe"),
+    [
+        # In the 4 s that are scored the tracker gets 8.7 m along a plan of 15 m, and 4.1 of 7 m.
+        (10.0, 15.0, (0.0, 0.0), True),
+        (10.0, 15.0, (3.0, 0.3), False),  # It gets into the room,
+        (10.0, 7.0, (3.0, 0.3), True),  # or not.
+        (1.0, 0.0, (3.0, 0.3), True),  # Who is in it already may stand there,
+        (1.0, 2.0, (3.0, 0.3), False),  # and may not drive on.
+    ],
+)
+def test_who_gets_into_the_room_of_a_standing_vehicle_touches_it(gap_m, driven_m, room_m, safe):
+    front_m, length_m = PACIFICA.rear_axle_to_center_m + PACIFICA.length_m / 2, 4.0
+    state = np.zeros((1, 51, 5))
+    state[0, :, :2] = on_map(np.array([front_m + gap_m + length_m / 2, 0.0]))
+    state[0, :, 2] = HERE[2]
+    scene = scene_of(state, np.array([[length_m, 1.8]]))
+    plan = np.zeros((1, 10, 3))
+    plan[0, :, 0] = driven_m * np.linspace(0.1, 1.0, 10)
+    found = lesson(with_room(scene, room_m), plan, MODEL.dt_s)
+    assert found.scores["no_at_fault_collisions"][0] == float(safe)
 
 
 def perfect(truth: Lessons) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -179,7 +205,7 @@ def perfect(truth: Lessons) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def test_the_auxiliary_loss_ends_where_everything_is_known(moments):
     scenes, poses = moments
-    truth = Teacher(MODEL.dt_s).lessons(scenes, torch.from_numpy(poses).float())
+    truth = Teacher(MODEL.dt_s, NO_ROOM).lessons(scenes, torch.from_numpy(poses).float())
     config = LossConfig(area=2.0, agents=1.0)
     areas, corners, near = perfect(truth)
     assert auxiliary_loss((areas, corners, near), truth, config) < 1e-6
@@ -194,7 +220,7 @@ def test_the_auxiliary_loss_ends_where_everything_is_known(moments):
 
 def test_auxiliaries_predict_in_the_shape_of_lessons(moments):
     scenes, poses = moments
-    truth = Teacher(MODEL.dt_s).lessons(scenes, torch.from_numpy(poses).float())
+    truth = Teacher(MODEL.dt_s, NO_ROOM).lessons(scenes, torch.from_numpy(poses).float())
     areas, corners, near = Auxiliaries(MODEL)(torch.zeros(4, 4, 2 * MODEL.width))
     assert areas.shape == truth.areas.shape
     assert corners.shape == truth.corners.shape

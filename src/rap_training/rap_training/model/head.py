@@ -19,6 +19,7 @@ from rap_training.config import ModelConfig
 from rap_training.model.attention import Attention, sample_cameras, viewing_rays
 from rap_training.model.route_following import (
     HARD_BRAKING_MPS2,
+    STEERING_LEAD_S,
     driven,
     follow,
     read_route,
@@ -64,6 +65,20 @@ def rolled_speeds(accelerations: Tensor, speed: Tensor, dt_s: float) -> Tensor:
     now = speed[:, None, None].expand_as(accelerations[..., :1])
     speeds = torch.cat([now, now + torch.cumsum(accelerations, dim=-1) * dt_s], dim=-1)
     return speeds.clamp(min=0.0)
+
+
+def with_braking(
+    accelerations: Tensor, pushes: Tensor, braking_mps2: tuple[float, ...]
+) -> tuple[Tensor, Tensor]:
+    """Lets the last of (B, K, T) accelerations and curvatures brake at given rates, straight on."""
+    learned = accelerations.shape[1] - len(braking_mps2)
+    rates = accelerations.new_tensor(braking_mps2)[None, :, None]
+    braking = (-rates).expand(len(accelerations), -1, accelerations.shape[-1])
+    straight = torch.zeros_like(braking)
+    return (
+        torch.cat([accelerations[:, :learned], braking], dim=1),
+        torch.cat([pushes[:, :learned], straight], dim=1),
+    )
 
 
 def without_creeping(speeds: Tensor, dt_s: float) -> Tensor:
@@ -259,15 +274,16 @@ class PlannerHead(nn.Module):
         controls = self.anchors + self.controls(self.decode_norm(queries))
         accelerations = ACCELERATION_SCALE_MPS2 * controls[..., 0]
         curvatures = TURN_SCALE_RADPM * controls[..., 1]
-        speeds = rolled_speeds(accelerations, speed, config.dt_s)
+        accelerations, curvatures = with_braking(accelerations, curvatures, config.braking_mps2)
+        speeds, lead_s = rolled_speeds(accelerations, speed, config.dt_s), 0.0
         if not self.training:
-            speeds = without_creeping(speeds, config.dt_s)
+            speeds, lead_s = without_creeping(speeds, config.dt_s), STEERING_LEAD_S
         alone = integrate(driven(speeds, config.dt_s), curvatures)
         if not config.route_points:
             return alone
         ahead = read_route(route, config.route_spacing_m)
         speeds = within_bends(speeds, config.dt_s, ahead)
-        along_route = follow(ahead, yaw_rate, speeds, config.dt_s, curvatures)
+        along_route = follow(ahead, yaw_rate, speeds, config.dt_s, curvatures, lead_s)
         return torch.where(ahead.valid[..., None, None] > 0.0, along_route, alone)
 
     def _around(

@@ -23,7 +23,8 @@ lag (NAVSIM's, or any vehicle's) swings around the route behind plans that retur
 STEERING_LEAD_S = 1.0
 """Wheels that are turned for another bend than the route's are asked back this much earlier. A
 tracker needs the time to turn them (NAVSIM's looks a second ahead); without the lead the vehicle
-strays by 1.1 m from a bend of 7 m radius, with it by half of that."""
+strays by 1.1 m from a bend of 7 m radius, with it by half of that. For use only: who learns to
+imitate drives with it learns to push against it."""
 
 MAX_TURN = 0.7
 """Tangent of the largest angle to the route that is driven back: 35 degrees."""
@@ -133,9 +134,10 @@ def driven(speeds_mps: Tensor, dt_s: float) -> Tensor:
     return 0.5 * (speeds_mps[..., :-1] + speeds_mps[..., 1:]) * dt_s
 
 
-def follow(
-    ahead: RouteAhead, yaw_rate_radps: Tensor, speeds_mps: Tensor, dt_s: float, pushes: Tensor
-) -> Tensor:
+def follow(  # noqa: PLR0917 - all is needed, and in this order
+    ahead: RouteAhead, yaw_rate_radps: Tensor, speeds_mps: Tensor, dt_s: float, pushes: Tensor,
+    lead_s: float,
+) -> Tensor:  # fmt: skip
     """Drives along the route.
 
     Args:
@@ -144,13 +146,14 @@ def follow(
         speeds_mps: (B, K, T + 1), the present one first.
         dt_s: Step.
         pushes: (B, K, T) curvature that is added, 1/m, constant within a step.
+        lead_s: `STEERING_LEAD_S`, or 0.
 
     Returns:
         (B, K, T, 3) x, y, yaw after each step.
     """
     lengths = driven(speeds_mps, dt_s)
     x, y, heading, curvature, _ = ahead.at(torch.cumsum(lengths, dim=-1)).unbind(-1)
-    offset, slope = _start(ahead, yaw_rate_radps[:, None], speeds_mps[:, :, 0])
+    offset, slope = _start(ahead, lead_s * yaw_rate_radps[:, None], lead_s * speeds_mps[:, :, 0])
     offsets, slopes = [], []
     for step in range(lengths.shape[-1]):
         length = lengths[..., step]
@@ -164,11 +167,17 @@ def follow(
     return torch.stack(places, dim=-1)
 
 
-def _start(ahead: RouteAhead, yaw_rate: Tensor, speed: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns offset (B, 1) and slope (B, K) from which the ego, at the origin, is to return."""
+def _start(ahead: RouteAhead, led_turn: Tensor, led_m: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns offset (B, 1) and slope (B, K) from which the ego, at the origin, is to return.
+
+    Args:
+        ahead: The route.
+        led_turn: (B, 1) turn of the ego within the lead.
+        led_m: (B, K) way within the lead.
+    """
     x, y, heading, curvature, _ = ahead.columns[:, :1].unbind(-1)
     cos, sin = torch.cos(heading), torch.sin(heading)
-    slope = -sin / cos.clamp(min=0.1) - STEERING_LEAD_S * (yaw_rate - curvature * speed)
+    slope = -sin / cos.clamp(min=0.1) - (led_turn - curvature * led_m)
     return sin * x - cos * y - INSET_M2 * curvature, slope.clamp(-MAX_TURN, MAX_TURN)
 
 
