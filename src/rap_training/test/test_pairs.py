@@ -110,9 +110,9 @@ class Only:
 
 
 def trucks_around(ego) -> Boxes:
-    """A truck 12 m before each camera of the rig."""
+    """A truck 15 m before each camera of the rig."""
     angles = ego.yaw_rad + np.deg2rad([0.0, 65.0, -65.0])
-    away = 12.0 * np.stack([np.cos(angles), np.sin(angles), np.zeros(3)], axis=-1)
+    away = 15.0 * np.stack([np.cos(angles), np.sin(angles), np.zeros(3)], axis=-1)
     centers_m = away + np.array([ego.x_m, ego.y_m, ego.z_m + 1.6])
     return Boxes(
         np.arange(1, 4, dtype=np.int32), np.full(3, ObjectClass.TRUCK, np.uint8), centers_m,
