@@ -101,6 +101,22 @@ def test_the_last_proposals_brake_straight_on_or_along_the_route(model):
     assert (bend[..., 1].abs() > 0.1).any()
 
 
+@torch.no_grad()
+def test_plans_lead_the_steering_in_use_and_not_in_training():
+    torch.manual_seed(0)
+    model = RapModel(ModelConfig())
+    *rest, history, command, route = model_inputs(1)
+    history[0, -1] = torch.tensor([0.0, 0.0, 0.0, 8.0, 0.0, 0.2, 1.0])  # It turns, the route not.
+    sides_m = [
+        model.train(training)(*rest, history, command, route_along_x(route)).proposals[-1][
+            0, -8:, :, 1
+        ]
+        for training in (True, False)
+    ]
+    torch.testing.assert_close(sides_m[0], torch.zeros_like(sides_m[0]))
+    assert (sides_m[1] < -0.05).any()
+
+
 def route_along_x(like: torch.Tensor) -> torch.Tensor:
     along = torch.zeros_like(like)
     along[..., 0], along[..., 2] = 2.5 * torch.arange(like.shape[1]), 1.0

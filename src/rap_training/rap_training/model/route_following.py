@@ -23,8 +23,8 @@ lag (NAVSIM's, or any vehicle's) swings around the route behind plans that retur
 STEERING_LEAD_S = 1.0
 """Wheels that are turned for another bend than the route's are asked back this much earlier. A
 tracker needs the time to turn them (NAVSIM's looks a second ahead); without the lead the vehicle
-strays by 1.1 m from a bend of 7 m radius, with it by half of that. For use only: who learns to
-imitate drives with it learns to push against it."""
+strays by 1.1 m from a bend of 7 m radius, with it by half of that. For use only: trained with it,
+planners left the road more often."""
 
 MAX_TURN = 0.7
 """Tangent of the largest angle to the route that is driven back: 35 degrees."""
