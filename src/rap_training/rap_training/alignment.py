@@ -76,8 +76,18 @@ class DomainClassifier(nn.Module):
         return logits
 
 
+def valid_fronts(features: Tensor, valid: Tensor) -> Tensor:
+    """Returns the front camera's features where it is not missing.
+
+    Args:
+        features: (N, C, F, h, w), front camera first.
+        valid: (N, C), 1 where a camera has an image.
+    """
+    return features[valid[:, FRONT] > 0, FRONT]
+
+
 def domain_loss(
-    classifier: DomainClassifier, camera: Tensor, raster: Tensor, valid: Tensor, strength: float
+    classifier: DomainClassifier, camera: Tensor, raster: Tensor, strength: float
 ) -> Tensor:
     """Returns the classifier's loss; through it, camera features learn to look like rasters.
 
@@ -86,15 +96,16 @@ def domain_loss(
 
     Args:
         classifier: Learns from the loss itself.
-        camera: (B, C, F, h, w), front camera first.
-        raster: (N, C, F, h, w).
-        valid: (B, C), 1 where a camera has an image.
+        camera: (B, F, h, w) from `valid_fronts`: a black image is not told apart.
+        raster: (N, F, h, w), the same of rasters.
         strength: See `reversal_strength`.
     """
-    seen = camera[valid[:, FRONT] > 0, FRONT]
-    real = classifier(_Reversal.apply(seen, strength))  # type: ignore[no-untyped-call]
-    drawn = classifier(raster[:, FRONT].detach())
+    real = classifier(_Reversal.apply(camera, strength))  # type: ignore[no-untyped-call]
+    drawn = classifier(raster.detach())
     logits = torch.cat([real, drawn])
     truth = torch.cat([torch.ones_like(real), torch.zeros_like(drawn)])
     balance = logits.new_tensor(len(drawn) / max(1, len(real)))
-    return functional.binary_cross_entropy_with_logits(logits, truth, pos_weight=balance)
+    loss = functional.binary_cross_entropy_with_logits(
+        logits, truth, pos_weight=balance, reduction="sum"
+    )
+    return loss / max(1, len(logits))

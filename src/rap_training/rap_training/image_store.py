@@ -1,7 +1,7 @@
 """Simulated camera images on disk: dear to make, and asked for again by every training.
 
-An image is found by all that decides it, so a folder never has to be emptied when logs, sources or
-rigs change.
+An image is found by all that decides it in a scene, so a folder need not be emptied when logs,
+sources or rigs change. It has to be when a map changes under its old name.
 """
 
 from __future__ import annotations

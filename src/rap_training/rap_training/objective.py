@@ -13,6 +13,7 @@ from rap_training.alignment import (
     domain_loss,
     reversal_strength,
     spatial_distance,
+    valid_fronts,
 )
 from rap_training.config import TrainingConfig
 from rap_training.dataset import Batch
@@ -146,7 +147,11 @@ class Objective(nn.Module):
             if weights.spatial:
                 spatial = weights.spatial * spatial_distance(camera, raster[paired], valid)
             if weights.domain:
-                strength = reversal_strength(progress, weights.reversal)
-                loss = domain_loss(self.classifier, camera, raster, valid, strength)
+                loss = domain_loss(
+                    self.classifier,
+                    valid_fronts(camera, valid),
+                    valid_fronts(raster, tensors["camera_valid"]),
+                    reversal_strength(progress, weights.reversal),
+                )
                 domain = weights.domain * loss
         return spatial, domain

@@ -13,6 +13,7 @@ from rap_training.alignment import (
     domain_loss,
     reversal_strength,
     spatial_distance,
+    valid_fronts,
 )
 
 SHAPE = (3, 2, 4, 2, 5)  # Samples, cameras, channels, rows, columns.
@@ -28,6 +29,15 @@ def features(seed: int, shape: tuple[int, ...] = SHAPE) -> torch.Tensor:
 def classifier():
     torch.manual_seed(0)
     return DomainClassifier(SHAPE[2], hidden=8)
+
+
+def loss_of(classifier, camera, raster, strength=1.0, *, camera_valid=ALL, raster_valid=ALL):
+    return domain_loss(
+        classifier,
+        valid_fronts(camera, camera_valid),
+        valid_fronts(raster, raster_valid),
+        strength,
+    )
 
 
 def gradients(classifier: DomainClassifier) -> list[torch.Tensor]:
@@ -95,7 +105,7 @@ def test_the_reversal_turns_the_gradient_of_camera_features_round_and_no_other(
     classifier, strength
 ):
     camera, raster = features(0), features(1)
-    domain_loss(classifier, camera, raster, ALL, strength).backward()
+    loss_of(classifier, camera, raster, strength).backward()
     assert raster.grad is None
     reversed_, own = camera.grad.clone(), gradients(classifier)
     camera.grad = None
@@ -111,7 +121,7 @@ def test_the_reversal_turns_the_gradient_of_camera_features_round_and_no_other(
 
 def test_only_the_front_camera_is_told_apart(classifier):
     camera = features(0)
-    domain_loss(classifier, camera, features(1), ALL, 1.0).backward()
+    loss_of(classifier, camera, features(1)).backward()
     assert (camera.grad[:, 1:] == 0.0).all()
     assert (camera.grad[:, FRONT] != 0.0).any()
 
@@ -121,14 +131,14 @@ def test_features_that_follow_the_reversed_gradient_are_told_apart_less(classifi
     learner = torch.optim.Adam(classifier.parameters(), lr=0.02)
     for _ in range(60):
         learner.zero_grad()
-        told = domain_loss(classifier, camera.detach(), raster, ALL, 1.0)
+        told = loss_of(classifier, camera.detach(), raster)
         told.backward()
         learner.step()
     assert told < 0.3  # The classifier tells them apart: chance is 2 log 2 at equal weight.
     mover = torch.optim.Adam([camera], lr=0.1)
     for _ in range(60):
         mover.zero_grad()
-        loss = domain_loss(classifier, camera, raster, ALL, 1.0)
+        loss = loss_of(classifier, camera, raster)
         loss.backward()
         mover.step()
     assert loss > 2.0 * told
@@ -138,7 +148,9 @@ def test_rasters_that_outnumber_the_images_do_not_outweigh_them(classifier):
     camera, raster = features(0), features(1, (7, *SHAPE[1:]))
     valid = ALL.clone()
     valid[2, FRONT] = 0.0  # Two images against seven rasters.
-    found = domain_loss(classifier, camera, raster, valid, 1.0).item()
+    found = loss_of(
+        classifier, camera, raster, camera_valid=valid, raster_valid=torch.ones(7, 2)
+    ).item()
     with torch.no_grad():
         real = 1 / (1 + np.exp(-classifier(camera[:2, FRONT]).double().numpy()))
         drawn = 1 / (1 + np.exp(-classifier(raster[:, FRONT]).double().numpy()))
@@ -149,20 +161,22 @@ def test_rasters_that_outnumber_the_images_do_not_outweigh_them(classifier):
 
 
 def test_a_hidden_front_camera_is_not_told_apart(classifier):
-    camera, valid = features(0), ALL.clone()
-    valid[1, FRONT] = 0.0
-    found = domain_loss(classifier, camera, features(1), valid, 1.0)
+    camera, raster, valid, drawn_valid = features(0), features(1), ALL.clone(), ALL.clone()
+    valid[1, FRONT] = drawn_valid[2, FRONT] = 0.0
+    found = loss_of(classifier, camera, raster, camera_valid=valid, raster_valid=drawn_valid)
     found.backward()
     assert (camera.grad[1] == 0.0).all()
     assert (camera.grad[0, FRONT] != 0.0).any()
-    other = camera.detach().clone()
-    other[1] = 1e3
-    torch.testing.assert_close(domain_loss(classifier, other, features(1), valid, 1.0), found)
+    other, black = camera.detach().clone(), raster.detach().clone()
+    other[1], black[2] = 1e3, -1e3
+    torch.testing.assert_close(
+        loss_of(classifier, other, black, camera_valid=valid, raster_valid=drawn_valid), found
+    )
 
 
 def test_without_any_image_the_classifier_is_told_of_rasters_alone(classifier):
     camera, none = features(0), torch.zeros(SHAPE[:2])
-    found = domain_loss(classifier, camera, features(1), none, 1.0)
+    found = loss_of(classifier, camera, features(1), camera_valid=none)
     found.backward()
     assert torch.isfinite(found)
     assert (camera.grad == 0.0).all()

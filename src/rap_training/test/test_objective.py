@@ -165,12 +165,14 @@ def test_hidden_front_images_are_neither_aligned_nor_told_apart(batch):
     objective = objective_of(config_of())
     valid = torch.ones_like(batch.tensors["camera_valid"])
     valid[:, 0] = 0.0
-    images = batch.tensors["images"].clone()
-    images[:, 0] = torch.randint_like(images[:, 0], 256)
+    pictures = {name: batch.tensors[name].clone() for name in ("rasters", "images")}
+    for shown in pictures.values():
+        shown[:, 0] = torch.randint_like(shown[:, 0], 256)
     hidden = losses_of(objective, changed(batch, camera_valid=valid))
     torch.testing.assert_close(
-        losses_of(objective, changed(batch, camera_valid=valid, images=images)), hidden
+        losses_of(objective, changed(batch, camera_valid=valid, **pictures)), hidden
     )
+    assert hidden.domain == 0.0
     assert torch.isfinite(torch.stack(tuple(hidden))).all()
 
 
