@@ -36,7 +36,7 @@ types:
 	$(BIN)/mypy $(PACKAGES:%=-p %)
 	$(BIN)/mypy tools/*.py
 
-bundle:  ## record traffic, train and export models/default, cut the demo drive (an hour)
+bundle:  ## record traffic, train and export models/default, cut the demo drive (more than two hours)
 	@tools/setup.sh full
 	@tools/make_bundle.sh
 

@@ -66,6 +66,7 @@ def judged(
     """Lets a model score its proposals on samples beyond those of its training, and checks.
 
     It looks at what it was trained on: rasters, or camera images where it has seen no rasters.
+    Samples with camera images would be those of the training again, so rasters come without.
 
     Args:
         model: In evaluation mode.
@@ -78,8 +79,11 @@ def judged(
     """
     first = config.optimizer.steps * config.optimizer.batch_size
     every = config.loss.model_copy(update={"scored_share": 1.0})
-    config = config.model_copy(update={"loss": every})
-    seen = "rasters" if config.data.rasters else "images"
+    data, seen = config.data, "images"
+    if data.rasters:
+        cameras = data.cameras.model_copy(update={"share": 0.0})
+        data, seen = data.model_copy(update={"cameras": cameras}), "rasters"
+    config = config.model_copy(update={"loss": every, "data": data})
     dataset = DriveDataset(mixture, config, first + SAMPLES)
     teacher = Teacher(config.model.dt_s, config.loss.room_m)
     logits, truth = [], []

@@ -5,13 +5,15 @@ from __future__ import annotations
 from enum import Enum
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
 from rap_bringup.console import progress_bar
-from rap_evaluation.logs.drive_log import open_logs
+from rap_evaluation.logs.drive_log import DriveLog, open_logs
 from rap_evaluation.open_loop import OpenLoopReport, open_loop_report
+from rap_inference.bundle import Bundle
 from rap_training.augmentation.mixture import mixture_of, name_of
 from rap_training.calibration import (
     Calibration,
@@ -24,8 +26,9 @@ from rap_training.config import TrainingConfig, load_config
 from rap_training.data_commands import augment_command, bench_data_command, sources_command
 from rap_training.edit_commands import edits_command
 from rap_training.experiment_commands import experiment_command
-from rap_training.export import export_bundle, with_metrics
+from rap_training.export import export_bundle, put_in_place, with_metrics
 from rap_training.fit import Machine, fit, load_model
+from rap_training.model.rap_model import RapModel
 from rap_training.parity import check_parity
 from rap_training.released_bundle import export_released
 from rap_training.released_weights import import_released
@@ -79,7 +82,7 @@ def fit_command(
     """Fits a model to the logs.
 
     Examples:
-    rap-train fit --logs out/logs/train --out out/fit/default
+    rap-train fit --logs out/logs/train --out out/fit/tiny
     rap-train fit --config mine.yaml --logs out/logs/train --out out/fit/mine --devices 4
     """
     settings = load_config(config) if config else TrainingConfig()
@@ -104,29 +107,43 @@ def export_command(
 ) -> None:
     """Exports a checkpoint as a bundle of ONNX files.
 
-    Example: rap-train export out/fit/default --out models/default --logs out/logs/train
+    Example: rap-train export out/fit/mine --out models/mine --logs out/logs/train
     --validation out/logs/validate
     """
     model, config = load_model(checkpoint)
     training = open_training_logs(logs)
-    maps = tuple(sorted({log.map.name for log in training}))
-    mixture = mixture_of(training, config.data.sources, config.model)
-    with progress_bar("calibrating") as report:
-        found = judged(model, mixture, config, report)
-    calibration = fitted(found)
-    bundle = export_bundle(
-        model, config, out, maps=maps, command=made_by, metrics={}, calibration=calibration
-    )
-    metrics = {"onnx_difference": check_parity(bundle, model, calibration, mixture, config)}
-    metrics |= calibration_figures(found, calibration)
-    if validation:
-        with progress_bar("measuring") as report:
-            measured = open_loop_report(bundle, open_logs(validation), report=report)
-        metrics |= open_loop_figures(measured)
-    bundle = with_metrics(bundle, metrics)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # What turns out to be wrong does not replace a bundle that is there.
+    with TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
+        bundle = _checked_bundle(model, config, training, Path(folder), made_by)
+        metrics = dict(bundle.manifest.metrics)
+        if validation:
+            with progress_bar("measuring") as report:
+                measured = open_loop_report(bundle, open_logs(validation), report=report)
+            metrics |= open_loop_figures(measured)
+        bundle = put_in_place(with_metrics(bundle, metrics), out)
     typer.echo(f"bundle: {bundle.path}")
     for name, value in bundle.manifest.metrics.items():
         typer.echo(f"  {name}: {value:g}")
+
+
+def _checked_bundle(
+    model: RapModel, config: TrainingConfig, training: list[DriveLog], out: Path, made_by: str
+) -> Bundle:
+    """Exports with calibrated scores, and checks that the files say what the model says."""
+    mixture = mixture_of(training, config.data.sources, config.model)
+    calibration, figures = Calibration(), {}
+    if config.loss.scored_share:
+        with progress_bar("calibrating") as report:
+            found = judged(model, mixture, config, report)
+        calibration = fitted(found)
+        figures = calibration_figures(found, calibration)
+    maps = tuple(sorted({log.map.name for log in training}))
+    bundle = export_bundle(
+        model, config, out, maps=maps, command=made_by, metrics={}, calibration=calibration
+    )
+    difference = check_parity(bundle, model, calibration, mixture, config)
+    return with_metrics(bundle, {"onnx_difference": difference} | figures)
 
 
 class ReferencePoints(str, Enum):

@@ -70,7 +70,7 @@ class BackboneConfig(StrictModel):
         name: Which one; see `rap_training.model.backbones`.
         weights: Where it starts: `random`, `package` for what a Python package brings, or a file or
             folder of yours.
-        frozen: Never trained; the checkpoints then leave it out.
+        frozen: Never trained; checkpoints then leave it out, and it is read from `weights` again.
         widths: Of `plain`: of the stem (stride 4) and of each stage after it (stride 2).
         stages: Of the others: how many of their stages are built; all by default.
     """
@@ -80,6 +80,14 @@ class BackboneConfig(StrictModel):
     frozen: bool = False
     widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (16, 32, 64)
     stages: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _comes_from_somewhere(self) -> BackboneConfig:
+        if self.name == "plain" and (self.weights != "random" or self.stages is not None):
+            raise ValueError("plain has neither pretrained weights nor stages to choose")
+        if self.frozen and self.weights == "random":
+            raise ValueError("frozen: true needs weights: random ones would never learn anything")
+        return self
 
 
 class ModelConfig(StrictModel):
@@ -93,8 +101,8 @@ class ModelConfig(StrictModel):
         probe_channels: Channels looked up at the proposals' poses.
         heads: Attention heads.
         proposals: K.
-        braking_mps2: Rates at which the last proposals brake along the route, one each; all others
-            are learned. What people drive teaches nobody to brake hard.
+        braking_mps2: Rates at which the last proposals brake, one each, along the route or else
+            straight on; all others are learned. What people drive teaches nobody to brake hard.
         horizon_steps: T.
         dt_s: Time between poses.
         history_steps: S, rows of the ego history.
@@ -121,7 +129,12 @@ class ModelConfig(StrictModel):
     route_points: Annotated[int, Field(ge=0)] = 30
     route_spacing_m: PositiveFloat = 2.5
     refinements: Annotated[int, Field(ge=1)] = 1
-    selection: dict[ScoreName, Annotated[float, Field(ge=0)]] = {"score": 1.0, "imitation": 1.0}
+    selection: dict[ScoreName, Annotated[float, Field(ge=0)]] = {
+        "score": 1.0,
+        "no_at_fault_collisions": 1.0,
+        "drivable_area_compliance": 1.0,
+        "imitation": 1.0,
+    }
 
     @model_validator(mode="after")
     def _fits_together(self) -> ModelConfig:
@@ -315,6 +328,10 @@ class DataConfig(StrictModel):
         return self
 
 
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+"""Of the arithmetic; geometry is always in single precision. See Lightning Fabric."""
+
+
 class OptimizerConfig(StrictModel):
     """How the weights are fitted.
 
@@ -326,7 +343,7 @@ class OptimizerConfig(StrictModel):
         warmup_share: Share of the steps until the peak.
         weight_decay: AdamW's.
         gradient_clip: Largest gradient norm.
-        precision: Of the arithmetic; see Lightning Fabric.
+        precision: Of the arithmetic.
         seed: Of weights, sampling and noise.
     """
 
@@ -337,7 +354,7 @@ class OptimizerConfig(StrictModel):
     warmup_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     weight_decay: NonNegative = 1e-4
     gradient_clip: PositiveFloat = 20.0
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Precision = "32-true"
     seed: Annotated[int, Field(ge=0)] = 1
 
 
@@ -393,7 +410,7 @@ class LossConfig(StrictModel):
 class TrainingConfig(StrictModel):
     """Everything that decides the weights, given the logs."""
 
-    name: str = "default"
+    name: str = "tiny"
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -406,6 +423,12 @@ class TrainingConfig(StrictModel):
                 f"model: a horizon of {self.model.horizon_s:g} s cannot be scored, which takes "
                 f"{SCORED_S:g} s; set loss.scored_share to 0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _chooses_by_what_is_learned(self) -> TrainingConfig:
+        if self.model.selection.get("imitation") and not self.loss.likeness:
+            raise ValueError("model.selection.imitation needs loss.likeness, which is 0")
         return self
 
 

@@ -163,6 +163,16 @@ def with_metrics(bundle: Bundle, metrics: dict[str, float]) -> Bundle:
     return _write_manifest(bundle.path, manifest | {"metrics": metrics})
 
 
+def put_in_place(bundle: Bundle, out: Path) -> Bundle:
+    """Moves the files of a bundle, and replaces those of one that is there; returns it anew."""
+    out.mkdir(parents=True, exist_ok=True)
+    manifest = bundle.path / MANIFEST_NAME
+    networks = [path for path in bundle.path.iterdir() if path != manifest]
+    for path in (*networks, manifest):  # The manifest last: its hashes tell what is not complete.
+        path.replace(out / path.name)
+    return load_bundle(out)
+
+
 def _write_manifest(out: Path, manifest: dict[str, object]) -> Bundle:
     text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True)
     (out / MANIFEST_NAME).write_text(text, encoding="utf-8")

@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from rap_bringup.console import Report, silent
 from rap_training.augmentation.mixture import Mixture, name_of
 from rap_training.augmentation.situation import SourceKind
-from rap_training.config import OptimizerConfig, TrainingConfig
+from rap_training.config import OptimizerConfig, Precision, TrainingConfig
 from rap_training.dataset import Batch, DriveDataset, load_batches
 from rap_training.image_store import ImageStore
 from rap_training.model.rap_model import RapModel
@@ -72,8 +73,8 @@ def fit(
         `out`.
 
     Raises:
-        CheckpointError: If `out` holds a run of another configuration, or there are more devices
-            than samples in a batch.
+        CheckpointError: If `out` holds a run of another configuration or a damaged one, there are
+            more devices than samples in a batch, or no such devices.
     """
     machine = machine or Machine()
     if machine.devices > config.optimizer.batch_size:
@@ -83,6 +84,8 @@ def fit(
     out.mkdir(parents=True, exist_ok=True)
     _claim(out, config)
     run = _Run(config, out, machine)
+    if run.fabric.is_global_zero:
+        _drop_undone(out / LOG_NAME, run.done)
     for step, batch in enumerate(run.batches(mixture), start=run.done + 1):
         losses = run.step(batch, step / config.optimizer.steps)
         if run.fabric.is_global_zero:
@@ -91,6 +94,14 @@ def fit(
                 run.save(step)
             report(step / config.optimizer.steps, f", loss {losses.total.item():.3f}")
     return out
+
+
+class _HalfInside(MixedPrecision):
+    """Mixed precision of the arithmetic alone: what comes in stays as exact as it is."""
+
+    def convert_input(self, data: Any) -> Any:  # noqa: ANN401
+        """Leaves calibrations in pixels and poses in metres as they are."""
+        return data
 
 
 class _Run:
@@ -103,13 +114,7 @@ class _Run:
     def __init__(self, config: TrainingConfig, out: Path, machine: Machine) -> None:
         """Builds the model, and takes up the state that an earlier run left in `out`."""
         self._config, self._out, self._machine = config, out, machine
-        self.fabric = Fabric(
-            accelerator=machine.accelerator,
-            devices=machine.devices,
-            # What has no camera images has nothing to align, and no scene no score.
-            strategy=DDPStrategy(find_unused_parameters=True) if machine.devices > 1 else "auto",
-            precision=config.optimizer.precision,
-        )
+        self.fabric = _fabric(machine, config.optimizer.precision)
         self.fabric.launch()
         torch.manual_seed(config.optimizer.seed)
         self._objective = Objective(config)
@@ -135,8 +140,13 @@ class _Run:
         losses: Losses = self._module(batch, progress)
         self._optimizer.zero_grad()
         self.fabric.backward(losses.total)
+        settings = self._config.optimizer
         self.fabric.clip_gradients(
-            self._module, self._optimizer, max_norm=self._config.optimizer.gradient_clip
+            self._module,
+            self._optimizer,
+            max_norm=settings.gradient_clip,
+            # In float16 they are scaled up until they overflow; that step is left out.
+            error_if_nonfinite=settings.precision != "16-mixed",
         )
         self._optimizer.step()
         self._schedule.step()
@@ -144,16 +154,15 @@ class _Run:
 
     def save(self, step: int) -> None:
         """Writes the checkpoint; a kill in between leaves the previous one whole."""
-        model = self._objective.model
-        save_file(
-            {name: x.contiguous() for name, x in model.trained_state().items()},
-            self._out / WEIGHTS_NAME,
-        )
+        trained = self._objective.model.trained_state()
+        with whole_file(self._out / WEIGHTS_NAME) as file:
+            file.write(save({name: x.contiguous() for name, x in trained.items()}))
         state = {
             "step": step,
-            "objective": self._objective.state_dict(),
+            "objective": self._objective.trained_state(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
         }
         with whole_file(self._out / STATE_NAME) as file:
             torch.save(state, file)
@@ -164,12 +173,39 @@ class _Run:
         remove_partial(path)
         if not path.exists():
             return 0
-        state = torch.load(path, weights_only=True)
-        self._objective.load_state_dict(state["objective"])
-        optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
-        done: int = state["step"]
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            self._objective.load_trained_state(state["objective"])
+            optimizer.load_state_dict(state["optimizer"])
+            self._schedule.load_state_dict(state["schedule"])
+            self.fabric.strategy.precision.load_state_dict(state["precision"])
+            done: int = state["step"]
+        except Exception as error:  # a damaged file may break its reader in any way
+            raise CheckpointError(f"{path}: cannot be resumed: {_one_line(error)}") from error
         return done
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _fabric(machine: Machine, precision: Precision) -> Fabric:
+    cuda = machine.accelerator != "cpu" and torch.cuda.is_available()
+    half = None
+    if precision != "32-true":
+        half = _HalfInside(precision, "cuda" if cuda else "cpu")
+    try:
+        return Fabric(
+            accelerator=machine.accelerator,
+            devices=machine.devices,
+            # What has no camera images has nothing to align, and no scene no score.
+            strategy=DDPStrategy(find_unused_parameters=True) if machine.devices > 1 else "auto",
+            plugins=half,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"{machine.devices} {machine.accelerator} devices: {_one_line(error)}"
+        ) from error
 
 
 def load_model(checkpoint: Path) -> tuple[RapModel, TrainingConfig]:
@@ -182,9 +218,10 @@ def load_model(checkpoint: Path) -> tuple[RapModel, TrainingConfig]:
         config = TrainingConfig.model_validate_json((checkpoint / CONFIG_NAME).read_text())
         model = RapModel(config.model, initialised=False)
         model.load_trained_state(load_file(checkpoint / WEIGHTS_NAME))
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{checkpoint}: not a usable checkpoint: {reason}") from error
+    except Exception as error:  # a damaged file may break its reader in any way
+        raise CheckpointError(
+            f"{checkpoint}: not a usable checkpoint: {_one_line(error)}"
+        ) from error
     return model.eval(), config
 
 
@@ -193,6 +230,7 @@ def _claim(out: Path, config: TrainingConfig) -> None:
     path, wanted = out / CONFIG_NAME, config.model_dump_json(indent=2) + "\n"
     if not (out / STATE_NAME).exists():
         path.write_text(wanted, encoding="utf-8")
+        (out / LOG_NAME).unlink(missing_ok=True)
     elif json.loads(path.read_text()) != json.loads(wanted):
         raise CheckpointError(f"{out}: holds a run of another configuration; choose another --out")
 
@@ -222,6 +260,14 @@ def _optimizer(
         ],
         [warmup],
     )
+
+
+def _drop_undone(log: Path, done: int) -> None:
+    """Removes the lines of steps after the last checkpoint, which are made again."""
+    if log.exists():
+        lines = log.read_bytes().splitlines(keepends=True)
+        with whole_file(log) as file:
+            file.writelines(lines[: done + 1])
 
 
 def _log(path: Path, step: int, losses: Losses, batch: Batch) -> None:

@@ -13,7 +13,7 @@ HEADING_WEIGHT_MPRAD = 2.0
 
 
 def pose_error(proposals: Tensor, target: Tensor) -> Tensor:
-    """Mean L1 distance of proposals to the driven future, heading wrapped.
+    """Mean L1 distance of proposals to the driven future, wrapped heading in metres as well.
 
     Args:
         proposals: (B, K, T, 3).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -73,6 +74,24 @@ class Objective(nn.Module):
         )
         self._teacher = Teacher(config.model.dt_s, config.loss.room_m)
 
+    def trained_state(self) -> dict[str, Tensor]:
+        """Returns the tensors by name, without those of a frozen backbone."""
+        model = {f"model.{name}": x for name, x in self.model.trained_state().items()}
+        return model | {
+            name: x for name, x in self.state_dict().items() if not name.startswith("model.")
+        }
+
+    def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
+        """Loads what `trained_state` returned.
+
+        Raises:
+            RuntimeError: If tensors are missing, unknown or of another shape.
+        """
+        kept = self.state_dict()
+        for name in self.trained_state():
+            del kept[name]
+        self.load_state_dict({**kept, **state})
+
     def forward(self, batch: Batch, progress: float) -> Losses:
         """Computes the losses of a batch at a share of the training."""
         tensors, config = batch.tensors, self.config
@@ -141,6 +160,7 @@ class Objective(nn.Module):
         weights = self.config.loss.alignment
         spatial = domain = features.new_zeros(())
         if 0 < views.drawn < len(features):
+            features = features.float()  # Squares of halves overflow.
             raster, camera = features[: views.drawn], features[views.drawn :]
             paired = views.rows[views.drawn :]
             valid = tensors["camera_valid"][paired]

@@ -64,7 +64,9 @@ def check_parity(
         for name, tensor in zip(("proposals", "scores", "sub_scores"), wanted, strict=True):
             worst = max(worst, _apart(said[name], tensor))
     if worst > TOLERANCE:
-        raise BundleError(f"{bundle.path}: differs from its model by {worst:.1e} > {TOLERANCE:g}")
+        raise BundleError(
+            f"the exported networks differ from their model by {worst:.1e} > {TOLERANCE:g}"
+        )
     return worst
 
 

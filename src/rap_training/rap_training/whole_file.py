@@ -34,4 +34,4 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
 def remove_partial(path: Path) -> None:
     """Removes what killed processes have left of a file that nobody else writes any more."""
     for left_over in path.parent.glob(f"{path.name}.*.partial"):
-        left_over.unlink()
+        left_over.unlink(missing_ok=True)

@@ -286,9 +286,9 @@ def test_dinov3_features_are_the_patches_where_they_lie(dinov3_folder):
     torch.testing.assert_close(features[0, :, 3, 5], tokens[0, -1])
 
 
-def test_dinov3_is_frozen_unless_told_otherwise(dinov3_folder):
-    frozen = make_backbone("dinov3_vith16plus", pretrained=dinov3_folder)
-    free = make_backbone("dinov3_vith16plus", pretrained=dinov3_folder, frozen=False)
+def test_dinov3_is_frozen_where_that_is_wanted(dinov3_folder):
+    frozen = make_backbone("dinov3_vith16plus", pretrained=dinov3_folder, frozen=True)
+    free = make_backbone("dinov3_vith16plus", pretrained=dinov3_folder)
     assert not any(x.requires_grad for x in frozen.parameters())
     assert all(x.requires_grad for x in free.parameters())
 

@@ -81,11 +81,13 @@ def test_scores_that_are_always_right_stay_finite(logits):
 
 
 def test_proposals_are_judged_on_samples_that_the_training_has_not_drawn(town_log, monkeypatch):
-    drawn, made = [], DriveDataset.training_batch
+    drawn, photographed, made = [], [], DriveDataset.training_batch
 
     def recorded(dataset, indices):
+        batch = made(dataset, indices)
         drawn.extend(indices)
-        return made(dataset, indices)
+        photographed.extend(batch.tensors["has_images"].tolist())
+        return batch
 
     monkeypatch.setattr(DriveDataset, "training_batch", recorded)
     monkeypatch.setattr("rap_training.calibration.SAMPLES", 6)
@@ -93,13 +95,14 @@ def test_proposals_are_judged_on_samples_that_the_training_has_not_drawn(town_lo
     config = TrainingConfig.model_validate({
         "model": {"backbone": {"widths": [8, 16, 16]}, "feature_channels": 16, "width": 32,
                   "query_width": 16, "proposals": 5, "braking_mps2": []},
-        "data": {"image_size": [64, 32], "cameras": {"share": 0.0},
+        "data": {"image_size": [64, 32], "cameras": {"share": 1.0, "samples": 4},
                  "sources": {"recovery": {"weight": 0.0}}},
         "optimizer": {"steps": 3, "batch_size": 8},
     })  # fmt: skip
     mixture = mixture_of([town_log], config.data.sources, config.model)
     found = judged(RapModel(config.model).eval(), mixture, config)
     assert drawn == list(range(24, 30))
+    assert photographed == [0.0] * 6  # Samples with images are those of the training again.
     assert found.logits.shape == found.truth.shape == (6 * 5, COLUMNS)
     assert found.truth.min() >= 0.0
     assert found.truth.max() <= 1.0

@@ -30,6 +30,7 @@ from rap_training.experiments.intervals import (
 from rap_training.experiments.page import write_page
 from rap_training.experiments.plan import PlanError, load_catalog, runs_of
 from rap_training.experiments.result import (
+    ClosedLoopResult,
     ResultError,
     RunResult,
     read_result,
@@ -101,8 +102,8 @@ def result_of(run, epdms: float, scenes=(0.0, 1.0), **changes) -> RunResult:
         seed=run.seed,
         arms=run.arms,
         recipe={},
-        training_logs=("Town01-seed1",),
-        validation_logs=("Town02-seed1",),
+        training_logs={"Town01-seed1": "aaaa"},
+        validation_logs={"Town02-seed1": "bbbb"},
         steps=4,
         samples=8,
         training_s=90.0,
@@ -117,7 +118,7 @@ def result_of(run, epdms: float, scenes=(0.0, 1.0), **changes) -> RunResult:
                 "no_at_fault_collisions": 0.8,
             },
             "scenes": len(scenes),
-            "failed": 0,
+            "failed": 2,
             "effective_samples": 5.0,
             "uniform_groups": 0,
             "groups": 4,
@@ -276,7 +277,7 @@ def test_tables_hold_what_was_computed_by_hand(catalog, tmp_path):
     page = write_page(catalog, results).read_text()
     cells = row_of(page.partition("## Recovery")[2], "with")
     assert cells[:3] == ["with", "3 of 3", "0.530 [0.469, 0.591]"]
-    assert cells[-1] == "1.5"
+    assert cells[-3:] == ["6", "1.5", "0.0"]
     assert row_of(page.partition("## Recovery")[2], "without")[:3] == ["without", "1 of 3", "0.400"]
     others = page.partition("## Others")[2].partition("## Recovery")[0]
     assert row_of(others, "none")[:3] == ["none", "0 of 3", "missing"]
@@ -391,10 +392,23 @@ def test_damaged_and_misnamed_results_are_refused(catalog, tmp_path):
 def test_results_of_different_logs_are_not_put_into_one_table(catalog, tmp_path):
     first, second = runs_of(catalog, "recovery", 1)
     write_result(tmp_path / "results", result_of(first, 0.5))
-    elsewhere = result_of(second, 0.5).model_copy(update={"validation_logs": ("Town05-seed9",)})
-    write_result(tmp_path / "results", elsewhere)
-    with pytest.raises(ResultError, match="validation_logs"):
-        write_page(catalog, tmp_path / "results")
+    for other in ({"Town05-seed9": "bbbb"}, {"Town02-seed1": "cccc"}):  # Recorded anew.
+        elsewhere = result_of(second, 0.5).model_copy(update={"validation_logs": other})
+        write_result(tmp_path / "results", elsewhere)
+        with pytest.raises(ResultError, match="validation_logs: Town0"):
+            write_page(catalog, tmp_path / "results")
+
+
+def test_former_results_may_be_of_other_logs(folder, catalog, tmp_path):
+    (first,) = runs_of(catalog, "recovery", 1, "without")
+    former = result_of(first, 0.5).model_copy(update={"training_logs": {"Town01-seed1": "dddd"}})
+    write_result(tmp_path / "results", former)
+    longer = RECOVERY | {"training": {"optimizer": {"steps": 9}}}
+    (folder / "recovery.yaml").write_text(yaml.safe_dump(longer))
+    changed = load_catalog(folder)
+    write_result(tmp_path / "results", result_of(runs_of(changed, "recovery", 1)[0], 0.5))
+    page = write_page(changed, tmp_path / "results").read_text()
+    assert "Trained on the logs Town01-seed1; measured on Town02-seed1." in page
 
 
 def test_towns_share_one_closed_loop_result():
@@ -487,3 +501,21 @@ def test_a_run_without_the_closed_loop_it_lacks_is_not_finished(catalog, tmp_pat
     assert not run_module.is_finished(run, tmp_path)
     write_result(tmp_path, result_of(run, 0.5, closed_loop=driven(50.0)))
     assert run_module.is_finished(run, tmp_path)
+
+
+def test_the_closed_loop_is_added_to_what_was_measured_before(
+    catalog, town_logs, validation, tmp_path, monkeypatch
+):
+    (run,) = runs_of(catalog, "others", 1, "usual")
+    place = Workplace(town_logs, validation, tmp_path / "out", tmp_path / "results", workers=0)
+    before = result_of(run, 0.5)
+    write_result(place.results, before)
+    measured = ClosedLoopResult.model_validate(driven(50.0))
+    monkeypatch.setattr(run_module, "_closed_loop", lambda *_: measured)
+    (found,) = run_missing([run], place)
+    assert found.closed_loop == measured
+    assert found.evaluation_s >= before.evaluation_s
+    assert found == before.model_copy(
+        update={"closed_loop": measured, "evaluation_s": found.evaluation_s}
+    )
+    assert run_missing([run], place) == []

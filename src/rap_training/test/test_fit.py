@@ -15,6 +15,7 @@ from rap_raster.geometry import Geometry, build_geometry
 from rap_raster.scene import Boxes, Lights, LineKind, Scene, Shapes
 from rap_raster.styles import Style
 from rap_raster.vehicle import PACIFICA
+from rap_training import fit as fit_module
 from rap_training.augmentation.mixture import Draw
 from rap_training.augmentation.situation import DROPS, SourceKind
 from rap_training.config import (
@@ -27,9 +28,22 @@ from rap_training.config import (
     load_config,
 )
 from rap_training.dataset import DriveDataset
-from rap_training.fit import LOG_NAME, CheckpointError, Machine, fit, load_model
+from rap_training.fit import (
+    LOG_NAME,
+    STATE_NAME,
+    WEIGHTS_NAME,
+    CheckpointError,
+    Machine,
+    fit,
+    load_model,
+)
 
 SPEED_MPS = 8.0
+SKIPS_THE_FIRST_STEP = pytest.mark.filterwarnings(
+    "ignore:Detected call of `lr_scheduler.step:UserWarning"
+)
+"""Float16 does: its gradients are scaled up until they overflow."""
+
 LINES = Shapes.from_list([(LineKind.ROAD_BOUNDARY, [[x, 4.0, 0.0] for x in range(0, 60, 10)])])
 SIMULATOR = CameraSimulator(LINES, Shapes.from_list([]))
 
@@ -94,12 +108,13 @@ class ToyMixture:
 TOYS = ToyMixture()
 
 
-def toy_config(steps: int, **data: object) -> TrainingConfig:
+def toy_config(steps: int, precision: str = "32-true", **data: object) -> TrainingConfig:
     return TrainingConfig(
         model=ModelConfig(backbone={"widths": (8, 16, 16)}, feature_channels=16, width=32,
                           query_width=16, proposals=8, braking_mps2=(2.0, 6.0)),
         data=DataConfig(cameras={"share": 0.5, "views": "any"}, **data),
-        optimizer=OptimizerConfig(steps=steps, batch_size=4, learning_rate=3e-3),
+        optimizer=OptimizerConfig(steps=steps, batch_size=4, learning_rate=3e-3,
+                                  precision=precision),
         loss=LossConfig(scored_share=0.0, other_proposals=0.0),  # Toys have no map to be scored on.
     )  # fmt: skip
 
@@ -132,34 +147,86 @@ def test_camera_images_are_there_exactly_where_the_sample_says_so():
 
 def test_loss_falls(tmp_path):
     run(toy_config(40), tmp_path)
-    with (tmp_path / LOG_NAME).open() as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(tmp_path)
     losses = [float(row["imitation"]) for row in rows]
     assert len(losses) == 40
     assert {(row["ego"], row["recovery"], row["dropped"]) for row in rows} == {("4", "0", "4")}
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch, workers):
-    config = toy_config(4)
+@SKIPS_THE_FIRST_STEP
+@pytest.mark.parametrize(
+    ("workers", "precision"), [(0, "32-true"), (2, "32-true"), (0, "bf16-mixed"), (0, "16-mixed")]
+)
+def test_a_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch, workers, precision):
+    config = toy_config(4, precision)
     run(config, tmp_path / "whole")
     monkeypatch.setattr("rap_training.fit.CHECKPOINT_EVERY", 2)
     monkeypatch.setattr("rap_training.fit._log", _killed_at(4))
     with pytest.raises(KeyboardInterrupt):
         run(config, tmp_path / "killed", workers)
     monkeypatch.undo()
+    assert len(rows_of(tmp_path / "killed")) == 3
     run(config, tmp_path / "killed", workers)
     whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert rows_of(tmp_path / "killed") == rows_of(tmp_path / "whole")
+
+
+def rows_of(out) -> list[dict[str, str]]:
+    with (out / LOG_NAME).open() as file:
+        return list(csv.DictReader(file))
 
 
 def _killed_at(fatal_step: int):
-    def log(_path, step, *_):
+    def log(path, step, losses, batch):
         if step == fatal_step:
             raise KeyboardInterrupt
+        written(path, step, losses, batch)
 
+    written = fit_module._log
     return log
+
+
+@SKIPS_THE_FIRST_STEP
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_half_precision_begins_with_the_same_losses_and_learns(tmp_path, precision):
+    run(toy_config(1), tmp_path / "single")
+    run(toy_config(30, precision), tmp_path / "half")
+    (single,), half = rows_of(tmp_path / "single"), rows_of(tmp_path / "half")
+    for term in ("imitation", "likeness", "cells", "spatial", "domain"):
+        assert float(half[0][term]) == pytest.approx(float(single[term]), rel=0.02)
+    losses = [float(row["imitation"]) for row in half]
+    assert np.mean(losses[-5:]) < 0.75 * np.mean(losses[:5])
+
+
+def test_what_a_run_without_a_checkpoint_logged_is_no_part_of_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr("rap_training.fit._log", _killed_at(3))
+    with pytest.raises(KeyboardInterrupt):
+        run(toy_config(5), tmp_path)
+    monkeypatch.undo()
+    run(toy_config(2), tmp_path)
+    assert [row["step"] for row in rows_of(tmp_path)] == ["1", "2"]
+
+
+def resumed(out) -> None:
+    run(toy_config(2), out)
+
+
+@pytest.mark.parametrize(("name", "used"), [(STATE_NAME, resumed), (WEIGHTS_NAME, load_model)])
+def test_damaged_checkpoints_are_named_in_one_line(tmp_path, name, used):
+    run(toy_config(2), tmp_path)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match=tmp_path.name) as caught:
+        used(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a GPU where there is none")
+def test_a_missing_gpu_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="1 gpu devices: "):
+        fit(TOYS, toy_config(2), tmp_path, Machine(accelerator="gpu"))
 
 
 def test_a_folder_with_another_run_is_refused(tmp_path):
@@ -202,6 +269,9 @@ def test_a_folder_without_a_run_is_no_checkpoint(tmp_path):
         ("data: {speed_noise_mps: -1}", "data.speed_noise_mps"),
         ("data: {sources: {ego: {weight: .inf}}}", "data.sources.ego.weight"),
         ("optimizer: {seed: -1}", "optimizer.seed"),
+        ("model: {backbone: {frozen: true}}", "model.backbone: .*frozen: true needs weights"),
+        ("model: {backbone: {weights: package}}", "model.backbone: .*plain has neither"),
+        ("loss: {likeness: 0}", "model.selection.imitation needs loss.likeness"),
         ("[", "cannot be read"),
     ],
 )

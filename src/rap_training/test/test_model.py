@@ -10,6 +10,7 @@ from rap_training.model.attention import Attention, sample_cameras, viewing_rays
 from rap_training.model.head import integrate, rolled_speeds, without_creeping
 from rap_training.model.rap_model import RapModel
 from rap_training.model.route_following import driven
+from rap_training.model.route_offsets import route_offsets
 from rap_training.rig import HEIGHT, NOMINAL_RIG, WIDTH
 
 STRIDE = 16
@@ -133,6 +134,50 @@ def test_batch_of_three_equals_three_batches_of_one(model):
             alone.proposals[-1][0], together.proposals[-1][row], atol=1e-4, rtol=1e-4
         )
         torch.testing.assert_close(alone.scores[0], together.scores[row], atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_any_number_of_cameras_plans_and_one_more_that_is_missing_changes_nothing(model, count):
+    images, valid, projections, *status = model_inputs(2)
+    cameras = torch.arange(count + 1) % 3
+    images, projections = images[:, cameras], projections[:, cameras]
+    valid = torch.ones(2, count + 1)
+    valid[:, -1] = 0.0
+    fewer = model(images[:, :-1], valid[:, :-1], projections[:, :-1], *status)
+    more = model(images, valid, projections, *status)
+    assert fewer.features.shape[1] == count
+    torch.testing.assert_close(more.proposals[-1], fewer.proposals[-1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(more.scores, fewer.scores, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("size", [(256, 128), (768, 448)])
+def test_geometry_does_not_suffer_from_half_precision(model, dtype, size):
+    rig = [camera.resized(*size) for camera in NOMINAL_RIG]
+    projections = np.stack([camera.image_from_ego() for camera in rig])
+    image_from_ego = torch.from_numpy(projections).float()[None]
+    _, valid, _, history, _, route = model_inputs(1)
+    maps = torch.randn(1, 3, 4, size[1] // STRIDE, size[0] // STRIDE)
+    controls = 0.3 * torch.randn(1, 64, 10, 2).to(dtype)
+
+    def computed():
+        poses = model.head._driven(history[:, -1], route, controls)
+        points = torch.cat([poses[0, :, :, :2].flatten(0, 1), torch.zeros(640, 1)], -1)[None]
+        return [
+            viewing_rays(image_from_ego, *maps.shape[-2:], STRIDE),
+            poses,
+            route_offsets(poses, route),
+            sample_cameras(maps, valid, image_from_ego, points, STRIDE),
+        ]
+
+    exact = computed()
+    with torch.autocast("cpu", dtype=dtype):
+        assert (controls.float() @ torch.ones(2, 2)).dtype is dtype
+        for found, expected in zip(computed(), exact, strict=True):
+            torch.testing.assert_close(found, expected, atol=0, rtol=0)
+    assert all(torch.isfinite(x).all() for x in exact)
 
 
 @torch.no_grad()

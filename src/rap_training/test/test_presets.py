@@ -17,8 +17,18 @@ def test_presets_are_valid_and_named_after_themselves(name):
 
 
 def test_tiny_is_what_a_training_without_a_file_uses():
-    tiny = load_config(Path("tiny"))
-    assert tiny.model_copy(update={"name": "default"}) == TrainingConfig()
+    assert load_config(Path("tiny")) == TrainingConfig()
+
+
+def test_without_augmentation_nothing_else_differs_from_the_default():
+    """Or figures of both would not compare."""
+    default, unaugmented = (
+        load_config(Path(name)).model_dump() for name in ("default", "unaugmented")
+    )
+    sources = unaugmented["data"].pop("sources")
+    assert {name for name, source in sources.items() if source["weight"]} == {"ego"}
+    del default["data"]["sources"], default["name"], unaugmented["name"]
+    assert unaugmented == default
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from rap_training.experiments.comparison import ArmResults, arms_of
 from rap_training.experiments.figures import FIGURES, FigureName
 from rap_training.experiments.plan import Catalog, Claim, Experiment
 from rap_training.experiments.plots import plot
-from rap_training.experiments.result import RunResult, read_results
+from rap_training.experiments.result import RunResult, check_same_logs, read_results
 from rap_training.experiments.verdict import Verdict, judge
 from rap_training.whole_file import whole_file
 
@@ -27,9 +27,9 @@ _HEAD = """# Experiments
 This page is written by `rap-train experiment` from the files in `{folder}/`, one for each finished
 training. {count}
 
-An arm is trained several times with different seeds on Town01, Town03, Town04 and Town06, and
-measured on Town02 and Town05, which nothing was trained or tuned on. `n` is how many of its
-trainings are finished. Configurations are in `rap_training/presets/experiments/`.
+An arm is trained several times with different seeds, and measured on towns which nothing was
+trained or tuned on. `n` is how many of its trainings are finished. Configurations are in
+`rap_training/presets/experiments/`. {logs}
 
 - **Mean [low, high]** is the mean over the trainings with Student's 90 % t-interval. Verdicts go by
   it: all arms meet the same scenes and routes, so what is in doubt is how the next training would
@@ -37,6 +37,7 @@ trainings are finished. Configurations are in `rap_training/presets/experiments/
 - **Bootstrap** is the 90 % interval when trainings *and scenes* are drawn again. With few trainings
   it is too narrow for what they vary, but it says how much hangs on the choice of scenes.
 - **Lead** is the same for the difference of two arms in the same scenes.
+- **Not scored** are scenes in which a plan could not be used, all trainings together.
 - **Faults** are runs off the road and at-fault collisions.
 """
 
@@ -55,10 +56,13 @@ def write_page(catalog: Catalog, results: Path) -> Path:
         ResultError: If a result cannot be used.
     """
     found = read_results(results)
+    used = _of_catalog(catalog, found)
+    check_same_logs(used)
     path = results.with_suffix(".md")
-    parts = [_HEAD.format(folder=results.name, count=_counted(catalog, found))]
+    count = _counted(len(used), len(found) - len(used))
+    parts = [_HEAD.format(folder=results.name, count=count, logs=_logs(used))]
     for name, experiment in catalog.items():
-        arms = arms_of(experiment, found)
+        arms = arms_of(experiment, used)
         parts.append(_section(experiment, arms))
         if any(arm.results for arm in arms.values()):
             image = Path(IMAGES_NAME) / f"experiment_{name}.svg"
@@ -69,14 +73,23 @@ def write_page(catalog: Catalog, results: Path) -> Path:
     return path
 
 
-def _counted(catalog: Catalog, found: Sequence[RunResult]) -> str:
+def _of_catalog(catalog: Catalog, found: Sequence[RunResult]) -> list[RunResult]:
     keys = {
         experiment.recipe(arm).key for experiment in catalog.values() for arm in experiment.arms
     }
-    used = sum(result.key in keys for result in found)
+    return [result for result in found if result.key in keys]
+
+
+def _counted(used: int, others: int) -> str:
     text = f"There are {used or 'none'}."
-    others = len(found) - used
     return f"{text} {others} of former configurations are left out." if others else text
+
+
+def _logs(used: Sequence[RunResult]) -> str:
+    if not used:
+        return ""
+    training, validation = used[0].training_logs, used[0].validation_logs
+    return f"Trained on the logs {', '.join(training)}; measured on {', '.join(validation)}."
 
 
 def _section(experiment: Experiment, arms: dict[str, ArmResults]) -> str:
@@ -94,7 +107,9 @@ def _pseudo_sim(arms: Iterable[ArmResults]) -> str:
         "n",
         *(FIGURES[name].label for name in shown),
         "EPDMS, bootstrap",
+        "not scored",
         "minutes of training",
+        "of evaluation",
     ]
     rows = [
         [
@@ -102,7 +117,9 @@ def _pseudo_sim(arms: Iterable[ArmResults]) -> str:
             _n(arm),
             *(_estimate(arm, name) for name in shown),
             _interval(arm.spread("epdms"), "epdms"),
-            _minutes(arm),
+            str(sum(result.pseudo_sim.failed for result in arm.results)),
+            _minutes([result.training_s for result in arm.results]),
+            _minutes([result.evaluation_s for result in arm.results]),
         ]
         for arm in arms
     ]
@@ -151,9 +168,9 @@ def _n(arm: ArmResults) -> str:
     return f"{len(arm.results)} of {arm.wanted}"
 
 
-def _minutes(arm: ArmResults) -> str:
-    """Returns the mean time of trainings that ran in one go."""
-    times_s = [result.training_s for result in arm.results if result.training_s is not None]
+def _minutes(measured_s: Sequence[float | None]) -> str:
+    """Returns the mean of times, without those of trainings that were stopped in between."""
+    times_s = [time_s for time_s in measured_s if time_s is not None]
     return f"{sum(times_s) / len(times_s) / 60.0:.1f}" if times_s else MISSING
 
 

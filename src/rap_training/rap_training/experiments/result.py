@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,8 @@ class RunResult(StrictModel):
         seed: Of the training.
         arms: `EXPERIMENT/ARM` of the arms it belonged to when it was run.
         recipe: The recipe as it was.
-        training_logs: Names of the logs it learned from.
-        validation_logs: Names of the logs it was measured on.
+        training_logs: What it learned from: the logs' names, and the starts of their digests.
+        validation_logs: What it was measured on.
         steps: Optimiser steps.
         samples: Training samples.
         training_s: Wall time of the training; None if it was stopped in between.
@@ -94,8 +95,8 @@ class RunResult(StrictModel):
     seed: NonNegativeInt
     arms: tuple[str, ...]
     recipe: dict[str, Any]
-    training_logs: tuple[str, ...]
-    validation_logs: tuple[str, ...]
+    training_logs: dict[str, str]
+    validation_logs: dict[str, str]
     steps: PositiveInt
     samples: PositiveInt
     training_s: float | None
@@ -143,17 +144,25 @@ def read_results(folder: Path) -> list[RunResult]:
     """Reads all results of a folder, which may be missing.
 
     Raises:
-        ResultError: If a file is damaged, or results are of different logs: their figures do not
-            compare.
+        ResultError: If a file is damaged.
     """
-    paths = sorted(folder.glob("*.json"))
-    results = [read_result(path) for path in paths]
-    for path, result in zip(paths, results, strict=True):
+    return [read_result(path) for path in sorted(folder.glob("*.json"))]
+
+
+def check_same_logs(results: Sequence[RunResult]) -> None:
+    """Refuses results of different logs: their figures do not compare.
+
+    Raises:
+        ResultError: If a log is not in all of them, or has changed in between.
+    """
+    for result in results[1:]:
         for field in ("training_logs", "validation_logs"):
             wanted, found = getattr(results[0], field), getattr(result, field)
-            if found != wanted:
-                raise ResultError(
-                    f"{path}: {field}: {paths[0].name} has {', '.join(wanted)}, "
-                    f"got {', '.join(found)}"
-                )
-    return results
+            for name in sorted(wanted.keys() | found.keys()):
+                if wanted.get(name) != found.get(name):
+                    first = result_path(Path(), results[0].key, results[0].seed)
+                    raise ResultError(
+                        f"{result_path(Path(), result.key, result.seed)}: {field}: {name} is "
+                        f"{found.get(name, 'missing')}, in {first} it is "
+                        f"{wanted.get(name, 'missing')}"
+                    )

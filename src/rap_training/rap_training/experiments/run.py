@@ -15,6 +15,7 @@ import numpy as np
 from rap_bringup.console import Report, silent
 from rap_evaluation.closed_loop.evaluation import ClosedLoopOptions, evaluate_closed_loop
 from rap_evaluation.logs.drive_log import DriveLog, LogError, open_logs
+from rap_evaluation.logs.log_reader import log_digest
 from rap_evaluation.map_split import TRAIN_MAPS, VALIDATION_MAPS
 from rap_evaluation.open_loop import open_loop_report
 from rap_evaluation.pseudo_sim.evaluation import PseudoSimOptions, evaluate_pseudo_sim
@@ -39,6 +40,7 @@ from rap_training.training_logs import open_training_logs
 
 _LAST_STEPS = 50  # Of the losses in a result: one batch alone says little.
 _DECIMALS = 5
+_DIGEST_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,9 @@ class _Laboratory:
     def result(self, run: Run, report: Report) -> RunResult:
         """Trains and evaluates."""
         folder, config = self._place.out / run.name, run.recipe.training
+        path = result_path(self._place.results, run.recipe.key, run.seed)
+        if path.exists():
+            return self._with_closed_loop(read_result(path), run, folder, report)
         training_s = self._train(run, folder / "fit", _part(report, 0.0, 0.7, ": training"))
         begin_s = time.perf_counter()
         bundle = self._exported(run, folder)
@@ -138,8 +143,8 @@ class _Laboratory:
             seed=run.seed,
             arms=run.arms,
             recipe=run.recipe.model_dump(mode="json"),
-            training_logs=tuple(log.name for log in self._training),
-            validation_logs=tuple(log.name for log in self._validation),
+            training_logs=_digests(self._training),
+            validation_logs=_digests(self._validation),
             steps=config.optimizer.steps,
             samples=config.optimizer.steps * config.optimizer.batch_size,
             training_s=training_s,
@@ -148,6 +153,23 @@ class _Laboratory:
             pseudo_sim=pseudo_sim,
             open_loop=open_loop,
             closed_loop=closed_loop,
+        )
+
+    def _with_closed_loop(
+        self, found: RunResult, run: Run, folder: Path, report: Report
+    ) -> RunResult:
+        """Adds the closed loop to a result that was made before an arm wanted it."""
+        self._train(run, folder / "fit", _part(report, 0.0, 0.7, ": training"))
+        begin_s = time.perf_counter()
+        driven = _closed_loop(
+            self._exported(run, folder),
+            run.recipe.evaluation,
+            folder,
+            _part(report, 0.7, 1.0, ": closed loop"),
+        )
+        took_s = found.evaluation_s + time.perf_counter() - begin_s
+        return found.model_copy(
+            update={"arms": run.arms, "evaluation_s": round(took_s, 1), "closed_loop": driven}
         )
 
     def _train(self, run: Run, checkpoint: Path, report: Report) -> float | None:
@@ -194,6 +216,10 @@ class _Laboratory:
             ade_3s_m=round(found.ade_3s_m, _DECIMALS),
             min_ade_3s_m=round(found.min_ade_3s_m, _DECIMALS),
         )
+
+
+def _digests(logs: Sequence[DriveLog]) -> dict[str, str]:
+    return {log.name: log_digest(log.path)[:_DIGEST_DIGITS] for log in logs}
 
 
 def with_egos(log: DriveLog, count: int) -> DriveLog:

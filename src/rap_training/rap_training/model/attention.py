@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rap_training.model.precision import in_single_precision
+
 
 class Attention(nn.Module):
     """Multi-head attention of queries over keys with an optional key mask."""
@@ -44,6 +46,7 @@ class Attention(nn.Module):
         return x.reshape(batch, count, self.heads, width // self.heads).transpose(1, 2)
 
 
+@in_single_precision
 def sample_cameras(
     features: Tensor, camera_valid: Tensor, image_from_ego: Tensor, points: Tensor, stride: int
 ) -> Tensor:
@@ -91,6 +94,7 @@ def _grid_from_pixels(width: int, height: int, like: Tensor) -> Tensor:
     )
 
 
+@in_single_precision
 def viewing_rays(image_from_ego: Tensor, rows: int, columns: int, stride: int) -> Tensor:
     """Directions in which the feature cells look: their position encoding.
 

