@@ -97,6 +97,19 @@ def test_only_the_added_is_new_and_it_is_there_all_the_time(world, stage):
         assert speeds == pytest.approx(edit.amount, abs=0.05)
 
 
+def test_some_on_foot_cross_the_ego_s_line_and_some_wait_beside_it(world, stage):
+    on_foot = [
+        edit.motion.states
+        for edit in drawn(world, stage, EditKind.ADD, range(60))
+        if edit.motion.classes[0] == ObjectClass.PEDESTRIAN
+    ]
+    waiting = [states for states in on_foot if np.hypot(*states[0, 4:6]) == 0.0]
+    assert 5 < len(waiting) < len(on_foot) - 5
+    for states in waiting:
+        assert np.ptp(states[:, :2], axis=0).max() == 0.0
+        assert np.hypot(*(stage.way.line_m[:, :2] - states[0, :2]).T).min() <= 5.0 + 0.5
+
+
 @pytest.mark.parametrize("kind", [EditKind.SHIFT_ALONG, EditKind.SHIFT_ACROSS])
 def test_a_shift_moves_by_exactly_what_it_says(world, stage, kind):
     edits = drawn(world, stage, kind)

@@ -20,8 +20,11 @@ from rap_raster.vehicle import REAR_AXLE_TO_CENTER_SHARE
 from rap_training.augmentation.edits.motion import driving
 from rap_training.augmentation.edits.scene_edit import Stage
 
-_WALKING_SHARE, _PARKED_SHARE = 0.3, 0.15
+_WALKING_SHARE, _PARKED_SHARE = 0.5, 0.15
 """Of all; the others drive."""
+
+_WAITING_SHARE = 0.4
+"""Of those on foot: they have stopped in the road, so that the ego passes first."""
 
 _ON_PATH_SHARE = 0.5  # Of those who drive or park, in the ego's own lane; the others anywhere near.
 _ON_PATH_M = 1.5
@@ -120,14 +123,16 @@ def _allowed(line_m: FloatArray, limits_mps: FloatArray, kind: RoadUserKind) -> 
 
 
 def _crossing(stage: Stage, rng: np.random.Generator) -> FloatArray | None:
-    """Returns the (n, 7) states of a pedestrian who crosses the ego's line ahead of it."""
+    """Returns the (n, 7) states of a pedestrian who crosses the ego's line, or waits beside it."""
     way = stage.way
     here_m = way.along_m[np.argmin(np.hypot(*(way.line_m[:, :2] - stage.pose[:2]).T))]
     place = int(np.searchsorted(way.along_m, here_m + rng.uniform(*_CROSSING_M)))
     if place >= len(way.line_m):
         return None
     x, y, heading = way.line_m[place]
-    speed_mps, side = float(rng.uniform(*_WALKING_MPS)), float(rng.choice((-1.0, 1.0)))
+    waits = rng.random() < _WAITING_SHARE
+    speed_mps = 0.0 if waits else float(rng.uniform(*_WALKING_MPS))
+    side = float(rng.choice((-1.0, 1.0)))
     steps = np.arange(stage.first_step, stage.last_step + 1) - stage.moment.step
     left_m = rng.uniform(-_BESIDE_M, _BESIDE_M) + side * speed_mps * DT_S * steps
     poses = np.empty((len(steps), 4))
