@@ -129,12 +129,7 @@ class ModelConfig(StrictModel):
     route_points: Annotated[int, Field(ge=0)] = 30
     route_spacing_m: PositiveFloat = 2.5
     refinements: Annotated[int, Field(ge=1)] = 1
-    selection: dict[ScoreName, Annotated[float, Field(ge=0)]] = {
-        "score": 1.0,
-        "no_at_fault_collisions": 1.0,
-        "drivable_area_compliance": 1.0,
-        "imitation": 1.0,
-    }
+    selection: dict[ScoreName, Annotated[float, Field(ge=0)]] = {"score": 1.0, "imitation": 1.0}
 
     @model_validator(mode="after")
     def _fits_together(self) -> ModelConfig:
