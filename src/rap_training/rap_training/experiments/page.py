@@ -29,7 +29,8 @@ training. {count}
 
 An arm is trained several times with different seeds, and measured on towns which nothing was
 trained or tuned on. `n` is how many of its trainings are finished. Configurations are in
-`rap_training/presets/experiments/`. {logs}
+`rap_training/presets/experiments/`.
+{logs}
 
 - **Mean [low, high]** is the mean over the trainings with Student's 90 % t-interval. Verdicts go by
   it: all arms meet the same scenes and routes, so what is in doubt is how the next training would
@@ -89,7 +90,7 @@ def _logs(used: Sequence[RunResult]) -> str:
     if not used:
         return ""
     training, validation = used[0].training_logs, used[0].validation_logs
-    return f"Trained on the logs {', '.join(training)}; measured on {', '.join(validation)}."
+    return f"\nTrained on the logs {', '.join(training)}; measured on {', '.join(validation)}.\n"
 
 
 def _section(experiment: Experiment, arms: dict[str, ArmResults]) -> str:
@@ -108,7 +109,7 @@ def _pseudo_sim(arms: Iterable[ArmResults]) -> str:
         *(FIGURES[name].label for name in shown),
         "EPDMS, bootstrap",
         "not scored",
-        "minutes of training",
+        "CPU minutes of training",
         "of evaluation",
     ]
     rows = [
@@ -117,7 +118,9 @@ def _pseudo_sim(arms: Iterable[ArmResults]) -> str:
             _n(arm),
             *(_estimate(arm, name) for name in shown),
             _interval(arm.spread("epdms"), "epdms"),
-            str(sum(result.pseudo_sim.failed for result in arm.results)),
+            str(sum(result.pseudo_sim.failed for result in arm.results))
+            if arm.results
+            else MISSING,
             _minutes([result.training_s for result in arm.results]),
             _minutes([result.evaluation_s for result in arm.results]),
         ]

@@ -83,8 +83,8 @@ class RunResult(StrictModel):
         validation_logs: What it was measured on.
         steps: Optimiser steps.
         samples: Training samples.
-        training_s: Wall time of the training; None if it was stopped in between.
-        evaluation_s: Wall time of all evaluations.
+        training_s: CPU time of the training; None if it was stopped in between.
+        evaluation_s: CPU time of all evaluations.
         losses: Means over the last steps.
         pseudo_sim: Always measured.
         open_loop: None for models that are measured on camera images.
