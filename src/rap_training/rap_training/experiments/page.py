@@ -29,8 +29,7 @@ training. {count}
 
 An arm is trained several times with different seeds, and measured on towns which nothing was
 trained or tuned on. `n` is how many of its trainings are finished. Configurations are in
-`rap_training/presets/experiments/`.
-{logs}
+`rap_training/presets/experiments/`.{logs}
 
 - **Mean [low, high]** is the mean over the trainings with Student's 90 % t-interval. Verdicts go by
   it: all arms meet the same scenes and routes, so what is in doubt is how the next training would
@@ -90,7 +89,7 @@ def _logs(used: Sequence[RunResult]) -> str:
     if not used:
         return ""
     training, validation = used[0].training_logs, used[0].validation_logs
-    return f"\nTrained on the logs {', '.join(training)}; measured on {', '.join(validation)}.\n"
+    return f"\n\nTrained on the logs {', '.join(training)}; measured on {', '.join(validation)}."
 
 
 def _section(experiment: Experiment, arms: dict[str, ArmResults]) -> str:
