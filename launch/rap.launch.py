@@ -10,61 +10,86 @@ from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from rap_bringup.processes import MALLOC
 
 SHARE = Path(get_package_share_directory("rap_bringup"))
 
 ARGUMENTS = {
     "namespace": ("", "namespace of all nodes"),
     "params_file": (str(SHARE / "config" / "rap.param.yaml"), "parameters of all nodes"),
+    "overrides_file": (LaunchConfiguration("params_file"), "parameters that win over params_file"),
     "use_sim_time": ("false", "take the time from /clock"),
     "autostart": ("true", "configure and activate without a lifecycle manager"),
+    "use_respawn": ("true", "start a process again that died"),
     "log_level": ("info", "debug, info, warn or error"),
     "bundle": (str(SHARE / "models" / "default"), "folder of the model bundle"),
     "mode": ("shadow", "active: publish rap/trajectory; shadow: rap/shadow/trajectory"),
     "map": ("", "OpenDRIVE or Lanelet2 file for the map node; empty: rap/map comes from elsewhere"),
     "fastdds_profile": (str(SHARE / "config" / "fastdds_shm.xml"), "transport settings"),
 }
-
-ENVIRONMENT = {
-    # Without these, every image costs a page-fault storm (glibc's mmap threshold).
-    "MALLOC_MMAP_THRESHOLD_": "1073741824",
-    "MALLOC_TRIM_THRESHOLD_": "1073741824",
-    "MALLOC_TOP_PAD_": "67108864",
-    "FASTRTPS_DEFAULT_PROFILES_FILE": LaunchConfiguration("fastdds_profile"),
+REMAPS = {
+    "input_odometry": ("odometry", "nav_msgs/Odometry"),
+    "input_objects": ("objects", "objects, of the type that perception_node is set to"),
+    "input_route": ("route", "nav_msgs/Path, or what the map node makes of a lanelet route"),
+    "input_lanelet_route": ("lanelet_route", "autoware_planning_msgs/LaneletRoute, map node"),
+    "input_command": ("command", "std_msgs/UInt8"),
+    "input_map": ("rap/map", "rap_msgs/MapPrimitives, where not from the map node"),
+    "output_trajectory": ("rap/trajectory", "what a controller reads"),
+    "output_state": ("rap/state", "state of the guard"),
 }
+"""Topics with names of other stacks. Camera topics follow from cameras.names and the namespace."""
+
+RESPAWN_DELAY_S = 0.5
 
 
 def generate_launch_description() -> LaunchDescription:
-    bundle = {"bundle.path": LaunchConfiguration("bundle")}
     map_path = LaunchConfiguration("map")
-    map_given = IfCondition(PythonExpression(["'", map_path, "' != ''"]))
     return LaunchDescription(
         [
             *(
                 DeclareLaunchArgument(name, default_value=default, description=description)
-                for name, (default, description) in ARGUMENTS.items()
+                for name, (default, description) in {**ARGUMENTS, **REMAPS}.items()
             ),
-            *(SetEnvironmentVariable(name, value) for name, value in ENVIRONMENT.items()),
-            _process("rap_bringup", "rap_graph", bundle),
-            _process("rap_planner", "guard_node", {"mode": LaunchConfiguration("mode")}),
-            _process("rap_raster", "map_node", {"map.path": map_path}, condition=map_given),
+            *(SetEnvironmentVariable(name, value) for name, value in MALLOC.items()),
+            SetEnvironmentVariable(
+                "FASTRTPS_DEFAULT_PROFILES_FILE", LaunchConfiguration("fastdds_profile")
+            ),
+            _process("rap_bringup", "rap_graph", {"bundle.path": _text("bundle")}),
+            _process("rap_planner", "guard_node", {"mode": _text("mode")}),
+            _process(
+                "rap_raster",
+                "map_node",
+                {"map.path": _text("map")},
+                condition=IfCondition(PythonExpression(["'", map_path, "' != ''"])),
+            ),
         ]
     )
+
+
+def _text(argument: str) -> ParameterValue:
+    """An argument that stays a text, whatever it looks like."""
+    return ParameterValue(LaunchConfiguration(argument), value_type=str)
 
 
 def _process(
     package: str,
     executable: str,
-    parameters: dict[str, LaunchConfiguration],
+    parameters: dict[str, ParameterValue],
     condition: IfCondition | None = None,
 ) -> Node:
+    files = [LaunchConfiguration(name) for name in ("params_file", "overrides_file")]
     common = {name: LaunchConfiguration(name) for name in ("use_sim_time", "autostart")}
     return Node(
         package=package,
         executable=executable,
         namespace=LaunchConfiguration("namespace"),
-        parameters=[LaunchConfiguration("params_file"), {**common, **parameters}],
-        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+        parameters=[*files, {**common, **parameters}],
+        remappings=[(topic, LaunchConfiguration(name)) for name, (topic, _) in REMAPS.items()],
+        ros_arguments=["--log-level", LaunchConfiguration("log_level")],
+        respawn=LaunchConfiguration("use_respawn"),
+        respawn_delay=RESPAWN_DELAY_S,
         output="screen",
         condition=condition,
     )

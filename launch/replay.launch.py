@@ -1,4 +1,7 @@
-"""The driving stack on a recorded drive: `ros2 launch rap_bringup replay.launch.py bag:=FOLDER`."""
+"""The driving stack on a recorded drive: `ros2 launch rap_bringup replay.launch.py bag:=FOLDER`.
+
+Takes all arguments of rap.launch.py.
+"""
 
 from __future__ import annotations
 
@@ -12,37 +15,19 @@ from launch.substitutions import LaunchConfiguration
 
 SHARE = Path(get_package_share_directory("rap_bringup"))
 QOS_FILE = str(SHARE / "config" / "replay_qos.yaml")
-PASSED_ON = {
-    "namespace": "",
-    "params_file": str(SHARE / "config" / "rap.param.yaml"),
-    "autostart": "true",
-    "log_level": "info",
-}
 
 
 def generate_launch_description() -> LaunchDescription:
-    stack = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(str(SHARE / "launch" / "rap.launch.py")),
-        launch_arguments={
-            "use_sim_time": "true",
-            "mode": "active",
-            **{name: LaunchConfiguration(name) for name in PASSED_ON},
-        }.items(),
-    )
     options = ["--clock", "--start-offset", "0", "--qos-profile-overrides-path", QOS_FILE]
-    player = ExecuteProcess(
-        cmd=["ros2", "bag", "play", LaunchConfiguration("bag"), *options],
-        on_exit=Shutdown(),
-        output="screen",
-    )
+    player = ["ros2", "bag", "play", LaunchConfiguration("bag"), *options]
     return LaunchDescription(
         [
             DeclareLaunchArgument("bag", description="rosbag2 folder"),
-            *(
-                DeclareLaunchArgument(name, default_value=default)
-                for name, default in PASSED_ON.items()
+            DeclareLaunchArgument("mode", default_value="active"),
+            DeclareLaunchArgument("use_sim_time", default_value="true"),
+            IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(str(SHARE / "launch" / "rap.launch.py"))
             ),
-            stack,
-            player,
+            ExecuteProcess(cmd=player, on_exit=Shutdown(), output="screen"),
         ]
     )

@@ -34,7 +34,7 @@ class Recorder:
 
     asked: ClassVar[list[dict[str, np.ndarray]]] = []
 
-    def __init__(self, _path) -> None:
+    def __init__(self, _path, *, threads: int) -> None:
         self.asked.clear()
 
     def run(self, inputs):
@@ -68,7 +68,7 @@ def features(bundle):
 @pytest.fixture
 def graph(bundle, monkeypatch):
     """A planner node that stands at the origin, publishers to it, and an executor."""
-    monkeypatch.setattr("rap_planner.ros.planner_node.OnnxRuntimeNetwork", Recorder)
+    monkeypatch.setattr("rap_inference.backends.OnnxRuntimeNetwork", Recorder)
     rclpy.init(domain_id=DOMAIN_ID)
     ego = EgoInput("map", "base_link")
     odometry = Odometry(child_frame_id="base_link")

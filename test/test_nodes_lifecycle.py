@@ -52,11 +52,6 @@ def make(ros):
         node.destroy_node()
 
 
-class Map(MapNode):
-    def __init__(self, overrides: list[Parameter]) -> None:
-        super().__init__("map_node", overrides)
-
-
 def health(node) -> Health:
     report = Health()
     node.problems.report(report)
@@ -135,7 +130,7 @@ def test_extrinsics_that_are_no_pose_are_refused(make):
 
 def test_the_map_node_names_the_parameter_it_lacks(make):
     with pytest.raises(ConfigureError, match=r"map\.path: is not set"):
-        make(Map).start_by_itself()
+        make(MapNode).start_by_itself()
 
 
 def test_malformed_objects_are_dropped_counted_and_reported(make, tiny_bundle):

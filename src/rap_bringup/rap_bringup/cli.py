@@ -267,22 +267,73 @@ def warmup(bundle: BundleOption = None) -> None:
         )
 
 
-@app.command()
+@app.command("build-engine")
+def build_engine(
+    backend: Annotated[
+        str, typer.Option("--backend", help="tensorrt, tensorrt-rtx or tensorrt-ep.")
+    ] = "tensorrt",
+    bundle: BundleOption = None,
+    cache_dir: Annotated[
+        Path | None, typer.Option("--cache-dir", help="Default: ~/.cache/rap/engines.")
+    ] = None,
+    tf32: Annotated[bool, typer.Option("--tf32/--fp32", help="As the nodes' parameter.")] = True,
+) -> None:
+    """Builds a bundle's engines, so that no start has to: for provisioning, on the vehicle.
+
+    What is there and fits stays. Ends with status 0 if every engine is in the cache afterwards,
+    else with 1 and the reason in one line.
+
+    Example: rap build-engine --backend tensorrt --bundle models/default
+    """
+    from rap_inference.backends import (  # noqa: PLC0415 - only this command builds
+        InferenceSettings,
+        build_engines,
+    )
+    from rap_inference.bundle import load_bundle  # noqa: PLC0415
+    from rap_inference.engine_cache import default_cache_dir  # noqa: PLC0415
+
+    with one_line_errors():
+        loaded = load_bundle(bundle or resource(DEFAULT_BUNDLE))
+        settings = InferenceSettings(backend, cache_dir or default_cache_dir(), tf32=tf32)
+        with console.status(f"building engines of {loaded.manifest.name}"):
+            build_engines(loaded, settings)
+        sys.stdout.write(f"{settings.cache_dir}: engines of {loaded.manifest.name} are ready\n")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def run(
+    context: typer.Context,
     params_file: Annotated[
         Path | None, typer.Option("--params-file", help="Default: config/rap.param.yaml.")
     ] = None,
+    respawn: Annotated[
+        bool, typer.Option("--respawn/--no-respawn", help="Start a process that died again.")
+    ] = True,
 ) -> None:
     """Runs the graph without the launch system, until Ctrl-C.
 
-    One process drives, one guards; a map node joins when map.path is set in the parameters.
+    One process drives, one guards; a map node joins when map.path is set in the parameters. What
+    follows --ros-args goes to all of them. Ends with status 0 when asked to by SIGINT or SIGTERM,
+    and with 1 and the reason in one line when a process cannot start.
 
     Example: rap run --params-file config/rap.param.yaml
+
+    Example: rap run --no-respawn --ros-args -p guard_node:mode:=active
+
+    Example: rap run --ros-args -r __ns:=/vehicle -r objects:=/perception/objects --log-level warn
     """
     from rap_bringup.graph_runner import run_graph  # noqa: PLC0415 - only this command runs it
 
+    if context.args and context.args[0] != "--ros-args":
+        raise typer.BadParameter(f"{context.args[0]}: unknown; ROS arguments follow --ros-args")
     with one_line_errors():
-        status = run_graph(params_file or resource(PARAMS_FILE), _on_signals)
+        status = run_graph(
+            params_file or resource(PARAMS_FILE),
+            _on_signals,
+            lambda line: console.print(f"rap: {line}", markup=False, soft_wrap=True),
+            respawn=respawn,
+            ros_arguments=context.args[1:],
+        )
         raise typer.Exit(status)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from rap_bringup.graph_params import MAP, load_params
@@ -12,51 +13,57 @@ from rap_bringup.processes import (
     DRIVE_MODULE,
     GUARD_MODULE,
     MAP_MODULE,
-    NodeProcess,
     ProcessError,
     graph_environment,
     start,
-    stop_all,
 )
+from rap_bringup.supervisor import Supervisor
 
-WATCH_PERIOD_S = 0.2
-"""A dead node is noticed within two periods of a 10 Hz planner."""
+WATCH_PERIOD_S = 0.1
+"""A dead node is noticed within one period of a 10 Hz planner."""
 
 
-def run_graph(params_path: Path, on_signals: Callable[[Callable[[], None]], None]) -> int:
+def run_graph(
+    params_path: Path,
+    on_signals: Callable[[Callable[[], None]], None],
+    report: Callable[[str], None],
+    *,
+    respawn: bool = True,
+    ros_arguments: Sequence[str] = (),
+) -> int:
     """Runs drive process, guard process and, where a map is configured, the map node.
 
     Args:
         params_path: ROS parameter file.
         on_signals: Installs a stop function as the handler of signals.
+        report: Told in one line of every death of a process.
+        respawn: Whether a process that died is started again.
+        ros_arguments: More `--ros-args` for every process: remaps, parameters, the log level.
 
     Returns:
         0 after a signal.
 
     Raises:
-        ProcessError: If a process ends by itself; the others are ended then.
+        ProcessError: If a process cannot start, or dies without `respawn`, or does not end cleanly.
         ValueError: If the parameter file cannot be read.
     """
+    stop_requested = threading.Event()
+    on_signals(stop_requested.set)
     params = load_params(params_path)
     environment = graph_environment(_domain())
-    arguments = ["--ros-args", "--params-file", str(params_path)]
+    arguments = ["--ros-args", "--params-file", str(params_path), *ros_arguments]
     modules = {"guard process": GUARD_MODULE, "drive process": DRIVE_MODULE}
     if params.get(MAP, {}).get("map.path"):
         modules["map node"] = MAP_MODULE
-    stop_requested = threading.Event()
-    on_signals(stop_requested.set)
-    children: list[NodeProcess] = []
-    try:
-        for name, module in modules.items():
-            children.append(start(name, module, arguments, environment))
+    starters = {
+        name: partial(start, name, module, arguments, environment)
+        for name, module in modules.items()
+    }
+    with Supervisor(starters, report, respawn=respawn) as supervisor:
         while not stop_requested.wait(WATCH_PERIOD_S):
-            for child in children:
-                child.check()
-    finally:
-        stop_all(children)
-    failed = [child.name for child in children if child.process.returncode != 0]
-    if failed:
-        raise ProcessError(f"{', '.join(failed)} did not end cleanly")
+            supervisor.check()
+    if supervisor.failed:
+        raise ProcessError(f"{', '.join(supervisor.failed)} did not end cleanly")
     return 0
 
 

@@ -1,7 +1,7 @@
 """Node processes: their environment, starting, watching and ending them.
 
-Every child gets a log file; when it dies, the last line it wrote that tells a reason is the error
-people see.
+What a child writes goes to a log file or on to the terminal; when it dies, the last line it wrote
+that tells a reason is the error people see.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from rap_bringup.paths import FASTDDS_PROFILE, resource
 
@@ -32,6 +35,15 @@ of 1080p images went from 55 % to 16 % CPU."""
 STOP_SIGNALS = ((signal.SIGINT, 10.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 """How a child is ended, and how many seconds each step may take: nodes finish their step on SIGINT,
 which takes well under a second; a child that ignores two signals hangs."""
+
+HELD_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""What a child must not get before it can end cleanly: `rap_raster.ros.spin` lets them in."""
+
+KEPT_LINES = 50
+"""Of what a child writes to the terminal; a traceback through rclpy has some 30."""
+
+END_OF_OUTPUT_S = 1.0
+"""How long after a child's death its last lines may take to be read."""
 
 FIRST_DOMAIN, LAST_DOMAIN = 1, 101
 """Domains whose ports lie below Linux's range of ephemeral ports (32768)."""
@@ -95,26 +107,50 @@ class NodeProcess:
 
     Attributes:
         name: For messages.
-        log_path: Everything it wrote.
         process: The child.
+        log_path: Everything it wrote; None if that goes on to the terminal.
+        lines: The last lines it wrote to the terminal.
     """
 
     name: str
-    log_path: Path | None
     process: subprocess.Popen[bytes]
+    log_path: Path | None = None
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
+    _reader: threading.Thread | None = None
 
     def check(self) -> None:
         """Raises ProcessError if the child has ended."""
-        status = self.process.poll()
-        if status is not None:
-            raise ProcessError(f"{self.name} ended with status {status}: {self.last_error()}")
+        if self.process.poll() is not None:
+            raise ProcessError(self.ending())
+
+    def ending(self) -> str:
+        """Returns how the child ended, and why as far as its output tells."""
+        status = self.process.returncode
+        if status < 0:
+            return f"{self.name} was killed by {signal.Signals(-status).name}"
+        return f"{self.name} ended with status {status}: {self.last_error()}"
 
     def last_error(self) -> str:
-        """Returns the line of the child's log that tells why it ended."""
-        if self.log_path is None:
-            return "see its output above"
-        lines = self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
-        return telling_line(lines)
+        """Returns the line of the child's output that tells why it ended."""
+        if self.log_path is not None:
+            text = self.log_path.read_text(encoding="utf-8", errors="replace")
+            return telling_line(text.splitlines())
+        if self._reader is not None:
+            self._reader.join(END_OF_OUTPUT_S)
+        return telling_line(list(self.lines))
+
+    def echo(self) -> None:
+        """Passes what the child writes to stderr on to ours, and keeps the last lines."""
+        self._reader = threading.Thread(target=self._echo, name=f"{self.name} output", daemon=True)
+        self._reader.start()
+
+    def _echo(self) -> None:
+        if self.process.stderr is None:
+            return
+        for line in self.process.stderr:
+            text = line.decode("utf-8", errors="replace")
+            self.lines.append(text)
+            sys.stderr.write(text)
 
 
 def telling_line(lines: Sequence[str]) -> str:
@@ -135,27 +171,40 @@ def start(
 ) -> NodeProcess:
     """Starts a Python module as a child.
 
+    SIGINT and SIGTERM are held until its nodes can end cleanly.
+
     Args:
         name: For messages.
         module: Run with `python -m`.
         arguments: Its command line.
         environment: Its whole environment.
-        log_path: Where its output goes; None leaves it on the terminal.
+        log_path: Where its output goes; None: on to the terminal.
     """
     command = [sys.executable, "-m", module, *arguments]
     if log_path is None:
-        # Its own session, so that Ctrl-C reaches it once, from us, and not twice.
-        child = subprocess.Popen(command, env=dict(environment), start_new_session=True)
-        return NodeProcess(name, None, child)
+        child = NodeProcess(name, _spawn(command, environment, None, subprocess.PIPE))
+        child.echo()
+        return child
     with log_path.open("wb") as log:
-        child = subprocess.Popen(
+        process = _spawn(command, environment, log, subprocess.STDOUT)
+    return NodeProcess(name, process, log_path)
+
+
+def _spawn(
+    command: Sequence[str], environment: Mapping[str, str], stdout: IO[bytes] | None, stderr: int
+) -> subprocess.Popen[bytes]:
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)  # children inherit it
+    try:
+        return subprocess.Popen(
             command,
             env=dict(environment),
-            stdout=log,
-            stderr=subprocess.STDOUT,
+            stdout=stdout,
+            stderr=stderr,
+            # Its own session, so that Ctrl-C reaches it once, from us, and not twice.
             start_new_session=True,
         )
-    return NodeProcess(name, log_path, child)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def stop_all(children: Sequence[NodeProcess]) -> None:

@@ -149,6 +149,6 @@ def test_children_are_asked_to_end_before_they_are_killed(tmp_path):
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"up\n"
-    stop_all([NodeProcess("node", None, process)])
+    stop_all([NodeProcess("node", process)])
     assert process.returncode == 0
     process.stdout.close()

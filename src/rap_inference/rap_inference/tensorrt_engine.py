@@ -16,13 +16,14 @@ from rap_inference.bundle import BundleError
 Library = Literal["tensorrt", "tensorrt-rtx"]
 
 
-def build_engine(path: Path, library: Library, *, batch: int = 1) -> bytes:
+def build_engine(path: Path, library: Library, *, batch: int = 1, tf32: bool = True) -> bytes:
     """Builds the engine of a network; its numbers keep the types that the file gives them.
 
     Args:
         path: ONNX file.
         library: What is to run the engine.
-        batch: Length of the inputs' first axis where the file leaves it open.
+        batch: Longest first axis of inputs for which the file leaves it open; shorter ones fit too.
+        tf32: Whether matrix products may round their float32 inputs to 10 bits, on GPUs that can.
 
     Returns:
         The serialised engine. Only the version of the library that built it can run it.
@@ -30,7 +31,7 @@ def build_engine(path: Path, library: Library, *, batch: int = 1) -> bytes:
     Raises:
         BundleError: If the library is missing, does not start or does not take the network.
     """
-    trt = _imported(library, path)
+    trt = import_library(library, path)
     log: list[str] = []
     builder = _builder(trt, log, f"{path}: {library}")
     # TensorRT 10 needs the flag for what 11 and RTX always do: no precision but the file's.
@@ -39,6 +40,8 @@ def build_engine(path: Path, library: Library, *, batch: int = 1) -> bytes:
     if not parser.parse_from_file(str(path)):
         raise BundleError(f"{path}: {library} cannot parse it: {_parser_errors(parser)}")
     settings = builder.create_builder_config()
+    if not tf32:
+        settings.clear_flag(trt.BuilderFlag.TF32)
     _fix_batch(builder, network, settings, batch, path)
     plan = builder.build_serialized_network(network, settings)
     if plan is None:
@@ -46,8 +49,12 @@ def build_engine(path: Path, library: Library, *, batch: int = 1) -> bytes:
     return bytes(plan)
 
 
-def _imported(library: Library, path: Path) -> ModuleType:
-    """Imports a library; in nothing but the name do the two differ here."""
+def import_library(library: Library, path: Path) -> ModuleType:
+    """Imports a library; in nothing but the name do the two differ here.
+
+    Raises:
+        BundleError: If it is not installed; names the network that asked for it.
+    """
     try:
         return importlib.import_module(library.replace("-", "_"))
     except ImportError as error:
@@ -76,15 +83,16 @@ def _parser_errors(parser: Any) -> str:  # noqa: ANN401
 
 
 def _fix_batch(builder: Any, network: Any, settings: Any, batch: int, path: Path) -> None:  # noqa: ANN401
-    """Gives first axes that the file leaves open their length."""
+    """Gives first axes that the file leaves open their longest length."""
     profile = builder.create_optimization_profile()
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
     for tensor in inputs:
         shape = tuple(tensor.shape)
         if -1 in shape[1:]:
             raise BundleError(f"{path}: {tensor.name}: only the first axis may be open: {shape}")
-        fixed = (batch, *shape[1:]) if shape[:1] == (-1,) else shape
-        profile.set_shape(tensor.name, fixed, fixed, fixed)
+        open_axis = shape[:1] == (-1,)
+        shortest, longest = ((n, *shape[1:]) if open_axis else shape for n in (1, batch))
+        profile.set_shape(tensor.name, shortest, longest, longest)
     settings.add_optimization_profile(profile)
 
 

@@ -18,7 +18,6 @@ from std_msgs.msg import Float64, UInt8
 
 from rap_inference.bundle import Bundle, BundleError, load_bundle
 from rap_inference.latest_worker import LatestWorker
-from rap_inference.network import OnnxRuntimeNetwork
 from rap_planner.candidates import Candidates
 from rap_planner.planner import Planner
 from rap_planner.ros.conversions import candidates_msg
@@ -29,6 +28,7 @@ from rap_raster.frames import FloatArray
 from rap_raster.ros.conversions import MessageError, features_from_msg, path_points
 from rap_raster.ros.diagnostics import Health
 from rap_raster.ros.ego_input import EgoInput
+from rap_raster.ros.inference import INFERENCE, NodeInference
 from rap_raster.ros.node import RapNode, one_line
 from rap_raster.ros.parameters import (
     BASE_FRAME,
@@ -46,6 +46,7 @@ class PlannerNode(RapNode):
 
     PARAMETERS: ClassVar[tuple[Declared, ...]] = (
         BUNDLE_PATH,
+        *INFERENCE,
         ODOMETRY_WAIT,
         MAP_FRAME,
         BASE_FRAME,
@@ -71,6 +72,7 @@ class PlannerNode(RapNode):
         self._takes_topics = ego is None
         self._ego = ego or EgoInput(self._map_frame, self._base_frame)
         self._worker: LatestWorker[AlignedFeatures] | None = None
+        self._inference: NodeInference | None = None
         self._planner: Planner | None = None
         self._command: Command | None = None
         self._route_m: FloatArray | None = None
@@ -82,7 +84,8 @@ class PlannerNode(RapNode):
         self._history = bundle.manifest.history
         self._encoder_sha256 = bundle.manifest.encoder.sha256
         self._slot_names = [camera.name for camera in nominal_rig(bundle)]
-        self._planner = Planner(bundle, OnnxRuntimeNetwork(bundle.planner_path))
+        self._inference = NodeInference(self)
+        self._planner = Planner(bundle, self._inference.open(bundle.planner_path, batch=1))
         _try_out(self._planner, bundle)
         if self._takes_topics:
             self._worker = LatestWorker(
@@ -175,6 +178,8 @@ class PlannerNode(RapNode):
 
     def report(self, health: Health) -> None:
         """Says what the last plan was based on."""
+        if self._inference is not None:
+            self._inference.report(health)
         if self._worker is not None:
             health.values["features dropped"] = str(self._worker.counts.dropped)
         if self._ego.latest is None:

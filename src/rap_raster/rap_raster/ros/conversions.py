@@ -98,6 +98,16 @@ def path_points(message: Path, map_frame: str) -> FloatArray | None:
     return points if len(points) else None
 
 
+def route_msg(nanoseconds: int, frame_id: str, points_m: FloatArray) -> Path:
+    """Returns (n, 3) points of a route as a path; the poses' directions are not set."""
+    message = Path(header=header(nanoseconds, frame_id))
+    for x_m, y_m, z_m in points_m.tolist():
+        pose = PoseStamped(header=message.header)
+        pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = x_m, y_m, z_m
+        message.poses.append(pose)
+    return message
+
+
 def path_msg(
     nanoseconds: int, frame_id: str, poses_m: FloatArray, z_m: float, step_s: float
 ) -> Path:

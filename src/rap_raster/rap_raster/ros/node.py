@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any, ClassVar
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -16,8 +17,14 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 
 from rap_raster.ros.diagnostics import Health, ProblemLog
-from rap_raster.ros.parameters import AUTOSTART, Declared, check_all_declared, declare
-from rap_raster.ros.qos import STREAM
+from rap_raster.ros.parameters import (
+    AUTOSTART,
+    Declared,
+    check_all_declared,
+    check_qos_overrides,
+    declare,
+)
+from rap_raster.ros.qos import OVERRIDABLE, STREAM
 
 DIAGNOSTICS_PERIOD_S = 1.0
 
@@ -93,13 +100,17 @@ class RapNode(LifecycleNode):
     def subscribe(
         self, message: type, topic: str, callback: Callable[[Message], None], qos: QoSProfile
     ) -> None:
-        """Subscribes until deactivation."""
-        subscription = self.create_subscription(message, topic, callback, qos)
+        """Subscribes until deactivation; parameters may override the profile, see `qos`."""
+        subscription = self.create_subscription(
+            message, topic, callback, copy(qos), qos_overriding_options=OVERRIDABLE
+        )
         self._on_stop.append(lambda: self.destroy_subscription(subscription))
 
     def advertise(self, message: type, topic: str, qos: QoSProfile) -> Any:  # noqa: ANN401
         """Returns a publisher that is silent while inactive and lives until clean-up."""
-        publisher = self.create_lifecycle_publisher(message, topic, qos)
+        publisher = self.create_lifecycle_publisher(
+            message, topic, copy(qos), qos_overriding_options=OVERRIDABLE
+        )
         self._on_cleanup.append(lambda: self.destroy_lifecycle_publisher(publisher))
         return publisher
 
@@ -150,7 +161,7 @@ class RapNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Runs `start`; publishers become active."""
-        return self._attempt(self.start) or super().on_activate(state)
+        return self._attempt(self._start) or super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Ends subscriptions and timers; publishers become silent."""
@@ -173,6 +184,11 @@ class RapNode(LifecycleNode):
         """Ends threads before the node's handles become invalid."""
         self.close()
         super().destroy_node()
+
+    def _start(self) -> None:
+        self.start()
+        # Only now every topic of the node is known.
+        check_qos_overrides(self, list(self._parameter_overrides))
 
     def _attempt(self, action: Callable[[], None]) -> TransitionCallbackReturn | None:
         """Returns FAILURE if `action` raised, else None."""

@@ -14,6 +14,9 @@ from rclpy.parameter import Parameter
 BUILT_IN = ("use_sim_time", "start_type_description_service")
 """Declared by rclpy itself."""
 
+QOS_OVERRIDES = "qos_overrides."
+"""Declared by rclpy when a topic is first used."""
+
 
 class ParameterError(ValueError):
     """A parameter that cannot be used; the text names it, its value and what was expected."""
@@ -51,13 +54,17 @@ AUTOSTART = Declared("autostart", True, "configure and activate without a lifecy
 
 
 def declare(node: Node, table: Sequence[Declared]) -> None:
-    """Declares parameters, read-only.
+    """Declares parameters, read-only: nothing changes how a vehicle drives while it does.
 
     Raises:
         ParameterError: If an override has the wrong type or is out of range.
     """
     for entry in table:
-        descriptor = ParameterDescriptor(description=entry.description, read_only=True)
+        descriptor = ParameterDescriptor(
+            description=entry.description,
+            additional_constraints=" | ".join(entry.choices),
+            read_only=True,
+        )
         if entry.low is not None and entry.high is not None:
             _set_range(descriptor, entry.low, entry.high, isinstance(entry.default, int))
         try:
@@ -101,10 +108,27 @@ def check_all_declared(node: Node, overrides: Sequence[str]) -> None:
         ParameterError: Names the first unknown parameter and lists the known ones.
     """
     for name in overrides:
-        if name in BUILT_IN or name.startswith("qos_overrides.") or node.has_parameter(name):
+        if name in BUILT_IN or name.startswith(QOS_OVERRIDES) or node.has_parameter(name):
             continue
         known = sorted(set(node.get_parameters_by_prefix("")) - set(BUILT_IN))
         raise ParameterError(f"{name}: unknown parameter, {node.get_name()} has {', '.join(known)}")
+
+
+def check_qos_overrides(node: Node, overrides: Sequence[str]) -> None:
+    """Makes sure that every override of a profile is for a topic of this node.
+
+    Args:
+        node: The node, all topics in use.
+        overrides: As for `check_all_declared`.
+
+    Raises:
+        ParameterError: Names the first that is for none, and lists the topics.
+    """
+    declared = [QOS_OVERRIDES + name for name in node.get_parameters_by_prefix(QOS_OVERRIDES[:-1])]
+    for name in overrides:
+        if name.startswith(QOS_OVERRIDES) and name not in declared:
+            known = ", ".join(sorted({entry.rpartition(".")[0] for entry in declared}))
+            raise ParameterError(f"{name}: unknown parameter, {node.get_name()} has {known}")
 
 
 def _set_range(descriptor: ParameterDescriptor, low: float, high: float, whole: bool) -> None:

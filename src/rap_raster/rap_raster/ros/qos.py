@@ -1,8 +1,30 @@
-"""The quality-of-service profiles of the graph: four names, used everywhere."""
+"""The quality-of-service profiles of the graph: four names, used everywhere.
+
+Each policy of `OVERRIDABLE` can be set per topic by the parameters of ROS 2 for it, such as
+`qos_overrides./route.subscription.durability: volatile`, with the topic's full name.
+"""
 
 from __future__ import annotations
 
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSPolicyKind,
+    QoSProfile,
+    ReliabilityPolicy,
+)
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+OVERRIDABLE = QoSOverridingOptions(
+    (
+        QoSPolicyKind.HISTORY,
+        QoSPolicyKind.DEPTH,
+        QoSPolicyKind.RELIABILITY,
+        QoSPolicyKind.DURABILITY,
+    )
+)
+"""What parameters may override. Durability, because many a route comes from a volatile publisher,
+which a latched subscription would never hear."""
 
 SENSOR = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,

@@ -18,9 +18,9 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64
 
+from rap_inference.backends import encoder_batch
 from rap_inference.bundle import BundleError, load_bundle
 from rap_inference.latest_worker import LatestWorker
-from rap_inference.network import OnnxRuntimeNetwork
 from rap_raster.feature_step import FeaturePolicy, FeatureStep, StepResult
 from rap_raster.features import AlignedFeatures, FeatureEncoder, FeatureSource, nominal_rig
 from rap_raster.frames import Pose
@@ -30,6 +30,7 @@ from rap_raster.observations import CameraFrame, TrackedObjects
 from rap_raster.ros import conversions
 from rap_raster.ros.diagnostics import Health
 from rap_raster.ros.ego_input import EgoInput
+from rap_raster.ros.inference import INFERENCE, NodeInference
 from rap_raster.ros.node import RapNode, one_line
 from rap_raster.ros.parameters import (
     BASE_FRAME,
@@ -54,6 +55,7 @@ class RasterNode(RapNode):
 
     PARAMETERS: ClassVar[tuple[Declared, ...]] = (
         BUNDLE_PATH,
+        *INFERENCE,
         CAMERA_NAMES,
         Declared("rate_hz", 10.0, "highest step rate when stepping on rap/objects", 0.1, 100.0),
         Declared("features.source", "camera", "camera | raster", choices=("camera", "raster")),
@@ -73,6 +75,7 @@ class RasterNode(RapNode):
         self.ego = EgoInput(self._map_frame, self._base_frame)
         self._takes_topics = True
         self._hand_over: Callable[[AlignedFeatures], None] | None = None
+        self._inference: NodeInference | None = None
         self._worker: LatestWorker[Step] | None = None
         self._objects: TrackedObjects | None = None
         self._ground: Ground | None = None
@@ -105,8 +108,10 @@ class RasterNode(RapNode):
         self._slot_names = tuple(camera.name for camera in self._rig)
         self._image_shape = (len(self._rig), self._rig[0].height, self._rig[0].width, 3)
         self._encoder_sha256 = manifest.encoder.sha256
+        self._inference = NodeInference(self)
+        network = self._inference.open(bundle.encoder_path, batch=encoder_batch(bundle))
         self._step = FeatureStep(
-            FeatureEncoder(bundle, OnnxRuntimeNetwork(bundle.encoder_path)),
+            FeatureEncoder(bundle, network),
             (shape.channels, shape.height, shape.width),
             policy,
         )
@@ -252,6 +257,8 @@ class RasterNode(RapNode):
 
     def report(self, health: Health) -> None:
         """Says where features come from and what is missing for rasters."""
+        if self._inference is not None:
+            self._inference.report(health)
         if self._worker is not None:
             counts = self._worker.counts
             health.values["steps dropped"] = str(counts.dropped)

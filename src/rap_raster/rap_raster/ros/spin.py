@@ -11,9 +11,15 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from rap_raster.ros.node import ConfigureError, RapNode, one_line
 
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 def run_nodes(program: str, make_nodes: Callable[[], Sequence[RapNode]]) -> int:
     """Runs nodes in one process until a signal ends it.
+
+    A signal that arrives before there are nodes is held until there are: rclpy's handlers can end
+    those cleanly, and nothing before them can. `rap run` starts its processes with both signals
+    held already, so that not even Python's own start is interrupted.
 
     Args:
         program: Name for error lines.
@@ -23,21 +29,22 @@ def run_nodes(program: str, make_nodes: Callable[[], Sequence[RapNode]]) -> int:
         Exit status: 0 after SIGINT or SIGTERM, 1 if a node could not be started; then one line on
         stderr says why.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
     nodes: list[RapNode] = []
     try:
         rclpy.init()
         nodes += make_nodes()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
         for node in nodes:
             node.start_by_itself()
         _spin(nodes)
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
-    except ConfigureError:
-        return 1  # the node has logged the reason
     except Exception as error:
         if nodes and not rclpy.ok():
             return 0  # a signal arrived while a node was starting
-        sys.stderr.write(f"{program}: {one_line(error)}\n")
+        if not isinstance(error, ConfigureError):  # of those the node has logged the reason
+            sys.stderr.write(f"{program}: {one_line(error)}\n")
         return 1
     finally:
         _shut_down(nodes)

@@ -1,0 +1,128 @@
+"""`rap run` as a process: what the launch files do, where there is no launch system."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from graph_probe import ROOT, Probe, environment
+from rap_msgs.msg import GuardState
+
+pytestmark = pytest.mark.ros
+
+RAP = [sys.executable, "-m", "rap_bringup.cli", "run"]
+END_S = 30.0
+
+
+@pytest.fixture
+def params_file(tiny_bundle, tmp_path):
+    """The shipped parameters with the tiny bundle."""
+    params = yaml.safe_load((ROOT / "config" / "rap.param.yaml").read_text())
+    for section in params.values():
+        if "bundle.path" in section["ros__parameters"]:
+            section["ros__parameters"]["bundle.path"] = str(tiny_bundle)
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(params))
+    return path
+
+
+@contextmanager
+def rap_run(*arguments: object):
+    process = subprocess.Popen(
+        [*RAP, *(str(argument) for argument in arguments)],
+        cwd=ROOT,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:  # its children end with SIGTERM, not with SIGKILL
+            process.terminate()
+        process.communicate(timeout=END_S)
+
+
+def children(parent: int) -> dict[str, int]:
+    """Module of every child to its process id. Source: proc(5), field 4 of stat."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        try:
+            stat = (folder / "stat").read_text().rpartition(")")[2].split()
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if int(stat[1]) == parent and b"-m" in words:
+            found[words[words.index(b"-m") + 1].decode()] = int(folder.name)
+    return found
+
+
+def test_a_killed_guard_is_back_in_waiting_within_three_seconds_and_the_graph_ends_cleanly(
+    params_file,
+):
+    """Three seconds hold for a machine that is not loaded; a loaded one gets the time a bare start
+    of Python takes it beyond the 0.5 s usual, measured here."""
+    guard = "rap_planner.ros.guard_node"
+    remap = ["--ros-args", "-r", "__ns:=/vehicle"]
+    with Probe("/vehicle") as probe, rap_run("--params-file", params_file, *remap) as graph:
+        states = probe.watch(GuardState, "rap/state")
+        probe.drive_until(lambda: len(states) > 3, timeout_s=60.0)
+        killed = children(graph.pid)[guard]
+        before_s = time.monotonic()
+        os.kill(killed, signal.SIGKILL)
+        while children(graph.pid).get(guard) in (None, killed):
+            probe.spin(0.02)
+        count = len(states)
+        probe.drive_until(lambda: len(states) > count, period_s=0.02, timeout_s=60.0)
+        back_s = time.monotonic() - before_s
+        started_s = time.monotonic()
+        subprocess.run([sys.executable, "-c", "import rclpy"], env=environment(), check=True)
+        slow_s = max(0.0, time.monotonic() - started_s - 0.5)
+        assert states[count].state == GuardState.WAITING
+        assert back_s < 3.0 + 4.0 * slow_s
+        graph.send_signal(signal.SIGINT)
+        _, errors = graph.communicate(timeout=END_S)
+    assert graph.returncode == 0, errors
+    line = "rap: guard process was killed by SIGKILL; starting it again now"
+    assert errors.splitlines().count(line) == 1, errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_nodes_start_is_held_and_obeyed(params_file, number):
+    with rap_run("--params-file", params_file) as graph:
+        while not children(graph.pid):  # interpreters that have not come to their first line
+            assert graph.poll() is None
+        graph.send_signal(number)
+        _, errors = graph.communicate(timeout=END_S)
+    assert graph.returncode == 0, errors
+    assert "Traceback" not in errors
+
+
+def test_a_bundle_that_is_not_there_ends_everything_with_the_reason_as_last_line(params_file):
+    params_file.write_text(params_file.read_text().replace("bundle.path: /", "bundle.path: /no/"))
+    with rap_run("--params-file", params_file) as graph:
+        _, errors = graph.communicate(timeout=60.0)
+        left = children(graph.pid)
+    assert graph.returncode == 1
+    last = errors.splitlines()[-1]
+    assert last.startswith("rap: drive process ended with status 1: ")
+    assert "bundle.yaml: cannot be read: " in last
+    assert left == {}
+    assert "starting it again" not in errors
+
+
+def test_unknown_options_are_refused(params_file):
+    done = subprocess.run(
+        [*RAP, "--respwan"], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "--respwan: unknown; ROS arguments follow --ros-args" in done.stderr
