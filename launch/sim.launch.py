@@ -1,6 +1,8 @@
 """The driving stack in simulated traffic, in a closed loop. Takes all arguments of rap.launch.py.
 
-The simulation owns the clock and moves the ego along rap/trajectory; it ends the launch with it.
+`ros2 launch rap_bringup sim.launch.py map:=town.xodr`
+
+The simulation owns the clock and moves the ego along rap/trajectory; the launch ends with it.
 """
 
 from __future__ import annotations
@@ -13,28 +15,47 @@ from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Shut
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 SHARE = Path(get_package_share_directory("rap_bringup"))
-REMAPPED = ("odometry", "objects", "route")
+REMAPS = {
+    "input_odometry": "odometry",
+    "input_objects": "objects",
+    "input_route": "route",
+    "output_trajectory": "rap/trajectory",
+    "output_state": "rap/state",
+}
+ARGUMENTS = {
+    "mode": ("active", "as of rap.launch.py: the ego follows rap/trajectory"),
+    "use_sim_time": ("true", "as of rap.launch.py: the simulation has the clock"),
+    "sensor": ("raster", "camera: publish camera images too, for cameras.names in params_file"),
+    "out": ("out/sim", "folder of the report"),
+}
 
 
 def generate_launch_description() -> LaunchDescription:
     files = [LaunchConfiguration(name) for name in ("params_file", "overrides_file")]
-    remaps = [(topic, LaunchConfiguration(f"input_{topic}")) for topic in REMAPPED]
+    texts = {"map.path": "map", "bundle.path": "bundle", "sensor": "sensor", "out": "out"}
+    values = {
+        name: ParameterValue(LaunchConfiguration(argument), value_type=str)
+        for name, argument in texts.items()
+    }
     simulation = Node(
         package="rap_evaluation",
         executable="sim_node",
         namespace=LaunchConfiguration("namespace"),
-        parameters=[*files, {"autostart": LaunchConfiguration("autostart")}],
-        remappings=[*remaps, ("rap/trajectory", LaunchConfiguration("output_trajectory"))],
+        parameters=[*files, {"autostart": LaunchConfiguration("autostart"), **values}],
+        remappings=[(topic, LaunchConfiguration(name)) for name, topic in REMAPS.items()],
         ros_arguments=["--log-level", LaunchConfiguration("log_level")],
         on_exit=Shutdown(),
         output="screen",
     )
     return LaunchDescription(
         [
-            DeclareLaunchArgument("mode", default_value="active"),
-            DeclareLaunchArgument("use_sim_time", default_value="true"),
+            *(
+                DeclareLaunchArgument(name, default_value=default, description=description)
+                for name, (default, description) in ARGUMENTS.items()
+            ),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(SHARE / "launch" / "rap.launch.py"))
             ),

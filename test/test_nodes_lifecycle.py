@@ -10,8 +10,10 @@ import rclpy
 import yaml
 from graph_probe import DOMAIN_ID
 from rap_msgs.msg import TrackedObjects as TrackedObjectsMsg
+from rclpy.exceptions import ParameterNotDeclaredException
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import CameraInfo
 
 from rap_inference.bundle import file_sha256
@@ -131,6 +133,80 @@ def test_extrinsics_that_are_no_pose_are_refused(make):
 def test_the_map_node_names_the_parameter_it_lacks(make):
     with pytest.raises(ConfigureError, match=r"map\.path: is not set"):
         make(MapNode).start_by_itself()
+
+
+def test_parameters_tell_their_range_and_choices_and_are_refused_while_driving(make):
+    node = make(GuardNode)
+    node.start_by_itself()
+    (rate,) = node.describe_parameters(["rate_hz"])
+    limits = rate.floating_point_range[0]
+    assert (limits.from_value, limits.to_value, rate.read_only) == (1.0, 100.0, True)
+    (mode,) = node.describe_parameters(["mode"])
+    assert mode.additional_constraints == "active | shadow"
+    for name in ("mode", "rate_hz", "frames.map"):
+        (result,) = node.set_parameters([node.get_parameter(name)])
+        assert not result.successful
+        assert "read-only" in result.reason
+    with pytest.raises(ParameterNotDeclaredException):
+        node.set_parameters([Parameter("unknown", value=1)])
+
+
+def test_every_node_can_run_on_simulated_time(make):
+    node = make(GuardNode, use_sim_time=True)
+    assert node.now_ns() == 0
+
+
+ROUTE_DURABILITY = "qos_overrides./route.subscription.durability"
+
+
+def durability(node) -> DurabilityPolicy:
+    (route,) = node.get_subscriptions_info_by_topic("/route")
+    return route.qos_profile.durability
+
+
+def test_a_profile_is_overridden_for_one_node_and_for_no_other(make, tiny_bundle):
+    parameters = {"bundle.path": str(tiny_bundle), ROUTE_DURABILITY: "volatile"}
+    node = make(PlannerNode, **parameters)
+    for _ in range(2):
+        node.start_by_itself()
+        assert durability(node) == DurabilityPolicy.VOLATILE
+        node.trigger_deactivate()
+        node.trigger_cleanup()
+    other = make(PlannerNode, bundle__path=str(tiny_bundle))
+    other.start_by_itself()
+    assert durability(other) == DurabilityPolicy.TRANSIENT_LOCAL
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        (
+            "qos_overrides./rout.subscription.depth",
+            3,
+            "unknown parameter, planner_node has .*/route",
+        ),
+        (ROUTE_DURABILITY, "persistent", "Unexpected QoS override .* `persistent`"),
+    ],
+)
+def test_a_bad_override_of_a_profile_fails_activation(make, tiny_bundle, name, value, expected):
+    node = make(PlannerNode, **{"bundle.path": str(tiny_bundle), name: value})
+    with pytest.raises(ConfigureError, match=expected):
+        node.start_by_itself()
+
+
+def test_diagnostics_say_what_runs_the_networks(make, tiny_bundle):
+    node = make(PlannerNode, bundle__path=str(tiny_bundle), inference__backend="cpu")
+    node.start_by_itself()
+    assert health(node).values["inference backend"] == "cpu"
+
+
+def test_a_backend_that_is_not_here_fails_configure_with_the_real_text(
+    make, tiny_bundle, monkeypatch
+):
+    monkeypatch.setattr("rap_inference.cuda_device.DRIVER", "libcuda-not-there.so")
+    node = make(PlannerNode, bundle__path=str(tiny_bundle), inference__backend="cuda")
+    with pytest.raises(ConfigureError, match=r"cuda: no CUDA GPU .* libcuda-not-there\.so"):
+        node.start_by_itself()
 
 
 def test_malformed_objects_are_dropped_counted_and_reported(make, tiny_bundle):

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from graph_probe import START, Probe, Process
+import rclpy
+from builtin_interfaces.msg import Time
+from graph_probe import DOMAIN_ID, START, Probe, Process
+from nav_msgs.msg import Path
 from rap_msgs.msg import MapPrimitives
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 
 from rap_raster.observations import TrackedObjects
 from rap_raster.ros.conversions import map_from_msg
+from rap_raster.ros.diagnostics import Health
+from rap_raster.ros.map_node import MapNode
+from rap_raster.ros.node import ConfigureError
 from rap_raster.ros.qos import LATCHED
 from rap_raster.scene import Boxes, Lights
 
@@ -102,6 +111,117 @@ def test_a_lanelet2_map_is_published(tmp_path):
     assert received.name == "lane (local)"
     xs = received.polygons.points_m[:, 0]
     assert (xs.min(), xs.max()) == pytest.approx((0.0, 80.0))
+
+
+@pytest.fixture
+def make_map_node():
+    """Creates map nodes in this process."""
+    rclpy.init(domain_id=DOMAIN_ID)
+    nodes = []
+
+    def create(path, **parameters):
+        values = {"map.path": str(path)} | {n.replace("__", "."): v for n, v in parameters.items()}
+        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        nodes.append(MapNode(overrides=overrides))
+        return nodes[-1]
+
+    yield create
+    for node in nodes:
+        node.destroy_node()
+    rclpy.try_shutdown()
+
+
+def two_lanes(path):
+    """Lanelet 20, then 21, each 80 m to the east, on latitude 49."""
+    east_deg = 80.0 / (111_320.0 * np.cos(np.radians(49.0)))
+    points = [(x, y) for x in (0.0, 80.0, 160.0) for y in (3.5, 0.0)]
+    nodes = "".join(
+        f'<node id="{k}" lat="{49.0 + y / 111_320.0:.8f}" lon="{8.4 + x / 80.0 * east_deg:.8f}">'
+        f'<tag k="local_x" v="{x}"/><tag k="local_y" v="{y}"/></node>'
+        for k, (x, y) in enumerate(points)
+    )
+    ways = "".join(
+        f'<way id="{10 + k}"><nd ref="{k}"/><nd ref="{k + 2}"/><tag k="type" v="line_thin"/></way>'
+        for k in range(4)
+    )
+    lanelets = "".join(
+        f'<relation id="{20 + k}"><member type="way" ref="{10 + 2 * k}" role="left"/>'
+        f'<member type="way" ref="{11 + 2 * k}" role="right"/>'
+        '<tag k="type" v="lanelet"/><tag k="subtype" v="road"/></relation>'
+        for k in range(2)
+    )
+    path.write_text(f"<osm>{nodes}{ways}{lanelets}</osm>")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({}, "local"),
+        ({"map__projection": "local"}, "local"),
+        ({"map__projection": "utm"}, "utm 32N from 49.0000"),
+        ({"map__projection": "utm", "map__origin_deg": [48.5, 8.5]}, "utm 32N from 48.5000"),
+        ({"map__projection": "mgrs"}, "mgrs 32UMV"),
+    ],
+)
+def test_diagnostics_state_the_projection_asked_for(make_map_node, tmp_path, parameters, expected):
+    node = make_map_node(two_lanes(tmp_path / "two.osm"), **parameters)
+    node.start_by_itself()
+    report = Health()
+    node.report(report)
+    assert report.values["projection"].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "expected"),
+    [
+        ("two.osm", {"map__origin_deg": [49.0, 8.4]}, "map.projection is auto, expected utm or"),
+        ("two.osm", {"map__projection": "utm", "map__origin_deg": [49.0]}, "expected 2 numbers"),
+        ("r.xodr", {"map__projection": "utm"}, "OpenDRIVE is in metres already"),
+        ("two.osm", {"route__from_lanelets": True}, "autoware_planning_msgs is not installed"),
+    ],
+)
+def test_a_projection_or_route_that_cannot_be_is_refused_in_one_line(
+    make_map_node, tmp_path, name, parameters, expected
+):
+    node = make_map_node(two_lanes(tmp_path / name), **parameters)
+    with pytest.raises(ConfigureError, match=expected):
+        node.start_by_itself()
+
+
+def lanelet_route(*ids, goal=(120.0, 1.0), frame="map"):
+    """What is read of an autoware_planning_msgs/LaneletRoute."""
+    x, y = goal
+    return SimpleNamespace(
+        header=SimpleNamespace(frame_id=frame, stamp=Time(sec=7)),
+        goal_pose=SimpleNamespace(position=SimpleNamespace(x=x, y=y)),
+        segments=[SimpleNamespace(preferred_primitive=SimpleNamespace(id=i)) for i in ids],
+    )
+
+
+def test_a_lanelet_route_becomes_a_route_of_points(make_map_node, tmp_path, monkeypatch):
+    package = SimpleNamespace(LaneletRoute=Path)  # any message type can be subscribed to
+    monkeypatch.setitem(sys.modules, "autoware_planning_msgs.msg", package)
+    node = make_map_node(two_lanes(tmp_path / "two.osm"), route__from_lanelets=True)
+    node.start_by_itself()
+    published = []
+    monkeypatch.setattr(node._route, "publish", published.append)
+    node._on_lanelet_route(lanelet_route(20, 21))
+    (route,) = published
+    places = [(p.pose.position.x, p.pose.position.y) for p in route.poses]
+    assert places[0] == pytest.approx((0.0, 1.75))
+    assert places[-1] == pytest.approx((120.0, 1.75))
+    assert (route.header.frame_id, route.header.stamp.sec) == ("map", 7)
+    for bad, reason in [
+        (lanelet_route(20, 99), "lanelet 99 is no lane of the map"),
+        (lanelet_route(), "it has no segments"),
+        (lanelet_route(20, frame="odom"), "'odom', expected 'map'"),
+    ]:
+        node._on_lanelet_route(bad)
+        report = Health()
+        node.problems.report(report)
+        assert reason in report.problems[-1][1]
+    assert len(published) == 1
 
 
 def test_the_published_part_can_be_cropped(road):

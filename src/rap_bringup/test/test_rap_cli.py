@@ -9,7 +9,7 @@ from rap_bringup.cli import app
 run = CliRunner().invoke
 
 
-@pytest.mark.parametrize("command", ["replay", "demo", "warmup", "run"])
+@pytest.mark.parametrize("command", ["replay", "demo", "warmup", "run", "build-engine"])
 def test_every_command_shows_an_example(command):
     result = run(app, [command, "--help"])
     assert result.exit_code == 0
@@ -33,6 +33,8 @@ def test_bag_lists_the_readers_that_exist():
         (["replay", "bag", "--out", "bag"], "bag: is the bag itself"),
         (["warmup", "--bundle", "none"], "none/bundle.yaml: cannot be read"),
         (["run", "--params-file", "none"], "none: cannot be read"),
+        (["build-engine", "--bundle", "none"], "none/bundle.yaml: cannot be read"),
+        (["build-engine", "--backend", "cpu"], "inference backend cpu: expected one of tensorrt,"),
     ],
 )
 def test_errors_are_one_line_and_a_failure(tmp_path, monkeypatch, arguments, text):
@@ -43,6 +45,12 @@ def test_errors_are_one_line_and_a_failure(tmp_path, monkeypatch, arguments, tex
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
     assert not (tmp_path / "bag").exists()
+
+
+def test_run_passes_ros_arguments_on_and_refuses_other_words_it_does_not_know():
+    result = run(app, ["run", "--respwan"])
+    assert result.exit_code == 2
+    assert "--respwan: unknown; ROS arguments follow --ros-args" in result.output
 
 
 @pytest.mark.data

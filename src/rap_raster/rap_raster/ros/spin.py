@@ -17,9 +17,8 @@ END_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def run_nodes(program: str, make_nodes: Callable[[], Sequence[RapNode]]) -> int:
     """Runs nodes in one process until a signal ends it.
 
-    A signal that arrives before there are nodes is held until there are: rclpy's handlers can end
-    those cleanly, and nothing before them can. `rap run` starts its processes with both signals
-    held already, so that not even Python's own start is interrupted.
+    `rap run` starts its processes with both signals held, so that not even Python's own start is
+    interrupted; they are let in once rclpy handles them.
 
     Args:
         program: Name for error lines.
@@ -29,20 +28,21 @@ def run_nodes(program: str, make_nodes: Callable[[], Sequence[RapNode]]) -> int:
         Exit status: 0 after SIGINT or SIGTERM, 1 if a node could not be started; then one line on
         stderr says why.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
     nodes: list[RapNode] = []
+    handles_signals = False
     try:
         rclpy.init()
-        nodes += make_nodes()
+        handles_signals = True
         signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
+        nodes += make_nodes()
         for node in nodes:
             node.start_by_itself()
         _spin(nodes)
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     except Exception as error:
-        if nodes and not rclpy.ok():
-            return 0  # a signal arrived while a node was starting
+        if handles_signals and not rclpy.ok():
+            return 0  # a signal arrived while nodes were starting
         if not isinstance(error, ConfigureError):  # of those the node has logged the reason
             sys.stderr.write(f"{program}: {one_line(error)}\n")
         return 1

@@ -1,0 +1,56 @@
+"""Routes of lanelets on a map whose centrelines are known exactly: two lanes of two lanelets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rap_raster.maps.lanelet_route import lanelet_route_points
+from rap_raster.maps.vector_map import Lane
+
+# 1 -> 2 on the right, 11 -> 12 beside them on the left; each 100 m to the east.
+LANES = {
+    key: Lane(
+        key,
+        np.array([(x_m, y_m, 5.0) for x_m in np.linspace(start_m, start_m + 100.0, 21)]),
+        successors=(follower,) if follower else (),
+        left_neighbor=left,
+        right_neighbor=right,
+    )
+    for key, start_m, y_m, follower, left, right in [
+        ("1", 0.0, 0.0, "2", "11", None),
+        ("2", 100.0, 0.0, None, "12", None),
+        ("11", 0.0, 3.5, "12", None, "1"),
+        ("12", 100.0, 3.5, None, None, "2"),
+    ]
+}
+
+
+def test_the_route_runs_along_the_centrelines_up_to_the_foot_of_the_goal():
+    points = lanelet_route_points(LANES, [1, 2], np.array([152.5, 1.0]))
+    np.testing.assert_allclose(points[0], [0.0, 0.0, 5.0])
+    np.testing.assert_allclose(points[-1], [152.5, 0.0, 5.0])
+    assert (np.diff(points[:, 0]) > 0.0).all()
+
+
+def test_a_change_of_the_preferred_lane_goes_over_within_the_segment_before():
+    points = lanelet_route_points(LANES, [1, 12], np.array([180.0, 3.5]))
+    before, behind = points[points[:, 0] < 100.0], points[points[:, 0] > 100.0]
+    assert before[0, 1] == 0.0
+    assert (np.diff(points[:, 1]) >= 0.0).all()
+    assert (behind[:, 1] == 3.5).all()
+    assert np.abs(np.diff(points[:, 1])).max() < 3.5 / 2  # no jump
+
+
+@pytest.mark.parametrize("goal_x_m", [-20.0, 300.0])
+def test_a_goal_beyond_an_end_leaves_the_route_within_its_lanes(goal_x_m):
+    points = lanelet_route_points(LANES, [1, 2], np.array([goal_x_m, 0.0]))
+    assert points[-1, 0] == np.clip(goal_x_m, 0.0, 200.0)
+
+
+@pytest.mark.parametrize(
+    ("ids", "reason"), [([], "has no segments"), ([1, 7], "lanelet 7 is no lane of the map")]
+)
+def test_a_route_that_is_not_of_this_map_is_refused(ids, reason):
+    with pytest.raises(ValueError, match=reason):
+        lanelet_route_points(LANES, ids, np.zeros(2))
