@@ -25,7 +25,10 @@ PRESET = {
 def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
-            *(DeclareLaunchArgument(name, default_value=value) for name, value in PRESET.items()),
+            *(
+                DeclareLaunchArgument(name, default_value=value, description="as of rap.launch.py")
+                for name, value in PRESET.items()
+            ),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(SHARE / "launch" / "rap.launch.py"))
             ),

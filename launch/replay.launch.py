@@ -15,6 +15,7 @@ from launch.substitutions import LaunchConfiguration
 
 SHARE = Path(get_package_share_directory("rap_bringup"))
 QOS_FILE = str(SHARE / "config" / "replay_qos.yaml")
+PRESET = {"mode": "active", "use_sim_time": "true"}
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -23,8 +24,10 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             DeclareLaunchArgument("bag", description="rosbag2 folder"),
-            DeclareLaunchArgument("mode", default_value="active"),
-            DeclareLaunchArgument("use_sim_time", default_value="true"),
+            *(
+                DeclareLaunchArgument(name, default_value=value, description="as of rap.launch.py")
+                for name, value in PRESET.items()
+            ),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(SHARE / "launch" / "rap.launch.py"))
             ),

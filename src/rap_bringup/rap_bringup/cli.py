@@ -267,6 +267,17 @@ def warmup(bundle: BundleOption = None) -> None:
         )
 
 
+@app.command()
+def params() -> None:
+    """Prints all parameters of all nodes as tables in Markdown.
+
+    Example: rap params
+    """
+    from rap_bringup.ros.parameter_tables import PACKAGES, package_tables  # noqa: PLC0415 - ROS
+
+    sys.stdout.write("\n".join(package_tables(package) for package in PACKAGES))
+
+
 @app.command("build-engine")
 def build_engine(
     backend: Annotated[

@@ -9,7 +9,7 @@ from rap_bringup.cli import app
 run = CliRunner().invoke
 
 
-@pytest.mark.parametrize("command", ["replay", "demo", "warmup", "run", "build-engine"])
+@pytest.mark.parametrize("command", ["replay", "demo", "warmup", "run", "build-engine", "params"])
 def test_every_command_shows_an_example(command):
     result = run(app, [command, "--help"])
     assert result.exit_code == 0
