@@ -25,14 +25,14 @@ def test_no_table_is_out_of_date(tool, capsys):
 def test_a_table_that_is_out_of_date_is_noticed_and_filled_in(tool, tmp_path, monkeypatch, capsys):
     readme = tmp_path / "src" / "rap_planner" / "README.md"
     readme.parent.mkdir(parents=True)
-    readme.write_text(f"# x\n\n{tool.MARK}\nold\n\n## Limits\n\nkept\n")
+    readme.write_text(f"# x\n\n{tool.MARK}\noutdated words\n\n## Limits\n\nkept\n")
     monkeypatch.setattr(tool, "ROOT", tmp_path)
     assert tool.main(["--check"]) == 1
     assert "src/rap_planner/README.md" in capsys.readouterr().out
-    assert "old" in readme.read_text()
+    assert "outdated words" in readme.read_text()
     assert tool.main([]) == 0
     text = readme.read_text()
-    assert "old" not in text
+    assert "outdated words" not in text
     assert text.endswith("\n\n## Limits\n\nkept\n")
     assert "| `mode` | string | `shadow` | `active`, `shadow` |" in text
     assert tool.main(["--check"]) == 0
