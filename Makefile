@@ -24,7 +24,7 @@ demo:  ## drive through the whole stack, results in out/demo (runtime part only)
 
 test:  ## run all tests
 	@tools/setup.sh full
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadfile
 
 lint:  ## ruff and mypy
 	@tools/setup.sh full

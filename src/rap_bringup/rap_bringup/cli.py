@@ -61,7 +61,7 @@ RateOption = Annotated[
     float, typer.Option("--rate", min=0.05, max=10.0, help="Drive seconds per second.")
 ]
 OutPictures = Annotated[Path, typer.Option("--out", help="Folder for the pictures.")]
-StyleOption = Annotated[str, typer.Option("--style", help="Raster style: rap or semantic.")]
+StyleOption = Annotated[str, typer.Option("--style", help="Raster style: rap, semantic or motion.")]
 OVERLAY_STYLE = "semantic"
 """Of the two it draws more of the map, which is what is judged."""
 

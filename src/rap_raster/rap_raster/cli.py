@@ -58,7 +58,7 @@ Example:
 _SceneFile = Annotated[Path, typer.Argument(metavar="SCENE.json", help="Scene file, rap.scene/1.")]
 _Size = Annotated[str | None, typer.Option(metavar="WxH", help="Resize every camera first.")]
 _Channels = Annotated[str, typer.Option(help=f"Comma-separated, any of {','.join(CHANNELS)}.")]
-_StyleName = Annotated[str, typer.Option(help="Raster style: rap or semantic.")]
+_StyleName = Annotated[str, typer.Option(help="Raster style: rap, semantic or motion.")]
 _Backend = Annotated[str, typer.Option(help="What draws: cpu, or warp (on a GPU if there is one).")]
 
 

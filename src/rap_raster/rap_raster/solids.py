@@ -21,7 +21,7 @@ from rap_raster.compiled import helper, kernel, writable
 from rap_raster.frames import FloatArray
 from rap_raster.projection import MAX_CORNERS, Quad, View, clip, sphere_outside, view_sides
 from rap_raster.scene import Boxes, Lights
-from rap_raster.styles import Style
+from rap_raster.styles import SpeedTint, Style
 
 TOUCHING_M = 1e-6
 """Boxes that overlap by no more than this count as touching: rounding of poses, not a collision."""
@@ -80,6 +80,7 @@ def build_solids(boxes: Boxes, lights: Lights, style: Style) -> Solids:
             boxes.brake_lights,
             style.box_colors,
             style.braking_colors,
+            (_tint_shares(boxes, style.speed_tint), style.speed_tint.color),
             style.box_fade,
             (
                 writable(lights.centers_m, np.float64),
@@ -93,6 +94,13 @@ def build_solids(boxes: Boxes, lights: Lights, style: Style) -> Solids:
     )
 
 
+def _tint_shares(boxes: Boxes, tint: SpeedTint) -> FloatArray:
+    """Returns (N,) how much of the tint is in the colour of each box; none at unknown speed."""
+    speeds_mps = np.nan_to_num(np.hypot(*boxes.velocities_mps.T))
+    shares: FloatArray = tint.share * np.minimum(speeds_mps / tint.full_mps, 1.0)
+    return shares
+
+
 @kernel
 def _build(
     boxes: tuple[FloatArray, FloatArray, FloatArray, UInt8],
@@ -100,6 +108,7 @@ def _build(
     braking: npt.NDArray[np.bool_],
     box_colors: UInt8,
     braking_colors: UInt8,
+    tints: tuple[FloatArray, FloatArray],
     box_fade: int,
     lights: tuple[FloatArray, FloatArray, FloatArray, UInt8],
     light_colors: UInt8,
@@ -120,7 +129,11 @@ def _build(
         fades[i] = box_fade if is_box else light_fade
         if is_box:
             instances[i] = ids[k]
-            colors[i] = braking_colors[codes[i]] if braking[k] else box_colors[codes[i]]
+            paint = braking_colors[codes[i]] if braking[k] else box_colors[codes[i]]
+            for face in range(6):
+                for channel in range(3):
+                    plain, tint = float(paint[face, channel]), tints[1][channel]
+                    colors[i, face, channel] = round(plain + tints[0][k] * (tint - plain))
         else:
             colors[i] = light_colors[codes[i]]
     return centers, halves, headings, codes, instances, colors, fades

@@ -65,12 +65,19 @@ class _GroundFile(_Strict):
         return self
 
 
+class _SpeedFile(_Strict):
+    color: _Color
+    share: _Shade
+    full_mps: Annotated[float, Field(gt=0, le=100)]
+
+
 class _BoxesFile(_Strict):
     fade: _Fade
     faces: dict[str, _Color] | None = None
     classes: dict[str, _Color] | None = None
     shades: dict[str, _Shade] | None = None
     brake_lights: _Color | None = None
+    speed: _SpeedFile | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> _BoxesFile:
@@ -143,6 +150,21 @@ class GroundLook:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeedTint:
+    """How the colour of a box tells its speed.
+
+    Attributes:
+        color: (3,) float64 RGB that is mixed in, before the depth cue.
+        share: Of that colour at full speed, in proportion below; 0 where speeds are not shown.
+        full_mps: Speed from which on all look the same.
+    """
+
+    color: npt.NDArray[np.float64]
+    share: float
+    full_mps: float
+
+
+@dataclass(frozen=True, slots=True)
 class Style:
     """A raster style, ready for the geometry builder.
 
@@ -152,6 +174,7 @@ class Style:
         box_colors: (256, 6, 3) uint8 by class code and face (see `FACES`).
         braking_colors: (256, 6, 3) the same where brake lights are lit: another rear, if the style
             shows them.
+        speed_tint: What is mixed into the colours of moving boxes.
         box_fade: Depth cue of boxes.
         light_colors: (256, 6, 3) uint8 by state code and face.
         light_fade: Depth cue of lights.
@@ -162,6 +185,7 @@ class Style:
     ground: GroundLook
     box_colors: npt.NDArray[np.uint8]
     braking_colors: npt.NDArray[np.uint8]
+    speed_tint: SpeedTint
     box_fade: int
     light_colors: npt.NDArray[np.uint8]
     light_fade: int
@@ -202,6 +226,7 @@ def read_style(path: Path) -> Style:
         ground=_ground_look(style.ground),
         box_colors=_box_colors(style.boxes),
         braking_colors=_braking_colors(style.boxes),
+        speed_tint=_speed_tint(style.boxes.speed),
         box_fade=_FADES[style.boxes.fade],
         light_colors=_light_colors(style.lights),
         light_fade=_FADES[style.lights.fade],
@@ -251,6 +276,12 @@ def _braking_colors(boxes: _BoxesFile) -> npt.NDArray[np.uint8]:
     if boxes.brake_lights is not None:
         colors[list(BRAKE_LIGHTS), FACES.index("rear")] = boxes.brake_lights
     return colors
+
+
+def _speed_tint(speed: _SpeedFile | None) -> SpeedTint:
+    if speed is None:
+        return SpeedTint(np.zeros(3), share=0.0, full_mps=1.0)
+    return SpeedTint(np.array(speed.color, np.float64), speed.share, speed.full_mps)
 
 
 def _light_colors(lights: _LightsFile) -> npt.NDArray[np.uint8]:

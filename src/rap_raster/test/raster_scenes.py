@@ -40,8 +40,8 @@ def make_scene(boxes=(), lines=(), areas=(), lights=None, ego=EGO):
     )
 
 
-def car(box_id, x, y, yaw=0.0, *, z=0.8, size=(4.6, 1.9, 1.6), code=1):
-    return [box_id, code, x, y, z, *size, yaw, 0.0, 0.0]
+def car(box_id, x, y, yaw=0.0, *, z=0.8, size=(4.6, 1.9, 1.6), code=1, speed=0.0):
+    return [box_id, code, x, y, z, *size, yaw, speed * np.cos(yaw), speed * np.sin(yaw)]
 
 
 def light(x, y, z=1.0, state=LightState.RED, size=(0.5, 0.5, 1.0)):
@@ -62,6 +62,7 @@ def random_scene(seed):
             z=rng.uniform(0.6, 1.2),
             size=rng.uniform(0.5, 8.0, 3),
             code=int(rng.integers(1, 10)),
+            speed=(0.0, 0.8, 4.0, 9.5, 40.0, np.nan)[i % 6],
         )
         for i in range(25)
     ]

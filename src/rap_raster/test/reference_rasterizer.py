@@ -145,6 +145,12 @@ def _ground(scene, style, rays, camera_from_map):
                 yield Surface(quad_depth(corners, rays), corners, *paint)
 
 
+def _tinted(colors, velocity_mps, style):
+    tint, speed_mps = style.speed_tint, np.linalg.norm(velocity_mps)
+    share = 0.0 if np.isnan(speed_mps) else tint.share * min(speed_mps / tint.full_mps, 1.0)
+    return np.round((1.0 - share) * colors + share * tint.color)
+
+
 def _solids(scene, style, rays, camera_from_map):
     boxes, lights = scene.boxes, scene.lights
     standing = np.linalg.norm(boxes.velocities_mps, axis=1) < 1.0
@@ -154,6 +160,9 @@ def _solids(scene, style, rays, camera_from_map):
         style.braking_colors[boxes.classes],
         style.box_colors[boxes.classes],
     )
+    box_looks = [
+        _tinted(*look, style) for look in zip(box_looks, boxes.velocities_mps, strict=True)
+    ]
     light_looks = style.light_colors[lights.states]
     for solids, codes, ids, looks, fade in (
         (boxes, boxes.classes, boxes.ids, box_looks, style.box_fade),
@@ -162,7 +171,7 @@ def _solids(scene, style, rays, camera_from_map):
         for i in range(len(solids)):
             shape = (solids.centers_m[i], solids.sizes_m[i], solids.yaws_rad[i])
             for face, corners in box_faces_camera(*shape, camera_from_map):
-                color = looks[i, face].astype(float)
+                color = looks[i][face].astype(float)
                 depth = quad_depth(corners, rays)
                 yield Surface(depth, corners, int(codes[i]), color, fade, -1, int(ids[i]))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from rap_raster.frames import Pose
 from rap_raster.geometry import build_geometry
 from rap_raster.rasterizer import render
 from rap_raster.scene import Boxes, Lights, Scene, Shapes
+from rap_raster.solids import build_solids
 from rap_raster.styles import StyleError, load_style, read_style, style_names
 
 
@@ -215,6 +216,23 @@ def test_brake_lights_are_lit_on_vehicles_that_are_known_to_stand(code, speed_mp
         assert bool((one != other).any()) == shows
 
 
+def test_the_motion_style_is_the_semantic_one_with_paler_boxes_at_higher_speed():
+    motion, semantic = load_style("motion"), load_style("semantic")
+    np.testing.assert_equal(
+        asdict(motion),
+        {**asdict(semantic), "name": "motion", "speed_tint": asdict(motion.speed_tint)},
+    )
+    speeds_mps = [0.0, 1.5, 6.0, 14.0, 15.0, 30.0, np.nan]
+    rows = [[k + 1, 6, 0, 0, 1, 1, 1, 2, 0.4, 0, speed] for k, speed in enumerate(speeds_mps)]
+    boxes, lights = Boxes.from_rows(rows), Lights.empty()
+    colors = build_solids(boxes, lights, motion).colors.astype(int)
+    plain = build_solids(boxes, lights, semantic).colors
+    np.testing.assert_array_equal(colors[[0, 6]], plain[[0, 6]])  # standing, speed unknown
+    assert (np.diff(colors[:5], axis=0).sum(axis=2) > 0).all()
+    np.testing.assert_array_equal(colors[4], colors[5])
+    np.testing.assert_array_equal(colors[4], np.round(0.3 * plain[4] + 0.7 * 255))
+
+
 def test_yellow_and_unknown_lights_are_green_in_the_rap_style():
     colors = load_style("rap").light_colors
     np.testing.assert_array_equal(colors[31], colors[32])
@@ -223,8 +241,8 @@ def test_yellow_and_unknown_lights_are_green_in_the_rap_style():
 
 
 def test_an_unknown_style_is_refused_with_the_known_ones():
-    assert style_names() == ["rap", "semantic"]
-    with pytest.raises(StyleError, match=r"'nice', expected one of \['rap', 'semantic"):
+    assert style_names() == ["motion", "rap", "semantic"]
+    with pytest.raises(StyleError, match=r"'nice', expected one of \['motion', 'rap'"):
         load_style("nice")
 
 

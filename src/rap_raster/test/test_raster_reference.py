@@ -44,7 +44,7 @@ def test_random_scenes_agree_with_the_reference(seed, yaw):
     height=st.floats(0.5, 12.0),
     rise=st.sampled_from([0.0, 0.0, 0.04, -0.06]),
     bend=st.sampled_from([0.0, 0.0, 1.5]),
-    style=st.sampled_from(["rap", "semantic"]),
+    style=st.sampled_from(["rap", "motion"]),
 )
 def test_any_scene_from_any_camera_agrees_with_the_reference(  # noqa: PLR0917 - hypothesis
     seed, yaw, pitch, focal, height, rise, bend, style

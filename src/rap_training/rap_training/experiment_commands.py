@@ -18,7 +18,10 @@ REPORT = "report"
 
 def experiment_command(
     name: Annotated[
-        str, typer.Argument(help="alignment, cross-agent or recovery; report writes the page only.")
+        str,
+        typer.Argument(
+            help="alignment, cross-agent, motion or recovery; report writes the page only."
+        ),
     ],
     *,
     logs: Annotated[Path, typer.Option(help="Folder of training logs.")] = Path("out/logs/train"),

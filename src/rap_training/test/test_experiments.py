@@ -237,7 +237,10 @@ def invoke(*arguments):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["beauty"], "experiment: expected one of alignment, cross-agent, recovery, got 'beauty'"),
+        (
+            ["beauty"],
+            "experiment: expected one of alignment, cross-agent, motion, recovery, got 'beauty'",
+        ),
         (["recovery", "--only", "1x"], "recovery: arm: expected one of off, on, got '1x'"),
     ],
 )
