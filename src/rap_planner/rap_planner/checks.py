@@ -195,8 +195,7 @@ def _outcome(name: str, situation: Situation, limits: CheckLimits, mode: Mode) -
     if mode is Mode.OFF:
         return Outcome(mode, None)
     try:
-        with np.errstate(all="ignore"):
-            return Outcome(mode, CHECKS[name](situation, limits))
+        return Outcome(mode, CHECKS[name](situation, limits))
     except Exception as error:  # A broken check must stop the vehicle, not the guard.
         text = f"{name}: check failed to run: {type(error).__name__}: {error}"
         nobody = np.zeros(len(situation.usable), dtype=np.bool_)

@@ -215,7 +215,8 @@ class Guard:
         self._last_now_ns = now_ns
         inputs = replace(inputs, odometry=_finite_or_none(inputs.odometry))
         try:
-            return self._step(now_ns, inputs)
+            with np.errstate(all="ignore"):  # Broken numbers are the checks' to find.
+                return self._step(now_ns, inputs)
         except Exception as error:  # Whatever breaks in here, a controller gets an answer.
             return self._last_resort(now_ns, inputs, f"guard: {type(error).__name__}: {error}")
 
@@ -247,8 +248,7 @@ class Guard:
     def _planned(self, candidates: Candidates | None) -> _Plan | None:
         """Returns the candidates, made ready if they are new ones."""
         if candidates is not None and (self._plan is None or self._plan.source is not candidates):
-            with np.errstate(all="ignore"):
-                self._plan = _Plan.of(candidates, self._settings.limits.bicycle)
+            self._plan = _Plan.of(candidates, self._settings.limits.bicycle)
         return self._plan
 
     def _choose(

@@ -114,7 +114,9 @@ def finite_objects(message: TrackedObjectsMsg, map_frame: str) -> TrackedObjects
     table = np.column_stack([boxes.centers_m, boxes.sizes_m, boxes.yaws_rad])
     bad = np.flatnonzero(~np.isfinite(table).all(axis=1) | (boxes.sizes_m <= 0).any(axis=1))
     if len(bad):
-        raise MessageError(f"object {bad[0]}: place or size is not usable: {table[bad[0]].tolist()}")
+        raise MessageError(
+            f"object {bad[0]}: place or size is not usable: {table[bad[0]].tolist()}"
+        )
     return objects
 
 

@@ -111,7 +111,9 @@ def guard_settings(parameter: Callable[[str], Any]) -> GuardSettings:
     Args:
         parameter: Returns the value of a parameter.
     """
-    bicycle = {entry.name.removeprefix("limits."): parameter(entry.name) for entry in BICYCLE_LIMITS}
+    bicycle = {
+        entry.name.removeprefix("limits."): parameter(entry.name) for entry in BICYCLE_LIMITS
+    }
     limits = {entry.name.removeprefix("limits."): parameter(entry.name) for entry in CHECK_LIMITS}
     return GuardSettings(
         limits=CheckLimits(
