@@ -260,7 +260,7 @@ def _feasible(situation: Situation, _: CheckLimits) -> Verdict:
     def text(k: int) -> str:
         return f"candidate {k}: {asked[int(np.argmin(within[:, k]))].text(k)}"
 
-    return Verdict(within.all(axis=0), text)
+    return Verdict(np.logical_and.reduce(within, axis=0), text)
 
 
 def _shift(situation: Situation, limits: CheckLimits) -> Verdict | None:

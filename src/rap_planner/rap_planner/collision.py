@@ -157,13 +157,15 @@ def contacts(
     excused = _overlaps(ego[:, :1], others[:1], half_m, obstacles.half_sizes_m)[:, 0]
     excused |= _followers(ego, others, half_m, obstacles.half_sizes_m)
     hits &= ~excused[:, None, :]
-    when = hits.any(axis=2)
+    when = np.logical_or.reduce(hits, axis=2)
     first = when.argmax(axis=1)
     rows = np.arange(count)
     if not len(obstacles.ids):
         return Contacts(np.zeros(count, bool), np.zeros(count), np.zeros(count, np.int32))
     whom = hits[rows, first].argmax(axis=1)
-    return Contacts(when.any(axis=1), times_s[first] - times_s[0], obstacles.ids[whom])
+    return Contacts(
+        np.logical_or.reduce(when, axis=1), times_s[first] - times_s[0], obstacles.ids[whom]
+    )
 
 
 def _seconds(later: TrackedObjects, earlier: TrackedObjects) -> float:

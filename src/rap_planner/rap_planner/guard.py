@@ -33,7 +33,7 @@ from rap_planner.checks import (
 )
 from rap_planner.collision import ObjectMotion, Obstacles, contacts
 from rap_planner.drivable import DrivableArea
-from rap_planner.stop import Stop
+from rap_planner.stop import STOP_HORIZON_S, Stop
 from rap_planner.trajectory import STEP_S, Trajectory, dense_times, interpolate_poses
 from rap_raster.ego_history import EgoState
 from rap_raster.frames import FloatArray
@@ -354,8 +354,9 @@ class Guard:
             return ""
         limits = self._settings.limits
         poses_m = stop.trajectory(now_ns).poses_m[None]
-        poses_m = poses_m[:, : round(limits.collision_horizon_s / STEP_S) : COLLISION_STRIDE]
-        times_s = STEP_S * (1.0 + COLLISION_STRIDE * np.arange(poses_m.shape[1]))
+        looked_at = slice(0, round(limits.collision_horizon_s / STEP_S), COLLISION_STRIDE)
+        times_s = dense_times(STOP_HORIZON_S)[looked_at]
+        poses_m = poses_m[:, looked_at]
         found = contacts(
             poses_m, times_s + age_in_s(now_ns, obstacles.stamp_ns), limits.body, obstacles
         )

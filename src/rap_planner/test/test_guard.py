@@ -235,10 +235,10 @@ def test_a_clock_that_jumps_back_starts_the_guard_anew():
 def test_a_check_that_crashes_stops_the_vehicle_and_not_the_guard(monkeypatch):
     guard = Guard(SETTINGS)
     guard.step(0, inputs(0, candidates(0)))
-    monkeypatch.setitem(CHECKS, "start", lambda situation, limits: [][0])
+    monkeypatch.setitem(CHECKS, "start", lambda situation, limits: {}["input"])
     decision = guard.step(CYCLE, inputs(CYCLE, candidates(CYCLE)))
     assert decision.state is GuardState.HOLD_LAST
-    assert decision.error == "start: check failed to run: IndexError: list index out of range"
+    assert decision.error == "start: check failed to run: KeyError: 'input'"
 
 
 def test_whatever_breaks_in_the_guard_itself_the_vehicle_is_told_to_stand(monkeypatch):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from rap_msgs.msg import Float64Stamped
+from rap_msgs.msg import Float64Stamped, TrajectoryCandidates
 from rap_msgs.msg import GuardState as GuardStateMsg
 from rap_msgs.msg import TrackedObjects as TrackedObjectsMsg
-from rap_msgs.msg import TrajectoryCandidates
 
 from rap_planner.candidates import Candidates
 from rap_planner.guard import GuardDecision

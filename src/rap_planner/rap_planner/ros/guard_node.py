@@ -10,9 +10,14 @@ from typing import ClassVar
 import numpy as np
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMsg
-from rap_msgs.msg import Float64Stamped, MapPrimitives, MrmRequest, TrackedObjects
+from rap_msgs.msg import (
+    Float64Stamped,
+    MapPrimitives,
+    MrmRequest,
+    TrackedObjects,
+    TrajectoryCandidates,
+)
 from rap_msgs.msg import GuardState as GuardStateMsg
-from rap_msgs.msg import TrajectoryCandidates
 from rclpy.parameter import Parameter
 
 from rap_planner.checks import Check, Mode
