@@ -150,7 +150,7 @@ def contacts(
     near = _within_reach(ego, times_s, float(np.hypot(*half_m)), obstacles)
     obstacles = obstacles.select(near)
     others = obstacles.poses_at(times_s)
-    count, steps = poses_m.shape[:2]
+    count = len(poses_m)
     hits = _overlaps(ego, others, half_m, obstacles.half_sizes_m)
     moved_m = np.linalg.norm(ego[..., :2] - ego[:, :1, :2], axis=-1)
     hits &= (moved_m > STANDING_M)[..., None]
