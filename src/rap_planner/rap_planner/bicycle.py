@@ -40,7 +40,7 @@ class BicycleLimits:
     wheel_base_m: float = 3.089
     max_steering_rad: float = 0.6
     steering_rate_radps: float = 0.8
-    acceleration_mps2: float = 4.0
+    acceleration_mps2: float = 5.0
     braking_mps2: float = 7.0
     lateral_acceleration_mps2: float = 5.0
     slip_rad: float = 0.3
