@@ -29,8 +29,8 @@ REPLAY_WAIT_S = 0.3
 until a step is planned, so patience costs nothing here and a busy machine loses no image."""
 
 STEERING, REPLAY_STEERING_RAD = "vehicle.max_steering_rad", 1.05
-"""Planners are trained on a simulated ego that steers up to 60 degrees. A replay moves no vehicle, so
-the shipped limit of a real car would only hide plans."""
+"""Planners are trained on a simulated ego that steers up to 60 degrees. A replay moves no vehicle,
+so the shipped limit of a real car would only hide plans."""
 
 Params = dict[str, dict[str, Any]]
 
