@@ -108,6 +108,8 @@ def test_candidates_round_trip():
         command=Command.LEFT,
         command_source="route",
         inference_ms=1.5,
+        camera_sources=np.array([1, 0, 2], np.uint8),
+        alignment_distance=0.25,
     )
     assert_same(candidates_from_msg(candidates_msg(candidates, "map"), "map"), candidates)
 

@@ -28,6 +28,10 @@ REPLAY_WAIT_S = 0.3
 """How long nodes wait for late images and odometry, by the wall clock. Drive time stands still
 until a step is planned, so patience costs nothing here and a busy machine loses no image."""
 
+STEERING, REPLAY_STEERING_RAD = "vehicle.max_steering_rad", 1.05
+"""Planners are trained on a simulated ego that steers up to 60 degrees. A replay moves no vehicle,
+so the shipped limit of a real car would only hide plans."""
+
 Params = dict[str, dict[str, Any]]
 
 
@@ -84,7 +88,7 @@ def replay_params(bag: Bag, bundle: Bundle, slots: Mapping[str, str]) -> Params:
     params[PERCEPTION]["sync.max_wait_s"] = REPLAY_WAIT_S
     for name in (RASTER, PLANNER):
         params[name]["sync.odometry_wait_s"] = REPLAY_WAIT_S
-    params.setdefault(GUARD, {})["mode"] = "active"
+    params.setdefault(GUARD, {}).update(mode="active", **{STEERING: REPLAY_STEERING_RAD})
     if slots:
         cameras = _camera_params(bag, slots)
         params[PERCEPTION].update(cameras)

@@ -32,6 +32,9 @@ class Candidates:
         command: What the planner was told.
         command_source: "command", "route" or "none".
         inference_ms: Time of the planner network alone.
+        camera_sources: (C,) uint8 `FeatureSource` codes of the features, in the bundle's order.
+        alignment_distance: Largest distance between camera and raster features; NaN where none was
+            measured.
     """
 
     stamp_ns: int
@@ -43,6 +46,8 @@ class Candidates:
     command: Command
     command_source: str
     inference_ms: float
+    camera_sources: npt.NDArray[np.uint8]
+    alignment_distance: float
 
     @property
     def best(self) -> int:

@@ -1,32 +1,52 @@
 """The guard: decides in every cycle what the vehicle may follow.
 
 It is separate from and much smaller than the planner: numpy only, no network, a process of its own.
-It passes fresh and finite candidates, bridges a short outage with the last valid trajectory, and
-brings the vehicle to a stop along it when the outage lasts. A check without its input reports
-NOT_CHECKED, never OK. Stamps are passed in; the guard has no clock.
+It follows the best candidate that passes all enforced checks, bridges a short outage with the last
+valid trajectory, brings the vehicle to a stop along it when the outage lasts, and asks for the
+vehicle's own minimum-risk manoeuvre where it cannot. It always has an answer; the last one is to
+stand still. Stamps are passed in; the guard has no clock.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
 
+from rap_planner.bicycle import BicycleLimits, Demand, demands
 from rap_planner.candidates import Candidates
-from rap_planner.stop import StopProfile, along_path
-from rap_planner.trajectory import dense_times, interpolate_poses
+from rap_planner.checks import (
+    COLLISION_STRIDE,
+    DEFAULT_MODES,
+    MAX_FUTURE_S,
+    MAX_SPEED_MPS,
+    BoolArray,
+    Check,
+    CheckLimits,
+    Mode,
+    Outcome,
+    Situation,
+    age_in_s,
+    evaluate,
+)
+from rap_planner.collision import ObjectMotion, Obstacles, contacts
+from rap_planner.drivable import DrivableArea
+from rap_planner.stop import STOP_HORIZON_S, Stop
+from rap_planner.trajectory import STEP_S, Trajectory, dense_times, interpolate_poses
 from rap_raster.ego_history import EgoState
 from rap_raster.frames import FloatArray
+from rap_raster.observations import TrackedObjects
 
-MAX_FUTURE_S = 0.1
-"""Inputs stamped further ahead of the clock than this belong to another clock."""
+EMERGENCY_JERK_MPS3 = 15.0
+"""Of a stop at the braking limit: brakes of a car reach it in about half a second."""
 
-STOP_HORIZON_S = 5.0
-"""Length of the published stop trajectory: that of the candidates."""
+STANDING_MPS = 0.1
+"""Slower is standing; wheel odometry is not more exact than that."""
 
-ARC_STEP_S = 0.05
-"""Sampling of the path that a stop follows; 1 m at 20 m/s."""
+MAX_YAW_RAD = 100.0
+"""Headings are angles; larger numbers are broken ones."""
 
 
 class GuardState(IntEnum):
@@ -36,50 +56,55 @@ class GuardState(IntEnum):
     NOMINAL = 1
     HOLD_LAST = 2
     CONTROLLED_STOP = 3
+    MRM_REQUEST = 4
 
 
-class Check(IntEnum):
-    """Result of one check; codes of `rap_msgs/GuardState`."""
-
-    NOT_CHECKED = 0
-    OK = 1
-    FAILED = 2
+STOPPING = (GuardState.CONTROLLED_STOP, GuardState.MRM_REQUEST)
 
 
 @dataclass(frozen=True, slots=True)
-class GuardLimits:
-    """Limits of the checks and of the reactions.
+class GuardSettings:
+    """Checks and reactions.
 
     Attributes:
-        candidate_age_s: Oldest candidates that may be followed.
-        odometry_age_s: Oldest odometry at which the vehicle counts as localised.
-        hold_s: How long the last valid trajectory is held when the checks fail.
+        limits: Of the checks.
+        modes: Check name to mode.
+        hold_s: How long the last valid trajectory is held when no candidate passes.
         resume_cycles: Good cycles in a row that end a controlled stop.
         deceleration_mps2: Of the controlled stop.
         jerk_mps3: Of the controlled stop.
+        mrm_after_s: A controlled stop that lasts longer becomes a request for the vehicle's own
+            minimum-risk manoeuvre.
+        mrm_resume_cycles: Good cycles in a row, standing, that end such a request.
     """
 
-    candidate_age_s: float = 0.5
-    odometry_age_s: float = 0.3
+    limits: CheckLimits = field(default_factory=CheckLimits)
+    modes: Mapping[str, Mode] = field(default_factory=lambda: DEFAULT_MODES)
     hold_s: float = 0.3
     resume_cycles: int = 3
     deceleration_mps2: float = 2.5
     jerk_mps3: float = 1.5
+    mrm_after_s: float = 10.0
+    mrm_resume_cycles: int = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Trajectory:
-    """What a controller follows.
+class GuardInputs:
+    """The newest of everything; None for what never came.
 
     Attributes:
-        stamp_ns: Stamp of the input it was computed from.
-        poses_m: (n, 3) x, y, yaw, map frame; pose k is at the stamp plus (k + 1) 0.1 s.
-        z_m: Height of the ground under the ego, map frame.
+        candidates: Of the planner.
+        odometry: The ego now.
+        odometry_then: The ego at the stamp of the candidates.
+        objects: Tracked objects.
+        road: Drivable area of the map.
     """
 
-    stamp_ns: int
-    poses_m: FloatArray
-    z_m: float
+    candidates: Candidates | None = None
+    odometry: EgoState | None = None
+    odometry_then: EgoState | None = None
+    objects: TrackedObjects | None = None
+    road: DrivableArea | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,202 +114,346 @@ class GuardDecision:
     Attributes:
         state: State of the guard.
         reason: One line with the numbers behind the state.
-        checks: Check name to result, in the order of evaluation.
+        outcomes: Check name to outcome, in the order of evaluation.
+        checks: Check name to result for the followed candidate, else for the best one.
+        count: Number of candidates.
         candidate_index: Index of the candidate that is followed, None if none.
-        candidate_age_s: Age of the input of the trajectory, None if there is none.
-        trajectory: What to follow, None while waiting.
+        candidate_age_s: Age of the input of the followed candidate, None if none.
+        trajectory: What to follow.
+        error: What went wrong within the guard itself; empty if nothing.
     """
 
     state: GuardState
     reason: str
+    outcomes: dict[str, Outcome]
     checks: dict[str, Check]
+    count: int
     candidate_index: int | None
     candidate_age_s: float | None
-    trajectory: Trajectory | None
+    trajectory: Trajectory
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Candidates made ready for the checks, once for all cycles that see them."""
+
+    source: Candidates
+    candidates: Candidates
+    usable: BoolArray
+    dense_m: FloatArray
+    demands: list[Demand]
+
+    @classmethod
+    def of(cls, source: Candidates, limits: BicycleLimits) -> _Plan:
+        usable = _usable(source)
+        sane = _sane(source, usable)
+        times_s = dense_times(sane.dt_s * sane.poses_m.shape[1])
+        dense_m = interpolate_poses(
+            sane.ego, sane.poses_m, sane.dt_s, np.concatenate([[0.0], times_s])
+        )
+        asked = demands(dense_m, sane.ego.vx_mps, limits)
+        return cls(source, sane, usable, dense_m, asked)
+
+    def trajectory(self, index: int) -> Trajectory:
+        sane = self.candidates
+        return Trajectory(sane.stamp_ns, self.dense_m[index, 1:], sane.ego.z_m)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What the checks say."""
+
+    outcomes: dict[str, Outcome]
+    chosen: int | None
+    subject: int
+    problem: str
+
+    @property
+    def checks(self) -> dict[str, Check]:
+        return {name: outcome.result(self.subject) for name, outcome in self.outcomes.items()}
+
+    @property
+    def crash(self) -> str:
+        return "; ".join(outcome.crash for outcome in self.outcomes.values() if outcome.crash)
 
 
 class Guard:
     """The state machine."""
 
-    def __init__(self, limits: GuardLimits) -> None:
+    def __init__(self, settings: GuardSettings) -> None:
         """Starts in WAITING."""
-        self._limits = limits
+        self._settings = settings
         self._reset()
 
     def _reset(self) -> None:
         self._state = GuardState.WAITING
         self._last_now_ns: int | None = None
-        self._valid: Candidates | None = None
-        self._trajectory: Trajectory | None = None
-        self._valid_until_ns = 0  # last cycle at which the checks passed
+        self._plan: _Plan | None = None
+        self._index = 0
+        self._followed: Trajectory | None = None
+        self._valid_until_ns = 0  # last cycle in which a candidate passed
         self._good_cycles = 0
-        self._stop: _Stop | None = None
+        self._stop: Stop | None = None
+        self._stop_problem = ""
+        self._stopping_since_ns = 0
+        self._motion = ObjectMotion()
 
-    def step(
-        self, now_ns: int, candidates: Candidates | None, odometry: EgoState | None
-    ) -> GuardDecision:
-        """Runs one cycle.
+    def new_route(self) -> None:
+        """Forgets what was followed, and ends a request for a minimum-risk manoeuvre."""
+        self._reset()
+
+    def step(self, now_ns: int, inputs: GuardInputs) -> GuardDecision:
+        """Runs one cycle; never raises.
 
         Args:
             now_ns: The clock; when it jumps back (a replay that loops) the guard starts anew.
-            candidates: The newest candidates, or None before the first.
-            odometry: The newest ego state, or None before the first.
+            inputs: What is known.
         """
         if self._last_now_ns is not None and now_ns < self._last_now_ns:
             self._reset()
         self._last_now_ns = now_ns
-        checks, problem = self._run_checks(now_ns, candidates, odometry)
-        if candidates is not None and problem is None:
-            self._accept(now_ns, candidates)
+        inputs = replace(inputs, odometry=_finite_or_none(inputs.odometry))
+        try:
+            with np.errstate(all="ignore"):  # Broken numbers are the checks' to find.
+                return self._step(now_ns, inputs)
+        except Exception as error:  # Whatever breaks in here, a controller gets an answer.
+            return self._last_resort(now_ns, inputs, f"guard: {type(error).__name__}: {error}")
+
+    def _step(self, now_ns: int, inputs: GuardInputs) -> GuardDecision:
+        obstacles = self._obstacles(now_ns, inputs.objects)
+        plan = self._planned(inputs.candidates)
+        choice = self._choose(now_ns, plan, inputs, obstacles)
+        if choice is not None and plan is not None and choice.chosen is not None:
+            problem = ""
+            self._good_cycles += 1
+            self._valid_until_ns = now_ns
         else:
+            problem = "no candidates yet" if choice is None else choice.problem
             self._good_cycles = 0
-        self._move_on(now_ns, problem)
-        return self._decision(now_ns, checks, problem, odometry)
+        self._move_on(now_ns, problem, inputs.odometry, obstacles)
+        if not problem and plan is not None and choice is not None:
+            self._follow(plan, choice)
+        return self._decision(now_ns, problem, choice, inputs.odometry)
 
-    def _run_checks(
-        self, now_ns: int, candidates: Candidates | None, odometry: EgoState | None
-    ) -> tuple[dict[str, Check], str | None]:
-        """Returns the results and the text of the first failure, None if all passed."""
-        limits = self._limits
-        candidate_age_s = None if candidates is None else _age_s(now_ns, candidates.stamp_ns)
-        odometry_age_s = None if odometry is None else _age_s(now_ns, odometry.stamp_ns)
-        failures = {
-            "candidates": "no candidates yet" if candidates is None else None,
-            "finite": None if candidates is None else _finite_problem(candidates),
-            "candidate_age": _age_problem("candidates", candidate_age_s, limits.candidate_age_s),
-            "odometry_age": _age_problem("odometry", odometry_age_s, limits.odometry_age_s),
-        }
-        known = {
-            "candidates": True,
-            "finite": candidates is not None,
-            "candidate_age": candidates is not None,
-            "odometry_age": odometry is not None,
-        }
-        checks = {name: _result(known[name], failures[name]) for name in failures}
-        checks |= {"drivable_area": Check.NOT_CHECKED, "collision": Check.NOT_CHECKED}
-        problem = next((text for text in failures.values() if text is not None), None)
-        if problem is None and odometry is None:
-            problem = "no odometry yet"
-        return checks, problem
+    def _obstacles(self, now_ns: int, objects: TrackedObjects | None) -> Obstacles | None:
+        """Returns the objects if they are fresh."""
+        if objects is None:
+            return None
+        age_s = age_in_s(now_ns, objects.stamp_ns)
+        if not -MAX_FUTURE_S <= age_s <= self._settings.limits.objects_age_s:
+            return None
+        return self._motion.obstacles(objects)
 
-    def _accept(self, now_ns: int, candidates: Candidates) -> None:
-        self._good_cycles += 1
-        self._valid_until_ns = now_ns
-        if self._valid is not candidates:
-            self._valid = candidates
-            self._trajectory = _dense_trajectory(candidates)
+    def _planned(self, candidates: Candidates | None) -> _Plan | None:
+        """Returns the candidates, made ready if they are new ones."""
+        if candidates is not None and (self._plan is None or self._plan.source is not candidates):
+            self._plan = _Plan.of(candidates, self._settings.limits.bicycle)
+        return self._plan
 
-    def _move_on(self, now_ns: int, problem: str | None) -> None:
+    def _choose(
+        self,
+        now_ns: int,
+        plan: _Plan | None,
+        inputs: GuardInputs,
+        obstacles: Obstacles | None,
+    ) -> _Choice | None:
+        """Runs the checks and picks the best candidate that passes all enforced ones."""
+        if plan is None:
+            return None
+        steady = self._state in {GuardState.NOMINAL, GuardState.HOLD_LAST}
+        situation = Situation(
+            now_ns=now_ns,
+            candidates=plan.candidates,
+            usable=plan.usable,
+            dense_m=plan.dense_m,
+            demands=plan.demands,
+            odometry=inputs.odometry,
+            odometry_then=inputs.odometry_then,
+            obstacles=obstacles,
+            road=inputs.road,
+            followed=self._followed if steady else None,
+        )
+        outcomes = evaluate(situation, self._settings.limits, self._settings.modes)
+        enforced = [
+            outcome.verdict
+            for outcome in outcomes.values()
+            if outcome.mode is Mode.ENFORCE and outcome.verdict is not None
+        ]
+        order = np.argsort(-plan.candidates.scores, kind="stable")
+        good = np.logical_and.reduce([plan.usable, *(verdict.passed for verdict in enforced)])
+        best = int(order[0])
+        if inputs.odometry is None:
+            return _Choice(outcomes, None, best, "no odometry yet")
+        passing = order[good[order]]
+        if len(passing):
+            return _Choice(outcomes, int(passing[0]), int(passing[0]), "")
+        texts = [verdict.text(best) for verdict in enforced if not verdict.passed[best]]
+        return _Choice(outcomes, None, best, texts[0] if texts else "no candidate passes")
+
+    def _follow(self, plan: _Plan, choice: _Choice) -> None:
+        """Takes the chosen candidate as what is followed, unless a stop still goes on."""
+        if self._state is not GuardState.NOMINAL or choice.chosen is None:
+            return
+        is_same = self._followed is not None and self._followed.stamp_ns == plan.candidates.stamp_ns
+        if not is_same or self._index != choice.chosen:
+            self._index = choice.chosen
+            self._followed = plan.trajectory(choice.chosen)
+
+    def _move_on(
+        self,
+        now_ns: int,
+        problem: str,
+        odometry: EgoState | None,
+        obstacles: Obstacles | None,
+    ) -> None:
         """Changes the state."""
-        stopping = self._state is GuardState.CONTROLLED_STOP
-        if problem is None:
-            if not stopping or self._good_cycles >= self._limits.resume_cycles:
+        if not problem:
+            if self._may_resume(odometry):
                 self._state, self._stop = GuardState.NOMINAL, None
-        elif self._valid is not None and not stopping:
-            held_s = _age_s(now_ns, self._valid_until_ns)
-            if held_s <= self._limits.hold_s:
+        elif self._followed is not None and self._state not in STOPPING:
+            held_s = age_in_s(now_ns, self._valid_until_ns)
+            if held_s <= self._settings.hold_s:
                 self._state = GuardState.HOLD_LAST
             else:
                 self._state = GuardState.CONTROLLED_STOP
-                self._stop = _Stop.begin(self._valid, now_ns, self._limits)
+                self._stopping_since_ns = now_ns
+                self._begin_stop(now_ns, self._followed, obstacles)
+        if self._stop is not None:
+            self._watch_stop(now_ns, self._stop, obstacles)
+
+    def _may_resume(self, odometry: EgoState | None) -> bool:
+        if self._state is GuardState.CONTROLLED_STOP:
+            return self._good_cycles >= self._settings.resume_cycles
+        if self._state is GuardState.MRM_REQUEST:
+            standing = odometry is not None and abs(odometry.vx_mps) < STANDING_MPS
+            if not standing:
+                self._good_cycles = 0
+            return self._good_cycles >= self._settings.mrm_resume_cycles
+        return True
+
+    def _begin_stop(self, now_ns: int, path: Trajectory, obstacles: Obstacles | None) -> None:
+        """Brakes as gently as the path and the objects allow, at most at the vehicle's limit."""
+        hardest = self._settings.limits.bicycle.braking_mps2
+        gentlest = min(self._settings.deceleration_mps2, hardest)
+        for share in (0.0, 0.5, 1.0):
+            deceleration = gentlest + share * (hardest - gentlest)
+            jerk = self._settings.jerk_mps3 + share * (
+                max(EMERGENCY_JERK_MPS3, self._settings.jerk_mps3) - self._settings.jerk_mps3
+            )
+            self._stop = Stop.along(path, now_ns, deceleration, jerk)
+            self._stop_problem = self._problem_of(self._stop, now_ns, obstacles)
+            if not self._stop_problem:
+                return
+
+    def _problem_of(self, stop: Stop, now_ns: int, obstacles: Obstacles | None) -> str:
+        """Returns why a stop does not do, empty if it does."""
+        if not stop.fits:
+            return f"needs {stop.profile.length_m:.1f} m, which is more than the path has"
+        if obstacles is None or self._settings.modes["collision"] is not Mode.ENFORCE:
+            return ""
+        limits = self._settings.limits
+        poses_m = stop.trajectory(now_ns).poses_m[None]
+        looked_at = slice(0, round(limits.collision_horizon_s / STEP_S), COLLISION_STRIDE)
+        times_s = dense_times(STOP_HORIZON_S)[looked_at]
+        poses_m = poses_m[:, looked_at]
+        found = contacts(
+            poses_m, times_s + age_in_s(now_ns, obstacles.stamp_ns), limits.body, obstacles
+        )
+        return f"meets object {found.ids[0]} in {found.times_s[0]:.1f} s" if found.found[0] else ""
+
+    def _watch_stop(self, now_ns: int, stop: Stop, obstacles: Obstacles | None) -> None:
+        """Brakes harder where somebody gets in the way, and asks for help where that is no use."""
+        if self._state is GuardState.CONTROLLED_STOP:
+            if not self._stop_problem and self._problem_of(stop, now_ns, obstacles):
+                self._begin_stop(now_ns, stop.trajectory(stop.begin_ns), obstacles)
+            too_long = age_in_s(now_ns, self._stopping_since_ns) > self._settings.mrm_after_s
+            if self._stop_problem or too_long:
+                self._state = GuardState.MRM_REQUEST
 
     def _decision(
-        self,
-        now_ns: int,
-        checks: dict[str, Check],
-        problem: str | None,
-        odometry: EgoState | None,
+        self, now_ns: int, problem: str, choice: _Choice | None, odometry: EgoState | None
     ) -> GuardDecision:
-        valid = self._valid
-        trajectory = self._trajectory
-        if self._stop is not None and valid is not None:
-            newest_ns = valid.stamp_ns if odometry is None else odometry.stamp_ns
-            trajectory = self._stop.trajectory(max(newest_ns, valid.stamp_ns))
-        waiting = self._state is GuardState.WAITING
+        followed = self._followed if self._state is not GuardState.WAITING else None
         return GuardDecision(
             state=self._state,
-            reason=self._reason(problem),
-            checks=checks,
-            candidate_index=None if valid is None or waiting else valid.best,
-            candidate_age_s=None if valid is None else _age_s(now_ns, valid.stamp_ns),
-            trajectory=None if waiting else trajectory,
+            reason=self._reason(problem, choice),
+            outcomes={} if choice is None else choice.outcomes,
+            checks={} if choice is None else choice.checks,
+            count=0 if self._plan is None else len(self._plan.usable),
+            candidate_index=self._index if followed is not None else None,
+            candidate_age_s=None if followed is None else age_in_s(now_ns, followed.stamp_ns),
+            trajectory=self._answer(now_ns, followed, odometry),
+            error="" if choice is None else choice.crash,
         )
 
-    def _reason(self, problem: str | None) -> str:
-        if problem is not None:
+    def _answer(
+        self, now_ns: int, followed: Trajectory | None, odometry: EgoState | None
+    ) -> Trajectory:
+        if followed is None:
+            return Trajectory.standing(now_ns, odometry)
+        if self._stop is None:
+            return followed
+        stamp_ns = now_ns
+        if odometry is not None:
+            age_s = age_in_s(now_ns, odometry.stamp_ns)
+            if -MAX_FUTURE_S <= age_s <= self._settings.limits.odometry_age_s:
+                stamp_ns = odometry.stamp_ns
+        return self._stop.trajectory(max(stamp_ns, followed.stamp_ns))
+
+    def _reason(self, problem: str, choice: _Choice | None) -> str:
+        if self._state is GuardState.MRM_REQUEST:
+            limit_s = self._settings.mrm_after_s
+            why = f"stop {self._stop_problem or f'lasts longer than {limit_s:.1f} s'}"
+            needed = self._settings.mrm_resume_cycles
+            return f"{why}; {problem or f'{self._good_cycles} of {needed} good cycles, standing'}"
+        if problem:
             return problem
         if self._state is GuardState.CONTROLLED_STOP:
-            return f"recovering: {self._good_cycles} of {self._limits.resume_cycles} good cycles"
-        return "all checks with input passed"
+            return f"recovering: {self._good_cycles} of {self._settings.resume_cycles} good cycles"
+        return "all checks with input passed" if choice is not None else ""
 
-
-@dataclass(frozen=True, slots=True)
-class _Stop:
-    """A stop in progress: a path, and a braking profile that starts at `begin_ns`."""
-
-    path_m: FloatArray
-    z_m: float
-    begin_ns: int
-    profile: StopProfile
-
-    @classmethod
-    def begin(cls, valid: Candidates, now_ns: int, limits: GuardLimits) -> _Stop:
-        """Starts to brake where the last valid trajectory is now, at its speed there."""
-        horizon_s = valid.dt_s * valid.poses_m.shape[1]
-        elapsed_s = min(_age_s(now_ns, valid.stamp_ns), horizon_s)
-        times_s = np.arange(elapsed_s, horizon_s + ARC_STEP_S, ARC_STEP_S)
-        around_s = np.clip([elapsed_s - ARC_STEP_S, elapsed_s + ARC_STEP_S], 0.0, horizon_s)
-        best = valid.poses_m[valid.best]
-        ends = interpolate_poses(valid.ego, best, valid.dt_s, around_s)
-        moved_m = float(np.linalg.norm(ends[1, :2] - ends[0, :2]))
-        profile = StopProfile(
-            moved_m / float(around_s[1] - around_s[0]), limits.deceleration_mps2, limits.jerk_mps3
+    def _last_resort(self, now_ns: int, inputs: GuardInputs, error: str) -> GuardDecision:
+        """Stands still and asks for help."""
+        self._state, self._stop_problem, self._good_cycles = GuardState.MRM_REQUEST, error, 0
+        self._followed, self._stop, self._plan = None, None, None
+        return GuardDecision(
+            state=self._state,
+            reason=error,
+            outcomes={},
+            checks={},
+            count=0,
+            candidate_index=None,
+            candidate_age_s=None,
+            trajectory=Trajectory.standing(now_ns, inputs.odometry),
+            error=error,
         )
-        path_m = interpolate_poses(valid.ego, best, valid.dt_s, times_s)
-        return cls(path_m, valid.ego.z_m, now_ns, profile)
-
-    def trajectory(self, stamp_ns: int) -> Trajectory:
-        """Returns the part of the stop that follows a stamp."""
-        start_s = (stamp_ns - self.begin_ns) * 1e-9
-        times_s = np.maximum(start_s + dense_times(STOP_HORIZON_S), 0.0)
-        poses_m = along_path(self.path_m, self.profile.distance_m(times_s))
-        return Trajectory(stamp_ns, poses_m, self.z_m)
 
 
-def _dense_trajectory(candidates: Candidates) -> Trajectory:
-    best = candidates.poses_m[candidates.best]
-    times_s = dense_times(candidates.dt_s * len(best))
-    poses_m = interpolate_poses(candidates.ego, best, candidates.dt_s, times_s)
-    return Trajectory(candidates.stamp_ns, poses_m, candidates.ego.z_m)
-
-
-def _age_s(now_ns: int, stamp_ns: int) -> float:
-    return (now_ns - stamp_ns) / 1e9
-
-
-def _result(known: bool, failure: str | None) -> Check:
-    if not known:
-        return Check.NOT_CHECKED
-    return Check.OK if failure is None else Check.FAILED
-
-
-def _age_problem(what: str, age_s: float | None, limit_s: float) -> str | None:
-    if age_s is None:
+def _finite_or_none(ego: EgoState | None) -> EgoState | None:
+    if ego is None or not np.isfinite([*ego.planar, ego.z_m, ego.vx_mps, ego.vy_mps]).all():
         return None
-    if age_s > limit_s:
-        return f"{what}: {age_s:.2f} s old, limit {limit_s:.2f} s (replay without use_sim_time?)"
-    if age_s < -MAX_FUTURE_S:
-        return f"{what}: stamped {-age_s:.2f} s ahead of the clock (use_sim_time set?)"
-    return None
+    return ego
 
 
-def _finite_problem(candidates: Candidates) -> str | None:
-    best = candidates.best
+def _usable(candidates: Candidates) -> BoolArray:
+    """Returns (K,) which candidates are numbers that a vehicle could reach."""
+    ego, poses_m = candidates.ego, candidates.poses_m
+    if _finite_or_none(ego) is None:
+        return np.zeros(len(poses_m), dtype=np.bool_)
+    times_s = candidates.dt_s * np.arange(1, poses_m.shape[1] + 1)
+    away_m = np.linalg.norm(poses_m[..., :2] - ego.planar[:2], axis=-1)
+    good = np.isfinite(poses_m).all(axis=(1, 2)) & np.isfinite(candidates.scores)
+    good &= (away_m <= MAX_SPEED_MPS * times_s).all(axis=1)
+    result: BoolArray = good & (np.abs(poses_m[..., 2]) <= MAX_YAW_RAD).all(axis=1)
+    return result
+
+
+def _sane(candidates: Candidates, usable: BoolArray) -> Candidates:
+    """Replaces what is not usable by an ego that stands and a score below all others."""
     ego = candidates.ego
-    if not np.isfinite(candidates.scores).all():
-        return f"scores[{int(np.argmin(np.isfinite(candidates.scores)))}] is not finite"
-    if not np.isfinite(candidates.poses_m[best]).all():
-        return f"candidate {best} has poses that are not finite"
-    if not np.isfinite([ego.x_m, ego.y_m, ego.z_m, ego.yaw_rad, ego.vx_mps]).all():
-        return "ego state of the candidates is not finite"
-    return None
+    if _finite_or_none(ego) is None:
+        ego = EgoState(ego.stamp_ns, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    poses_m = np.where(usable[:, None, None], candidates.poses_m, ego.planar)
+    scores = np.where(usable, candidates.scores, -np.inf).astype(np.float32)
+    return replace(candidates, ego=ego, poses_m=poses_m, scores=scores)

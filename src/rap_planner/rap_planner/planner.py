@@ -67,6 +67,8 @@ class Planner:
             command=guidance.command,
             command_source=guidance.source,
             inference_ms=inference_ms,
+            camera_sources=features.sources,
+            alignment_distance=_largest(features.alignment_distance),
         )
 
     def _checked(
@@ -82,6 +84,12 @@ class Planner:
         if not (np.isfinite(proposals).all() and np.isfinite(scores).all()):
             raise PlannerError("planner: proposals or scores are not finite")
         return proposals[0], scores[0]
+
+
+def _largest(distances: npt.NDArray[np.float32]) -> float:
+    """Returns the largest distance that was measured, NaN if none was."""
+    measured = distances[np.isfinite(distances)]
+    return float(measured.max()) if len(measured) else float("nan")
 
 
 def image_from_ego(intrinsics: FloatArray, ego_from_camera: FloatArray) -> npt.NDArray[np.float32]:

@@ -7,6 +7,8 @@ vehicle stands (Fritsch and Carlson, "Monotone Piecewise Cubic Interpolation", 1
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,22 +22,62 @@ MONOTONE_LIMIT = 3.0
 """A knot slope of at most three times the smaller neighbouring chord keeps a cubic monotone."""
 
 
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """What a controller follows.
+
+    Attributes:
+        stamp_ns: Stamp of the input it was computed from.
+        poses_m: (n, 3) x, y, yaw (continuous); pose k is at the stamp plus (k + 1) `STEP_S`.
+        z_m: Height of the ground under the ego.
+        in_map: True in the map frame; False in the base frame, which moves with the vehicle.
+    """
+
+    stamp_ns: int
+    poses_m: FloatArray
+    z_m: float
+    in_map: bool = True
+
+    @classmethod
+    def standing(cls, stamp_ns: int, ego: EgoState | None) -> Trajectory:
+        """Returns one pose, which means: do not move.
+
+        Args:
+            stamp_ns: Of the trajectory if there is no ego state.
+            ego: Where to stand. None: wherever the vehicle is, which only its own frame can say.
+        """
+        if ego is None:
+            return cls(stamp_ns, np.zeros((1, 3)), 0.0, in_map=False)
+        return cls(ego.stamp_ns, ego.planar[None], ego.z_m)
+
+    def at(self, times_s: FloatArray) -> FloatArray:
+        """Returns (M, 3) poses at (M,) seconds after the stamp, held where it ends."""
+        if len(self.poses_m) == 1:
+            return np.repeat(self.poses_m, len(times_s), axis=0)
+        steps = times_s / STEP_S - 1.0
+        left = np.clip(np.floor(steps), 0, len(self.poses_m) - 2).astype(np.intp)
+        share = np.clip(steps - left, -1.0, 1.0)[:, None]  # -1: the pose at the stamp itself.
+        result: FloatArray = (1.0 - share) * self.poses_m[left] + share * self.poses_m[left + 1]
+        return result
+
+
 def interpolate_poses(
     ego: EgoState, poses_m: FloatArray, dt_s: float, times_s: FloatArray
 ) -> FloatArray:
-    """Evaluates the curve through the current pose and the poses of one candidate.
+    """Evaluates the curves through the current pose and the poses of candidates.
 
     Args:
         ego: State at time 0, map frame.
-        poses_m: (T, 3) x, y, yaw at times dt_s, 2 dt_s, ..., map frame.
+        poses_m: (..., T, 3) x, y, yaw at times dt_s, 2 dt_s, ..., map frame.
         dt_s: Time between poses.
         times_s: (M,) seconds; clipped to 0 .. T dt_s.
 
     Returns:
-        (M, 3) x, y, yaw (continuous, not wrapped).
+        (..., M, 3) x, y, yaw (continuous, not wrapped).
     """
-    knots = np.concatenate([ego.planar[None], poses_m])
-    knots[:, 2] = np.unwrap(knots[:, 2])
+    start = np.broadcast_to(ego.planar, (*poses_m.shape[:-2], 1, 3))
+    knots = np.concatenate([start, poses_m], axis=-2)
+    knots[..., 2] = np.unwrap(knots[..., 2])
     cos, sin = np.cos(ego.yaw_rad), np.sin(ego.yaw_rad)
     start_velocity = np.array(
         [
@@ -46,10 +88,10 @@ def interpolate_poses(
     )
     slopes = np.concatenate(
         [
-            _knot_slopes(knots[:, :2], start_velocity[:2], dt_s),
-            _knot_slopes(knots[:, 2:], start_velocity[2:], dt_s),
+            _knot_slopes(knots[..., :2], start_velocity[:2], dt_s),
+            _knot_slopes(knots[..., 2:], start_velocity[2:], dt_s),
         ],
-        axis=1,
+        axis=-1,
     )
     return _hermite(knots, slopes, dt_s, times_s)
 
@@ -60,34 +102,35 @@ def dense_times(horizon_s: float) -> FloatArray:
 
 
 def _knot_slopes(knots: FloatArray, start: FloatArray, dt_s: float) -> FloatArray:
-    """Returns (n, d) limited slopes at (n, d) knots; the first one is given."""
-    chords = np.diff(knots, axis=0) / dt_s
+    """Returns (..., n, d) limited slopes at (..., n, d) knots; the first one is given."""
+    chords = np.diff(knots, axis=-2) / dt_s
     slopes = np.empty_like(knots)
-    slopes[0] = start
-    slopes[1:-1] = 0.5 * (chords[:-1] + chords[1:])
-    slopes[-1] = 2.0 * chords[-1] - slopes[-2]
-    before, after = np.concatenate([chords[:1], chords]), np.concatenate([chords, chords[-1:]])
+    slopes[..., 0, :] = start
+    slopes[..., 1:-1, :] = 0.5 * (chords[..., :-1, :] + chords[..., 1:, :])
+    slopes[..., -1, :] = 2.0 * chords[..., -1, :] - slopes[..., -2, :]
+    before = np.concatenate([chords[..., :1, :], chords], axis=-2)
+    after = np.concatenate([chords, chords[..., -1:, :]], axis=-2)
     limits = MONOTONE_LIMIT * np.minimum(
-        np.linalg.norm(before, axis=1), np.linalg.norm(after, axis=1)
+        np.linalg.norm(before, axis=-1), np.linalg.norm(after, axis=-1)
     )
-    turns_back = ((slopes * before).sum(1) < 0) | ((slopes * after).sum(1) < 0)
+    turns_back = ((slopes * before).sum(-1) < 0) | ((slopes * after).sum(-1) < 0)
     limits[turns_back] = 0.0
-    norms = np.linalg.norm(slopes, axis=1)
+    norms = np.linalg.norm(slopes, axis=-1)
     share = np.minimum(1.0, limits / np.maximum(norms, 1e-12))
-    limited: FloatArray = slopes * share[:, None]
+    limited: FloatArray = slopes * share[..., None]
     return limited
 
 
 def _hermite(
     knots: FloatArray, slopes: FloatArray, dt_s: float, times_s: npt.NDArray[np.float64]
 ) -> FloatArray:
-    times = np.clip(times_s / dt_s, 0.0, len(knots) - 1.0)
-    left = np.minimum(times.astype(np.intp), len(knots) - 2)
+    times = np.clip(times_s / dt_s, 0.0, knots.shape[-2] - 1.0)
+    left = np.minimum(times.astype(np.intp), knots.shape[-2] - 2)
     u = (times - left)[:, None]
     result: FloatArray = (
-        (1 + 2 * u) * (1 - u) ** 2 * knots[left]
-        + u * (1 - u) ** 2 * dt_s * slopes[left]
-        + u**2 * (3 - 2 * u) * knots[left + 1]
-        + u**2 * (u - 1) * dt_s * slopes[left + 1]
+        (1 + 2 * u) * (1 - u) ** 2 * knots[..., left, :]
+        + u * (1 - u) ** 2 * dt_s * slopes[..., left, :]
+        + u**2 * (3 - 2 * u) * knots[..., left + 1, :]
+        + u**2 * (u - 1) * dt_s * slopes[..., left + 1, :]
     )
     return result

@@ -4,76 +4,84 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from guard_cases import (
+    CYCLE,
+    SECOND,
+    SPEED_MPS,
+    candidates,
+    candidates_of,
+    cycles,
+    inputs,
+    objects,
+    odometry,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from rap_planner.candidates import Candidates
-from rap_planner.guard import Check, Guard, GuardDecision, GuardLimits, GuardState
-from rap_planner.route import Command
+from rap_planner.bicycle import BicycleLimits, demands
+from rap_planner.checks import CHECKS, DEFAULT_MODES, Check, Mode
+from rap_planner.guard import Guard, GuardDecision, GuardInputs, GuardSettings, GuardState
 from rap_raster.ego_history import EgoState
 
-SECOND = 1_000_000_000
-CYCLE = SECOND // 20
-LIMITS = GuardLimits()
-SPEED_MPS = 10.0
+SETTINGS = GuardSettings()
+BICYCLE = BicycleLimits()
 
 
-def odometry(now_ns: int) -> EgoState:
-    return EgoState(now_ns, SPEED_MPS * now_ns / SECOND, 0.0, 1.0, 0.0, SPEED_MPS, 0.0, 0.0)
+def test_waiting_says_what_is_missing_and_lets_the_vehicle_stand():
+    guard = Guard(SETTINGS)
+    nothing = guard.step(7, GuardInputs())
+    assert (nothing.state, nothing.reason) == (GuardState.WAITING, "no candidates yet")
+    # Without odometry nobody knows where the vehicle is; its own frame says "here" all the same.
+    assert (nothing.trajectory.in_map, nothing.trajectory.stamp_ns) == (False, 7)
+    np.testing.assert_array_equal(nothing.trajectory.poses_m, [[0.0, 0.0, 0.0]])
+    somewhere = guard.step(SECOND, GuardInputs(odometry=odometry(SECOND)))
+    assert (somewhere.trajectory.in_map, somewhere.trajectory.stamp_ns) == (True, SECOND)
+    np.testing.assert_array_equal(somewhere.trajectory.poses_m, [[SPEED_MPS, 0.0, 0.0]])
+    no_odometry = Guard(SETTINGS).step(0, GuardInputs(candidates(0)))
+    assert (no_odometry.state, no_odometry.reason) == (GuardState.WAITING, "no odometry yet")
 
 
-def candidates(stamp_ns: int) -> Candidates:
-    """Two candidates straight ahead at constant speed; the second one is the best."""
-    ego = odometry(stamp_ns)
-    poses = np.zeros((2, 10, 3))
-    poses[:, :, 0] = ego.x_m + SPEED_MPS * 0.5 * np.arange(1, 11)
-    poses[0, :, 1] = 3.0
-    scores = np.array([0.1, 0.9], np.float32)
-    return Candidates(stamp_ns, ego, 0.5, poses, scores, 0.0, Command.UNKNOWN, "none", 1.0)
-
-
-def cycles(guard: Guard, start_ns: int, count: int, newest: Candidates | None):
-    """Runs cycles with fresh odometry and candidates that do not change."""
-    return [
-        guard.step(now, newest, odometry(now))
-        for now in range(start_ns, start_ns + count * CYCLE, CYCLE)
-    ]
-
-
-def test_waiting_says_what_is_missing_and_publishes_no_trajectory():
-    guard = Guard(LIMITS)
-    nothing = guard.step(0, None, None)
-    assert (nothing.state, nothing.trajectory) == (GuardState.WAITING, None)
-    assert nothing.reason == "no candidates yet"
-    no_odometry = guard.step(CYCLE, candidates(0), None)
-    assert (no_odometry.state, no_odometry.trajectory) == (GuardState.WAITING, None)
-    assert no_odometry.reason == "no odometry yet"
-
-
-def test_a_check_without_its_input_is_not_checked_never_ok():
-    checks = Guard(LIMITS).step(0, None, None).checks
-    assert checks["candidates"] is Check.FAILED
-    for name in ("finite", "candidate_age", "odometry_age", "drivable_area", "collision"):
-        assert checks[name] is Check.NOT_CHECKED
-    checks = Guard(LIMITS).step(0, candidates(0), odometry(0)).checks
-    assert checks["finite"] is checks["candidate_age"] is checks["odometry_age"] is Check.OK
-    assert checks["drivable_area"] is checks["collision"] is Check.NOT_CHECKED
+def test_a_check_without_its_input_is_not_checked_and_never_ok():
+    checks = Guard(SETTINGS).step(0, GuardInputs(candidates(0), odometry(0))).checks
+    assert list(checks) == list(CHECKS)
+    without_input = ("start", "shift", "drivable_area", "collision", "alignment")
+    for name, check in checks.items():
+        assert check is (Check.NOT_CHECKED if name in without_input else Check.OK), name
+    seen = Guard(SETTINGS).step(0, inputs(0, candidates(0), objects(0))).checks
+    assert seen["start"] is seen["collision"] is Check.OK
 
 
 def test_nominal_passes_the_best_candidate_densely_with_the_stamp_of_its_input():
-    decision = Guard(LIMITS).step(CYCLE, candidates(0), odometry(CYCLE))
-    assert decision.state is GuardState.NOMINAL
-    assert decision.candidate_index == 1
+    decision = Guard(SETTINGS).step(CYCLE, inputs(CYCLE, candidates(0)))
+    assert (decision.state, decision.candidate_index) == (GuardState.NOMINAL, 1)
     assert decision.candidate_age_s == pytest.approx(0.05)
-    trajectory = decision.trajectory
-    assert trajectory is not None
-    assert trajectory.stamp_ns == 0
+    assert (decision.trajectory.stamp_ns, decision.trajectory.z_m) == (0, 1.0)
     expected = np.stack([np.arange(1, 51) * 0.1 * SPEED_MPS, np.zeros(50), np.zeros(50)], axis=1)
-    np.testing.assert_allclose(trajectory.poses_m, expected, atol=1e-9)
-    assert trajectory.z_m == 1.0
+    np.testing.assert_allclose(decision.trajectory.poses_m, expected, atol=1e-9)
+
+
+def test_the_next_best_candidate_is_followed_before_anything_is_held():
+    """The best one runs into a standing car 25 m ahead; the other one goes around it."""
+    both = candidates(0)
+    both.poses_m[0, :, 1] = np.minimum(1.0 * np.arange(1, 11), 4.0)
+    decision = Guard(SETTINGS).step(0, inputs(0, both, objects(0, (25.0, 0.0, 0.0, 0.0, 0.0))))
+    assert (decision.state, decision.candidate_index) == (GuardState.NOMINAL, 0)
+    assert decision.checks["collision"] is Check.OK
+    assert decision.outcomes["collision"].result(1) is Check.FAILED
+
+
+@pytest.mark.parametrize("mode", [Mode.SHADOW, Mode.OFF])
+def test_a_check_in_shadow_reports_and_one_that_is_off_does_not_and_neither_acts(mode):
+    modes = {**DEFAULT_MODES, "collision": mode}
+    guard = Guard(replace(SETTINGS, modes=modes))
+    decision = guard.step(0, inputs(0, candidates(0), objects(0, (25.0, 0.0, 0.0, 0.0, 0.0))))
+    assert (decision.state, decision.candidate_index) == (GuardState.NOMINAL, 1)
+    expected = {Mode.SHADOW: Check.FAILED, Mode.OFF: Check.NOT_CHECKED}
+    assert decision.checks["collision"] is expected[mode]
 
 
 def test_late_candidates_are_held_for_the_hold_time_and_then_the_vehicle_stops():
-    guard = Guard(LIMITS)
-    decisions = cycles(guard, 0, 24, candidates(0))
+    decisions = cycles(Guard(SETTINGS), 0, 24, candidates(0))
     states = [decision.state for decision in decisions]
     # Fresh until 0.5 s (11 cycles), held for 0.3 s more (6 cycles), then stopping.
     assert states == (
@@ -86,7 +94,7 @@ def test_late_candidates_are_held_for_the_hold_time_and_then_the_vehicle_stops()
 
 
 def stop_after_candidates_ended() -> tuple[Guard, list[GuardDecision]]:
-    guard = Guard(LIMITS)
+    guard = Guard(SETTINGS)
     return guard, cycles(guard, 0, 200, candidates(0))
 
 
@@ -95,17 +103,13 @@ def test_the_stop_goes_on_from_the_last_path_without_a_jump_and_ends_standing():
     _, decisions = stop_after_candidates_ended()
     begin = next(i for i, d in enumerate(decisions) if d.state is GuardState.CONTROLLED_STOP)
     first, later = decisions[begin].trajectory, decisions[begin + 20].trajectory
-    assert first is not None
-    assert later is not None
     assert first.stamp_ns == begin * CYCLE
     np.testing.assert_allclose(first.poses_m[10:], later.poses_m[:-10], atol=1e-9)
     x_now_m = SPEED_MPS * begin * CYCLE / SECOND
     speeds = np.diff(np.concatenate([[x_now_m], first.poses_m[:, 0]])) / 0.1
     assert speeds[0] == pytest.approx(SPEED_MPS, abs=0.05)
     assert (np.diff(speeds) <= 1e-9).all()
-    final = decisions[-1].trajectory
-    assert final is not None
-    assert np.ptp(final.poses_m[:, 0]) == pytest.approx(0.0, abs=1e-9)
+    assert np.ptp(decisions[-1].trajectory.poses_m[:, 0]) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_a_stop_ends_only_after_several_good_cycles():
@@ -115,55 +119,177 @@ def test_a_stop_ends_only_after_several_good_cycles():
     assert [d.state for d in decisions[:2]] == [GuardState.CONTROLLED_STOP] * 2
     assert decisions[0].reason == "recovering: 1 of 3 good cycles"
     assert [d.state for d in decisions[2:]] == [GuardState.NOMINAL] * 2
+    assert decisions[2].trajectory.stamp_ns == start_ns
 
 
 def test_one_bad_cycle_starts_the_count_anew():
     guard, _ = stop_after_candidates_ended()
     start_ns = 200 * CYCLE
     cycles(guard, start_ns, 2, candidates(start_ns))
-    guard.step(start_ns + 2 * CYCLE, candidates(0), odometry(start_ns + 2 * CYCLE))
+    guard.step(start_ns + 2 * CYCLE, inputs(start_ns + 2 * CYCLE, candidates(0)))
     decisions = cycles(guard, start_ns + 3 * CYCLE, 3, candidates(start_ns + 3 * CYCLE))
-    assert [d.state for d in decisions] == [
-        GuardState.CONTROLLED_STOP,
-        GuardState.CONTROLLED_STOP,
-        GuardState.NOMINAL,
-    ]
+    stop = GuardState.CONTROLLED_STOP
+    assert [d.state for d in decisions] == [stop, stop, GuardState.NOMINAL]
 
 
-@pytest.mark.parametrize("broken", ["pose", "score", "ego"])
-def test_candidates_with_nan_are_never_followed(broken):
-    guard = Guard(LIMITS)
-    good = guard.step(0, candidates(0), odometry(0))
+def test_a_stop_that_lasts_becomes_a_request_that_only_standing_ends():
+    guard = Guard(replace(SETTINGS, mrm_after_s=2.0, mrm_resume_cycles=5))
+    decisions = cycles(guard, 0, 60, candidates(0))
+    assert decisions[17].state is GuardState.CONTROLLED_STOP
+    assert decisions[57].state is GuardState.CONTROLLED_STOP  # 2.0 s after it began at 0.85 s
+    assert decisions[58].state is GuardState.MRM_REQUEST
+    assert decisions[58].reason.startswith("stop lasts longer than 2.0 s; candidates: 2.90 s old")
+    start_ns = 60 * CYCLE
+    moving = cycles(guard, start_ns, 10, candidates(start_ns))
+    assert {d.state for d in moving} == {GuardState.MRM_REQUEST}
+    states = []
+    for now in range(start_ns + SECOND, start_ns + SECOND + 5 * CYCLE, CYCLE):
+        ego = odometry(now, 0.0)
+        still = candidates_of(np.tile(ego.planar, (1, 10, 1)), [0.0], ego)
+        states.append(guard.step(now, GuardInputs(still, ego, ego)).state)
+    assert states == [GuardState.MRM_REQUEST] * 4 + [GuardState.NOMINAL]
+
+
+def test_a_new_route_ends_a_request_and_forgets_the_last_path():
+    guard = Guard(replace(SETTINGS, mrm_after_s=0.0))
+    decisions = cycles(guard, 0, 30, candidates(0))
+    assert decisions[-1].state is GuardState.MRM_REQUEST
+    guard.new_route()
+    after = cycles(guard, 30 * CYCLE, 1, candidates(0))[0]
+    assert (after.state, len(after.trajectory.poses_m)) == (GuardState.WAITING, 1)
+    assert cycles(guard, 31 * CYCLE, 1, candidates(31 * CYCLE))[0].state is GuardState.NOMINAL
+
+
+def blocked(ahead_m: float) -> GuardDecision:
+    """Candidates stop coming at 0, and a car stands some way ahead from then on."""
+    guard = Guard(SETTINGS)
+    guard.step(0, inputs(0, candidates(0)))
+    for now in range(CYCLE, 20 * CYCLE, CYCLE):
+        decision = guard.step(
+            now, inputs(now, candidates(0), objects(now, (ahead_m, 0.0, 0.0, 0.0, 0.0)))
+        )
+        if decision.state in {GuardState.CONTROLLED_STOP, GuardState.MRM_REQUEST}:
+            return decision
+    raise AssertionError("no stop")
+
+
+def test_a_stop_is_as_gentle_as_what_stands_in_the_way_allows():
+    """At 10 m/s braking at 2.5 m/s2 takes 28 m, at 7 m/s2 less than 10 m."""
+    free, near, too_near = blocked(80.0), blocked(30.0), blocked(12.0)
+    braking = [
+        demands(np.concatenate([d.trajectory.poses_m[:1], d.trajectory.poses_m])[None, 1:], 10.0,
+                BICYCLE)[1].values[0]
+        for d in (free, near)
+    ]  # fmt: skip
+    assert braking[0] == pytest.approx(2.5, abs=0.1)
+    assert 3.0 < braking[1] < 1.05 * BICYCLE.braking_mps2
+    assert (free.state, near.state) == (GuardState.CONTROLLED_STOP,) * 2
+    assert too_near.state is GuardState.MRM_REQUEST
+    assert too_near.reason.startswith("stop meets object 1 in ")
+
+
+@pytest.mark.parametrize("broken", ["pose", "score", "far", "ego"])
+def test_what_is_no_usable_number_is_never_followed(broken):
+    guard = Guard(SETTINGS)
+    guard.step(0, inputs(0, candidates(0)))
     bad = candidates(CYCLE)
     if broken == "pose":
         bad.poses_m[1, 4, 0] = np.nan
     elif broken == "score":
-        bad.scores[0] = np.nan
+        bad.scores[1] = np.inf
+    elif broken == "far":
+        bad.poses_m[1, 4, 0] = 1e9
     else:
         bad = replace(bad, ego=replace(bad.ego, x_m=np.nan))
-    decision = guard.step(CYCLE, bad, odometry(CYCLE))
-    assert decision.state is GuardState.HOLD_LAST
-    assert decision.checks["finite"] is Check.FAILED
-    assert "not finite" in decision.reason
-    assert decision.trajectory is good.trajectory
+    decision = guard.step(CYCLE, inputs(CYCLE, bad))
+    if broken == "ego":
+        assert decision.state is GuardState.HOLD_LAST
+        assert decision.checks["finite"] is Check.FAILED
+    else:
+        assert (decision.state, decision.candidate_index) == (GuardState.NOMINAL, 0)
+    assert np.isfinite(decision.trajectory.poses_m).all()
 
 
 def test_stale_odometry_fails_although_candidates_are_fresh():
-    guard = Guard(LIMITS)
-    guard.step(0, candidates(0), odometry(0))
-    decision = guard.step(8 * CYCLE, candidates(8 * CYCLE), odometry(0))
-    assert decision.state is GuardState.HOLD_LAST or decision.state is GuardState.CONTROLLED_STOP
+    guard = Guard(SETTINGS)
+    guard.step(0, inputs(0, candidates(0)))
+    now = 8 * CYCLE
+    decision = guard.step(now, GuardInputs(candidates(now), odometry(0), odometry(now)))
+    assert decision.state is not GuardState.NOMINAL
     assert decision.checks["odometry_age"] is Check.FAILED
     assert decision.reason.startswith("odometry: 0.40 s old, limit 0.30 s")
 
 
 def test_inputs_from_the_future_point_to_use_sim_time():
-    decision = Guard(LIMITS).step(0, candidates(SECOND), odometry(0))
+    decision = Guard(SETTINGS).step(0, inputs(0, candidates(SECOND)))
     assert decision.state is GuardState.WAITING
     assert decision.reason == "candidates: stamped 1.00 s ahead of the clock (use_sim_time set?)"
 
 
 def test_a_clock_that_jumps_back_starts_the_guard_anew():
     guard, _ = stop_after_candidates_ended()
-    decision = guard.step(CYCLE, None, odometry(CYCLE))
-    assert (decision.state, decision.trajectory) == (GuardState.WAITING, None)
+    decision = guard.step(CYCLE, inputs(CYCLE, None))
+    assert (decision.state, len(decision.trajectory.poses_m)) == (GuardState.WAITING, 1)
+
+
+def test_a_check_that_crashes_stops_the_vehicle_and_not_the_guard(monkeypatch):
+    guard = Guard(SETTINGS)
+    guard.step(0, inputs(0, candidates(0)))
+    monkeypatch.setitem(CHECKS, "start", lambda situation, limits: {}["input"])
+    decision = guard.step(CYCLE, inputs(CYCLE, candidates(CYCLE)))
+    assert decision.state is GuardState.HOLD_LAST
+    assert decision.error == "start: check failed to run: KeyError: 'input'"
+
+
+def test_whatever_breaks_in_the_guard_itself_the_vehicle_is_told_to_stand(monkeypatch):
+    guard = Guard(SETTINGS)
+    guard.step(0, inputs(0, candidates(0)))
+    monkeypatch.setattr("rap_planner.guard.evaluate", lambda *_: 1 / 0)
+    decision = guard.step(CYCLE, inputs(CYCLE, candidates(CYCLE)))
+    assert decision.state is GuardState.MRM_REQUEST
+    assert decision.error == "guard: ZeroDivisionError: division by zero"
+    np.testing.assert_array_equal(decision.trajectory.poses_m, [odometry(CYCLE).planar])
+
+
+NUMBERS = st.one_of(
+    st.floats(-50, 50), st.sampled_from([np.nan, np.inf, -np.inf, 1e300, -1e300, 1e-300])
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple[int, GuardInputs]]:
+    """Cycles at any times, with candidates, odometry and objects that may be anything."""
+    rows, now_ns = [], 0
+    for _ in range(draw(st.integers(1, 6))):
+        now_ns += draw(st.sampled_from([CYCLE, CYCLE, 4 * CYCLE, SECOND, -CYCLE]))
+        ego = EgoState(now_ns - draw(st.sampled_from([0, CYCLE, SECOND])), *draw(
+            st.tuples(*[st.one_of(st.floats(-15, 15), NUMBERS)] * 7)))  # fmt: skip
+        good = draw(st.booleans())
+        newest = candidates(now_ns)
+        if not good:
+            newest = replace(newest, ego=replace(ego, stamp_ns=now_ns))
+            newest.poses_m[draw(st.integers(0, 1)), draw(st.integers(0, 9))] = draw(
+                st.tuples(NUMBERS, NUMBERS, NUMBERS)
+            )
+            newest.scores[0] = np.clip(draw(NUMBERS), -3e38, 3e38)
+        seen = objects(now_ns, draw(st.tuples(*[NUMBERS] * 5)))
+        state = odometry(now_ns) if good else ego
+        rows.append((now_ns, GuardInputs(newest, state, state, seen)))
+    return rows
+
+
+@settings(max_examples=25, deadline=None)
+@given(histories())
+def test_whatever_comes_in_what_goes_out_is_finite_and_can_be_driven(history):
+    guard = Guard(SETTINGS)
+    for now_ns, given_inputs in history:
+        decision = guard.step(now_ns, given_inputs)
+        poses_m = decision.trajectory.poses_m
+        assert decision.state in GuardState
+        assert decision.error == ""
+        assert np.isfinite(poses_m).all()
+        assert np.isfinite(decision.trajectory.z_m)
+        if len(poses_m) > 1:
+            first_mps = float(np.linalg.norm(poses_m[1, :2] - poses_m[0, :2])) / 0.1
+            for asked in demands(poses_m[None], first_mps, BICYCLE):
+                assert asked.values[0] <= 1.05 * asked.limit, asked.text(0)

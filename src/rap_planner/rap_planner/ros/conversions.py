@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import numpy as np
+from rap_msgs.msg import Float64Stamped, TrajectoryCandidates
 from rap_msgs.msg import GuardState as GuardStateMsg
-from rap_msgs.msg import TrajectoryCandidates
+from rap_msgs.msg import TrackedObjects as TrackedObjectsMsg
 
 from rap_planner.candidates import Candidates
 from rap_planner.guard import GuardDecision
 from rap_planner.route import Command
 from rap_raster.ego_history import EgoState
-from rap_raster.ros.conversions import MessageError, check_frame, header, packed, stamp_ns
+from rap_raster.observations import TrackedObjects
+from rap_raster.ros.conversions import (
+    MessageError,
+    check_frame,
+    header,
+    objects_from_msg,
+    packed,
+    stamp_ns,
+    time_msg,
+)
+
+MIN_HORIZON_S, MAX_HORIZON_S = 1.0, 30.0
+"""A shorter plan is no plan: the guard could not stop on it. A longer one is a broken number."""
+
+MAX_CANDIDATES = 1024
+"""More would take the guard longer than its cycle."""
 
 
 def candidates_msg(candidates: Candidates, map_frame: str) -> TrajectoryCandidates:
@@ -30,6 +46,8 @@ def candidates_msg(candidates: Candidates, map_frame: str) -> TrajectoryCandidat
         command=int(candidates.command),
         command_source=candidates.command_source,
         inference_ms=float(candidates.inference_ms),
+        camera_sources=packed("B", candidates.camera_sources),
+        alignment_distance=float(candidates.alignment_distance),
     )
 
 
@@ -37,8 +55,8 @@ def candidates_from_msg(message: TrajectoryCandidates, map_frame: str) -> Candid
     """Converts candidates. Finiteness is the guard's to check, not the converter's.
 
     Raises:
-        MessageError: If the frame is another one, lengths disagree, there is no candidate, the
-            command is unknown or the time step is not positive.
+        MessageError: If the frame is another one, lengths disagree, there is no candidate or far
+            too many, the command is unknown, or the poses cover no usable time.
     """
     check_frame(message.header, map_frame)
     count, poses = message.num_candidates, message.num_poses
@@ -52,8 +70,13 @@ def candidates_from_msg(message: TrajectoryCandidates, map_frame: str) -> Candid
             f"poses has {len(message.poses)} values and ego_pose {len(message.ego_pose)}, "
             f"expected {3 * count * poses} and 4"
         )
-    if not message.dt_s > 0 or not np.isfinite(message.dt_s):
-        raise MessageError(f"dt_s: is {message.dt_s}, expected > 0")
+    if count > MAX_CANDIDATES:
+        raise MessageError(f"num_candidates: is {count}, expected at most {MAX_CANDIDATES}")
+    if not (message.dt_s > 0 and MIN_HORIZON_S <= poses * round(message.dt_s, 6) <= MAX_HORIZON_S):
+        raise MessageError(
+            f"dt_s: is {message.dt_s} for {poses} poses, expected > 0 and "
+            f"{MIN_HORIZON_S:.0f} to {MAX_HORIZON_S:.0f} s in all"
+        )
     if message.command > max(Command):
         raise MessageError(f"command: is {message.command}, expected 0 to {int(max(Command))}")
     return _candidates(message)
@@ -73,12 +96,39 @@ def _candidates(message: TrajectoryCandidates) -> Candidates:
         command=Command(message.command),
         command_source=message.command_source,
         inference_ms=message.inference_ms,
+        camera_sources=np.asarray(message.camera_sources).astype(np.uint8),
+        alignment_distance=message.alignment_distance,
     )
+
+
+def finite_objects(message: TrackedObjectsMsg, map_frame: str) -> TrackedObjects:
+    """Converts objects for the guard, which must not rely on perception having checked them.
+
+    Raises:
+        MessageError: If the frame is another one, lengths disagree, or a place or size is not a
+            number to calculate with. Unknown velocities are allowed.
+    """
+    objects = objects_from_msg(message, map_frame)
+    boxes = objects.boxes
+    table = np.column_stack([boxes.centers_m, boxes.sizes_m, boxes.yaws_rad])
+    bad = np.flatnonzero(~np.isfinite(table).all(axis=1) | (boxes.sizes_m <= 0).any(axis=1))
+    if len(bad):
+        raise MessageError(
+            f"object {bad[0]}: place or size is not usable: {table[bad[0]].tolist()}"
+        )
+    return objects
+
+
+def number_msg(stamp: int, value: float) -> Float64Stamped:
+    """Returns a measured number with the stamp, in nanoseconds, of what it was measured on."""
+    return Float64Stamped(stamp=time_msg(stamp), data=float(value))
 
 
 def guard_state_msg(decision: GuardDecision, now_ns: int, map_frame: str) -> GuardStateMsg:
     """Converts a decision of the guard."""
     index, age_s = decision.candidate_index, decision.candidate_age_s
+    outcomes = decision.outcomes.values()
+    rejections = [0 if o.verdict is None else int((~o.verdict.passed).sum()) for o in outcomes]
     return GuardStateMsg(
         header=header(now_ns, map_frame),
         state=int(decision.state),
@@ -87,4 +137,7 @@ def guard_state_msg(decision: GuardDecision, now_ns: int, map_frame: str) -> Gua
         candidate_age_s=float("nan") if age_s is None else age_s,
         check_names=list(decision.checks),
         check_results=packed("B", np.array([int(c) for c in decision.checks.values()])),
+        check_modes=packed("B", np.array([int(outcome.mode) for outcome in outcomes])),
+        check_rejections=packed("I", np.array(rejections)),
+        num_candidates=decision.count,
     )

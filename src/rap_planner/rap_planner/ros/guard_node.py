@@ -3,102 +3,174 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
+import numpy as np
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMsg
+from rap_msgs.msg import (
+    Float64Stamped,
+    MapPrimitives,
+    MrmRequest,
+    TrackedObjects,
+    TrajectoryCandidates,
+)
 from rap_msgs.msg import GuardState as GuardStateMsg
-from rap_msgs.msg import TrajectoryCandidates
 from rclpy.parameter import Parameter
 
-from rap_planner.candidates import Candidates
-from rap_planner.guard import Guard, GuardDecision, GuardLimits, GuardState, Trajectory
-from rap_planner.ros.conversions import candidates_from_msg, guard_state_msg
-from rap_planner.trajectory import STEP_S
-from rap_raster.ros.conversions import MessageError, path_msg
+from rap_planner.checks import Check, Mode
+from rap_planner.drivable import DrivableArea
+from rap_planner.guard import Guard, GuardDecision, GuardInputs, GuardState
+from rap_planner.ros.conversions import (
+    candidates_from_msg,
+    finite_objects,
+    guard_state_msg,
+    number_msg,
+)
+from rap_planner.ros.guard_parameters import GUARD_PARAMETERS, TOPICS, guard_settings
+from rap_planner.trajectory import STEP_S, Trajectory
+from rap_raster.ego_history import extrapolated
+from rap_raster.frames import FloatArray
+from rap_raster.ros.conversions import header, map_from_msg, path_msg, path_points
 from rap_raster.ros.diagnostics import Health
 from rap_raster.ros.ego_input import EgoInput
 from rap_raster.ros.node import RapNode
 from rap_raster.ros.parameters import BASE_FRAME, MAP_FRAME, Declared
-from rap_raster.ros.qos import RESULT, STREAM
+from rap_raster.ros.qos import LATCHED, RESULT, STREAM
 from rap_raster.ros.spin import run_nodes
 
-TOPICS = {"active": "rap/trajectory", "shadow": "rap/shadow/trajectory"}
+GRAPH_PERIOD_S = 1.0
+"""How often other publishers of the trajectory are looked for."""
 
 
 class GuardNode(RapNode):
     """Checks candidates and publishes a trajectory at a fixed rate."""
 
-    PARAMETERS: ClassVar[tuple[Declared, ...]] = (
-        Declared("mode", "shadow", "active | shadow", choices=tuple(TOPICS)),
-        Declared("rate_hz", 20.0, "output rate", 1.0, 100.0),
-        Declared("limits.candidate_age_s", 0.5, "oldest candidates to follow", 0.01, 60.0),
-        Declared("limits.odometry_age_s", 0.3, "oldest odometry to trust", 0.01, 60.0),
-        Declared("hold_s", 0.3, "how long the last valid trajectory is held", 0.0, 2.0),
-        Declared("resume_cycles", 3, "good cycles in a row that end a stop", 1, 1000),
-        Declared("stop.deceleration_mps2", 2.5, "of the controlled stop", 0.1, 9.0),
-        Declared("stop.jerk_mps3", 1.5, "of the controlled stop", 0.1, 20.0),
-        MAP_FRAME,
-        BASE_FRAME,
-    )
+    PARAMETERS: ClassVar[tuple[Declared, ...]] = (*GUARD_PARAMETERS, MAP_FRAME, BASE_FRAME)
 
     def __init__(self, name: str = "guard_node", overrides: Sequence[Parameter] = ()) -> None:
         """Creates the node; see `RapNode`."""
         super().__init__(name, overrides)
         self._map_frame = self.parameter(MAP_FRAME.name)
-        self._ego = EgoInput(self._map_frame, self.parameter(BASE_FRAME.name))
-        self._candidates: Candidates | None = None
+        self._base_frame = self.parameter(BASE_FRAME.name)
+        self._ego = EgoInput(self._map_frame, self._base_frame)
+        self._newest = GuardInputs()
+        self._route_m: FloatArray | None = None
         self._decision: GuardDecision | None = None
         self._path: tuple[Trajectory, PathMsg] | None = None
+        self._requested: bool | None = None
+        self._answered_ns: int | None = None
+        self._other_publishers: list[str] = []
 
     def setup(self) -> None:
         """Makes the guard."""
-        self._guard = Guard(
-            GuardLimits(
-                candidate_age_s=self.parameter("limits.candidate_age_s"),
-                odometry_age_s=self.parameter("limits.odometry_age_s"),
-                hold_s=self.parameter("hold_s"),
-                resume_cycles=self.parameter("resume_cycles"),
-                deceleration_mps2=self.parameter("stop.deceleration_mps2"),
-                jerk_mps3=self.parameter("stop.jerk_mps3"),
-            )
-        )
+        self._guard = Guard(guard_settings(self.parameter))
         self._trajectories = self.advertise(PathMsg, TOPICS[self.parameter("mode")], RESULT)
         self._states = self.advertise(GuardStateMsg, "rap/state", RESULT)
+        self._requests = self.advertise(MrmRequest, "rap/mrm_request", LATCHED)
+        self._end_to_end_ms = self.advertise(Float64Stamped, "rap/latency/end_to_end", RESULT)
 
     def start(self) -> None:
-        """Subscribes and starts the cycle."""
+        """Subscribes and starts the cycle, by the wall clock: nothing may stop it."""
         self.subscribe(TrajectoryCandidates, "rap/candidates", self._on_candidates, RESULT)
         self.subscribe(Odometry, "odometry", self._on_odometry, STREAM)
-        self.every(1.0 / self.parameter("rate_hz"), self._cycle, self.get_clock())
+        self.subscribe(TrackedObjects, "rap/objects", self._on_objects, STREAM)
+        self.subscribe(MapPrimitives, "rap/map", self._on_map, LATCHED)
+        self.subscribe(PathMsg, "route", self._on_route, LATCHED)
+        self.every(1.0 / self.parameter("rate_hz"), self._cycle, self.steady_clock)
+        self.every(GRAPH_PERIOD_S, self._look_around, self.steady_clock)
 
     def _on_candidates(self, message: TrajectoryCandidates) -> None:
-        try:
-            self._candidates = candidates_from_msg(message, self._map_frame)
-        except MessageError as error:
-            self.reject("rap/candidates", error)
+        def update() -> GuardInputs:
+            candidates = candidates_from_msg(message, self._map_frame)
+            return replace(self._newest, candidates=candidates)
+
+        self._take("rap/candidates", update)
 
     def _on_odometry(self, message: Odometry) -> None:
-        try:
+        def update() -> GuardInputs:
             self._ego.receive(message)
-        except MessageError as error:
-            self.reject("odometry", error)
+            return replace(self._newest, odometry=self._ego.latest)
+
+        self._take("odometry", update)
+
+    def _on_objects(self, message: TrackedObjects) -> None:
+        def update() -> GuardInputs:
+            return replace(self._newest, objects=finite_objects(message, self._map_frame))
+
+        self._take("rap/objects", update)
+
+    def _on_map(self, message: MapPrimitives) -> None:
+        def update() -> GuardInputs:
+            road = DrivableArea(map_from_msg(message, self._map_frame).polygons)
+            return replace(self._newest, road=None if road.is_empty else road)
+
+        self._take("rap/map", update)
+
+    def _on_route(self, message: PathMsg) -> None:
+        def update() -> GuardInputs:
+            route_m = path_points(message, self._map_frame)
+            if not _same(route_m, self._route_m):  # Some publish one route again and again.
+                self._guard.new_route()
+            self._route_m = route_m
+            return self._newest
+
+        self._take("route", update)
+
+    def _take(self, topic: str, update: Callable[[], GuardInputs]) -> None:
+        """Takes a message in; one that cannot be used is counted and changes nothing."""
+        try:
+            self._newest = update()
+        except Exception as error:  # whatever a message does, the cycle goes on
+            self.reject(topic, error)
 
     def _cycle(self) -> None:
-        now_ns = self.now_ns()
-        decision = self._guard.step(now_ns, self._candidates, self._ego.latest)
-        self._log_change(decision)
-        self._decision = decision
+        try:
+            now_ns = self.now_ns()
+            decision = self._guard.step(now_ns, self._inputs())
+            self._log_change(decision)
+            self._decision = decision
+            self._publish(decision, now_ns)
+        except Exception as error:  # the next cycle must come
+            self.reject("cycle", error)
+
+    def _inputs(self) -> GuardInputs:
+        """Returns the newest of everything, and where the ego was when candidates were made."""
+        candidates, odometry = self._newest.candidates, self._newest.odometry
+        if candidates is None or odometry is None:
+            return self._newest
+        then = self._ego.wait_for(candidates.stamp_ns, 0.0)
+        return replace(
+            self._newest, odometry_then=then or extrapolated(odometry, candidates.stamp_ns)
+        )
+
+    def _publish(self, decision: GuardDecision, now_ns: int) -> None:
+        # The state first, so that who reads both knows what the trajectory is.
         self._states.publish(guard_state_msg(decision, now_ns, self._map_frame))
-        if decision.trajectory is not None:
-            self._trajectories.publish(self._path_of(decision.trajectory))
+        self._trajectories.publish(self._path_of(decision.trajectory))
+        requested = decision.state is GuardState.MRM_REQUEST
+        if requested != self._requested:
+            self._requested = requested
+            self._requests.publish(
+                MrmRequest(
+                    header=header(now_ns, self._map_frame),
+                    requested=requested,
+                    reason=decision.reason,
+                )
+            )
+        stamp_ns = decision.trajectory.stamp_ns
+        if decision.state is GuardState.NOMINAL and stamp_ns != self._answered_ns:
+            self._answered_ns = stamp_ns
+            self._end_to_end_ms.publish(number_msg(stamp_ns, 1e-6 * (now_ns - stamp_ns)))
 
     def _path_of(self, trajectory: Trajectory) -> PathMsg:
         """Converts a trajectory, or takes the message of the last cycle if it is the same one."""
         if self._path is None or self._path[0] is not trajectory:
+            frame = self._map_frame if trajectory.in_map else self._base_frame
             poses_m, z_m = trajectory.poses_m, trajectory.z_m
-            message = path_msg(trajectory.stamp_ns, self._map_frame, poses_m, z_m, STEP_S)
+            message = path_msg(trajectory.stamp_ns, frame, poses_m, z_m, STEP_S)
             self._path = (trajectory, message)
         return self._path[1]
 
@@ -107,24 +179,57 @@ class GuardNode(RapNode):
         if before is None or before.state is not decision.state:
             self.get_logger().info(f"{decision.state.name}: {decision.reason}")
 
+    def _look_around(self) -> None:
+        """Notes who else publishes what a controller reads."""
+        infos = self.get_publishers_info_by_topic(self._trajectories.topic_name)
+        names = [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos]
+        own = self.get_fully_qualified_name()
+        if own in names:
+            names.remove(own)
+        self._other_publishers = sorted(names)
+
     def report(self, health: Health) -> None:
         """Says what the guard does and why."""
         health.values["mode"] = self.parameter("mode")
+        if self._other_publishers:
+            others = ", ".join(self._other_publishers)
+            health.error(
+                f"{self._trajectories.topic_name}: published by others too: {others} "
+                "(a killed process stays listed for 20 s)"
+            )
         decision = self._decision
         if decision is None:
-            health.warn("no cycle yet" + (", is /clock running?" if self._uses_sim_time else ""))
+            health.warn("no cycle yet")
             return
+        if self.get_parameter("use_sim_time").value and self.now_ns() == 0:
+            health.warn("no /clock received, and use_sim_time is set")
         health.values["state"] = decision.state.name
-        health.values |= {f"check {name}": check.name for name, check in decision.checks.items()}
+        if decision.error:
+            health.error(decision.error)
         text = f"{decision.state.name}: {decision.reason}"
-        if decision.state is GuardState.CONTROLLED_STOP:
+        if decision.state in {GuardState.CONTROLLED_STOP, GuardState.MRM_REQUEST}:
             health.error(text)
         elif decision.state is not GuardState.NOMINAL:
             health.warn(text)
+        _report_checks(decision, health)
 
-    @property
-    def _uses_sim_time(self) -> bool:
-        return bool(self.get_parameter("use_sim_time").value)
+
+def _report_checks(decision: GuardDecision, health: Health) -> None:
+    """Tells what each check says, and warns of enforced ones that lack their input."""
+    health.values |= {f"check {name}": check.name for name, check in decision.checks.items()}
+    blind = [
+        name
+        for name, outcome in decision.outcomes.items()
+        if outcome.mode is Mode.ENFORCE and decision.checks[name] is Check.NOT_CHECKED
+    ]
+    if blind:
+        health.warn(f"not checked, for want of fresh input: {', '.join(blind)}")
+
+
+def _same(one: FloatArray | None, other: FloatArray | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)
 
 
 def main() -> None:

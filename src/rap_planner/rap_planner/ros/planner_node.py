@@ -12,15 +12,15 @@ import numpy as np
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMsg
 from rap_msgs.msg import AlignedFeatures as AlignedFeaturesMsg
-from rap_msgs.msg import TrajectoryCandidates
+from rap_msgs.msg import Float64Stamped, TrajectoryCandidates
 from rclpy.parameter import Parameter
-from std_msgs.msg import Float64, UInt8
+from std_msgs.msg import UInt8
 
 from rap_inference.bundle import Bundle, BundleError, load_bundle
 from rap_inference.latest_worker import LatestWorker
 from rap_planner.candidates import Candidates
 from rap_planner.planner import Planner
-from rap_planner.ros.conversions import candidates_msg
+from rap_planner.ros.conversions import candidates_msg, number_msg
 from rap_planner.route import NO_GUIDANCE, Command, Guidance
 from rap_raster.ego_history import EgoState, history_rows
 from rap_raster.features import AlignedFeatures, nominal_rig
@@ -92,8 +92,8 @@ class PlannerNode(RapNode):
                 self.process, partial(self.reject, "plan"), name=f"{self.get_name()}_worker"
             )
         self._candidates = self.advertise(TrajectoryCandidates, "rap/candidates", RESULT)
-        self._inference_ms = self.advertise(Float64, "~/debug/inference_time_ms", RESULT)
-        self._end_to_end_ms = self.advertise(Float64, "~/debug/end_to_end_ms", RESULT)
+        self._inference_ms = self.advertise(Float64Stamped, "rap/latency/inference", RESULT)
+        self._input_age_ms = self.advertise(Float64Stamped, "rap/latency/input_age", RESULT)
 
     def start(self) -> None:
         """Subscribes."""
@@ -146,12 +146,13 @@ class PlannerNode(RapNode):
 
     def process(self, features: AlignedFeatures) -> None:
         """Plans once; called in a worker thread."""
+        input_age_ms = 1e-6 * (self.now_ns() - features.stamp_ns)
         try:
             candidates = self._plan(features)
         except Exception as error:  # one failed step must not end the drive
             self.reject("plan", error)
             return
-        self.post(lambda: self._publish(candidates))
+        self.post(lambda: self._publish(candidates, input_age_ms))
 
     def _plan(self, features: AlignedFeatures) -> Candidates:
         stamp_ns = features.stamp_ns
@@ -169,12 +170,12 @@ class PlannerNode(RapNode):
             return Guidance.along(self._route_m, ego.pose)
         return NO_GUIDANCE
 
-    def _publish(self, candidates: Candidates) -> None:
+    def _publish(self, candidates: Candidates, input_age_ms: float) -> None:
         self._last = candidates
         self._candidates.publish(candidates_msg(candidates, self._map_frame))
-        age_ms = 1e-6 * (self.now_ns() - candidates.stamp_ns)
-        self._inference_ms.publish(Float64(data=candidates.inference_ms))
-        self._end_to_end_ms.publish(Float64(data=age_ms))
+        stamp_ns = candidates.stamp_ns
+        self._inference_ms.publish(number_msg(stamp_ns, candidates.inference_ms))
+        self._input_age_ms.publish(number_msg(stamp_ns, input_age_ms))
 
     def report(self, health: Health) -> None:
         """Says what the last plan was based on."""

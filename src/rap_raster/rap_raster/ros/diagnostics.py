@@ -19,7 +19,7 @@ class Health:
 
     Attributes:
         problems: (level, text) pairs, worst first after `message` was made.
-        values: Counters and settings for people.
+        values: Counters and settings for people; "state" is that of a node which has states.
     """
 
     problems: list[tuple[bytes, str]] = field(default_factory=list)
@@ -33,11 +33,21 @@ class Health:
         """Adds something that prevents a result."""
         self.problems.append((ERROR, text))
 
+    @property
+    def level(self) -> bytes:
+        """The worst level of all problems."""
+        return max((level for level, _ in self.problems), default=OK)
+
+    @property
+    def essence(self) -> tuple[bytes, str]:
+        """Level and state: a change of either is worth a report at once."""
+        return self.level, self.values.get("state", "")
+
     def message(self, node_name: str) -> DiagnosticStatus:
         """Returns the status message: the worst level, all texts."""
         problems = sorted(self.problems, key=lambda problem: problem[0], reverse=True)
         return DiagnosticStatus(
-            level=problems[0][0] if problems else OK,
+            level=self.level,
             name=node_name,
             message="; ".join(text for _, text in problems) or "ok",
             values=[KeyValue(key=key, value=value) for key, value in self.values.items()],

@@ -28,6 +28,9 @@ from rap_raster.ros.qos import OVERRIDABLE, STREAM
 
 DIAGNOSTICS_PERIOD_S = 1.0
 
+LOOK_PERIOD_S = 0.1
+"""How often a node looks whether its health has changed; at most so often it reports that."""
+
 Message = Any
 """ROS messages are generated and untyped."""
 
@@ -68,7 +71,9 @@ class RapNode(LifecycleNode):
         check_all_declared(self, list(self._parameter_overrides))
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", STREAM)
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self.publish_diagnostics, clock=self.steady_clock)
+        self._reported: tuple[bytes, str] | None = None
+        self._looks = 0
+        self.create_timer(LOOK_PERIOD_S, self._look_at_health, clock=self.steady_clock)
 
     # What subclasses fill in.
 
@@ -130,13 +135,23 @@ class RapNode(LifecycleNode):
         if self.problems.add(cause, text):
             self.get_logger().warning(text)
 
-    def publish_diagnostics(self) -> None:
-        """Publishes this node's health on /diagnostics."""
+    def health(self) -> Health:
+        """Returns this node's health now."""
         health = Health()
         if self._failure is not None:
             health.error(self._failure)
         self.problems.report(health)
         self.report(health)
+        return health
+
+    def _look_at_health(self) -> None:
+        """Publishes on /diagnostics once a period, and at once where level or state changed."""
+        self._looks += 1
+        health = self.health()
+        is_due = self._looks * LOOK_PERIOD_S >= DIAGNOSTICS_PERIOD_S
+        if not is_due and health.essence == self._reported:
+            return
+        self._looks, self._reported = 0, health.essence
         message = DiagnosticArray(status=[health.message(self.get_name())])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)

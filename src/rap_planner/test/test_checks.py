@@ -1,0 +1,262 @@
+"""Each check against cases that were computed another way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import shapely
+from guard_cases import CYCLE, SECOND, candidates, candidates_of, inputs, objects, odometry
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rap_planner.bicycle import BicycleLimits, demands
+from rap_planner.checks import Check
+from rap_planner.collision import ObjectMotion, contacts
+from rap_planner.drivable import CELL_M, DrivableArea
+from rap_planner.guard import Guard, GuardInputs, GuardSettings
+from rap_planner.stop import StopProfile
+from rap_raster.ego_history import EgoState
+from rap_raster.scene import PolygonKind, Shapes
+from rap_raster.vehicle import VehicleDimensions
+
+TIMES_S = 0.1 * np.arange(51)
+LIMITS = BicycleLimits()
+
+
+def asked(poses_m: np.ndarray, speed_mps: float) -> dict[str, float]:
+    return {d.name: float(d.values[0]) for d in demands(poses_m[None], speed_mps, LIMITS)}
+
+
+def circle(speed_mps: float, radius_m: float) -> np.ndarray:
+    yaw = speed_mps / radius_m * TIMES_S
+    return np.stack([radius_m * np.sin(yaw), radius_m * (1 - np.cos(yaw)), yaw], axis=1)
+
+
+@pytest.mark.parametrize(("speed_mps", "radius_m"), [(5.0, 8.0), (10.0, -30.0), (3.0, 5.0)])
+def test_a_circle_asks_for_its_curvature_and_its_centripetal_acceleration(speed_mps, radius_m):
+    """The chord of 0.1 s is shorter than the arc by less than 0.1 %."""
+    demand = asked(circle(speed_mps, radius_m), speed_mps)
+    assert demand["curvature"] == pytest.approx(1 / abs(radius_m), rel=2e-3)
+    assert demand["lateral acceleration"] == pytest.approx(speed_mps**2 / abs(radius_m), rel=2e-3)
+    assert demand["slip"] == pytest.approx(0.0, abs=1e-9)
+    assert demand["acceleration"] == pytest.approx(0.0, abs=0.1)
+    assert demand["steering rate"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_tightest_curve_is_that_of_the_steering_stop():
+    """Textbook bicycle: radius of the rear axle = wheel base / tan(steering angle)."""
+    radius_m = LIMITS.wheel_base_m / np.tan(LIMITS.max_steering_rad)
+    within, beyond = (asked(circle(4.0, share * radius_m), 4.0) for share in (1.01, 0.97))
+    assert within["curvature"] < LIMITS.curvature_per_m < beyond["curvature"]
+
+
+@pytest.mark.parametrize(("gain_mps2", "name"), [(3.0, "acceleration"), (-2.0, "braking")])
+def test_constant_acceleration_is_measured_exactly(gain_mps2, name):
+    x_m = 12.0 * TIMES_S + 0.5 * gain_mps2 * TIMES_S**2
+    demand = asked(np.stack([x_m, 0 * x_m, 0 * x_m], axis=1), 12.0)
+    assert demand[name] == pytest.approx(abs(gain_mps2))
+
+
+def test_a_trajectory_that_begins_at_another_speed_asks_for_a_jolt():
+    """From 12 to 10 m/s at once: within the half step of 0.05 s that is 40 m/s2."""
+    x_m = 10.0 * TIMES_S
+    demand = asked(np.stack([x_m, 0 * x_m, 0 * x_m], axis=1), 12.0)
+    assert demand["braking"] == pytest.approx(40.0)
+
+
+def test_a_steering_ramp_is_measured_as_its_rate():
+    """A bicycle at 6 m/s, integrated finely, that turns its wheels by 0.1 rad/s."""
+    fine_s = np.arange(0.0, 5.0 + 1e-9, 0.001)
+    yaw = np.cumsum(6.0 * np.tan(0.1 * fine_s) / LIMITS.wheel_base_m) * 0.001
+    x_m, y_m = np.cumsum(6.0 * np.cos(yaw)) * 0.001, np.cumsum(6.0 * np.sin(yaw)) * 0.001
+    demand = asked(np.stack([x_m, y_m, yaw], axis=1)[::100], 6.0)
+    assert demand["steering rate"] == pytest.approx(0.1, rel=0.02)
+
+
+def test_sliding_and_rolling_backwards_are_seen():
+    sliding = asked(np.stack([5.0 * TIMES_S, 2.0 * TIMES_S, 0 * TIMES_S], axis=1), 5.0)
+    assert sliding["slip"] == pytest.approx(np.arctan2(2.0, 5.0))
+    rolling = asked(np.stack([-0.3 * TIMES_S, 0 * TIMES_S, 0 * TIMES_S], axis=1), 0.0)
+    assert rolling["reverse"] == pytest.approx(1.5)
+
+
+BODY = VehicleDimensions(4.8, 2.0, 1.6, 1.4)
+
+
+def rectangle(x: float, y: float, yaw: float, length: float, width: float) -> shapely.Polygon:
+    box = shapely.box(-0.5 * length, -0.5 * width, 0.5 * length, 0.5 * width)
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    return shapely.affinity.affine_transform(box, [cos, -sin, sin, cos, x, y])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.tuples(st.floats(-8, 20), st.floats(-6, 6), st.floats(-4, 4)),
+    st.tuples(st.floats(-6, 6), st.floats(-6, 6)),
+)
+def test_contacts_are_those_of_the_exact_rectangles(pose, velocity):
+    """The reference moves shapely rectangles and knows no excuse but the three that are stated."""
+    times_s = 0.2 * np.arange(12)
+    ego = np.stack([6.0 * times_s, 0 * times_s, 0.03 * times_s], axis=1)
+    found = contacts(
+        ego[None], times_s, BODY, ObjectMotion().obstacles(objects(0, (*pose, *velocity)))
+    )
+
+    def ego_box(x: float, y: float, yaw: float) -> shapely.Polygon:
+        ahead = BODY.rear_axle_to_center_m
+        return rectangle(x + ahead * np.cos(yaw), y + ahead * np.sin(yaw), yaw, 4.8, 2.0)
+
+    others = [
+        rectangle(pose[0] + velocity[0] * t, pose[1] + velocity[1] * t, pose[2], 4.0, 2.0)
+        for t in times_s
+    ]
+    gaps = np.array([ego_box(*e).distance(o) for e, o in zip(ego, others, strict=True)])
+    stays = [ego_box(*ego[0]).intersects(other) for other in others]
+    follower = pose[0] < BODY.rear_axle_to_center_m and any(stays)
+    hits = (gaps == 0.0) & (gaps[0] > 0.0) & (not follower)
+    if np.abs(gaps - 1e-6).min() < 1e-6 and not hits.any():
+        return  # they touch, to rounding
+    assert found.found[0] == hits.any()
+    if hits.any():
+        assert found.times_s[0] == pytest.approx(times_s[hits.argmax()])
+
+
+def driving(*cars: tuple[float, ...]) -> np.ndarray:
+    times_s = 0.2 * np.arange(16)
+    ego = np.stack([10.0 * times_s, 0 * times_s, 0 * times_s], axis=1)
+    standing = np.zeros_like(ego)
+    obstacles = ObjectMotion().obstacles(objects(0, *cars))
+    return contacts(np.stack([ego, standing]), times_s, BODY, obstacles).found
+
+
+def test_who_is_hit_and_who_is_excused():
+    assert driving((25.0, 0.0, 0.0, 0.0, 0.0)).tolist() == [True, False]  # A car that stands.
+    assert driving((-15.0, 0.0, 0.0, 18.0, 0.0)).tolist() == [False, False]  # One from behind.
+    assert driving((2.0, 1.9, 0.0, 0.0, 0.0)).tolist() == [False, False]  # Contact already.
+    assert driving((15.0, -12.0, 1.57, 0.0, 8.0)).tolist() == [True, False]  # Crossing.
+    assert driving((20.0, 3.5, 0.0, 10.0, 0.0)).tolist() == [False, False]  # The next lane.
+    assert driving().tolist() == [False, False]
+
+
+def test_an_object_that_turns_goes_on_turning():
+    """A car on a circle of 20 m radius at 8 m/s: 0.4 rad/s, and after 2 s it is on the circle."""
+    motion, rate = ObjectMotion(), 0.4
+
+    def seen(t: float) -> tuple[float, ...]:
+        yaw = rate * t
+        x, y = 20 * np.sin(yaw), 20 * (1 - np.cos(yaw))
+        return (x, y, yaw, 8 * np.cos(yaw), 8 * np.sin(yaw))
+
+    for k in range(6):
+        obstacles = motion.obstacles(objects(k * SECOND // 10, seen(0.1 * k)))
+    assert obstacles.turns_radps[0] == pytest.approx(rate, rel=1e-6)
+    np.testing.assert_allclose(obstacles.poses_at(np.array([2.0]))[0, 0], seen(2.5)[:3], atol=1e-6)
+
+
+STAR = [(0, 0), (40, 5), (70, -20), (60, 30), (20, 60), (25, 25), (-30, 40)]
+
+
+def test_the_road_grid_is_the_polygon_to_half_a_cell():
+    area = DrivableArea(Shapes.from_list([(PolygonKind.DRIVABLE, np.c_[STAR, np.zeros(7)])]))
+    points = np.random.default_rng(0).uniform([-40, -30], [80, 70], (4000, 2))
+    polygon = shapely.Polygon(STAR)
+    exact = shapely.contains_xy(polygon, points)
+    clear = shapely.distance(polygon.exterior, shapely.points(points)) > CELL_M
+    np.testing.assert_array_equal(area.contains(points)[clear], exact[clear])
+    assert 0.2 < exact.mean() < 0.8
+
+
+def test_polygons_that_share_an_edge_leave_no_gap_and_other_kinds_are_no_road():
+    left = (PolygonKind.DRIVABLE, [(0, 0, 0), (33.3, 1, 0), (30, 9, 0), (0, 9, 0)])
+    right = (PolygonKind.INTERSECTION, [(33.3, 1, 0), (90, 0, 0), (90, 9, 0), (30, 9, 0)])
+    bump = (PolygonKind.SPEED_BUMP, [(0, 20, 0), (90, 20, 0), (90, 30, 0)])
+    area = DrivableArea(Shapes.from_list([left, right, bump]))
+    x = np.linspace(1, 89, 3000)
+    assert area.contains(np.stack([x, np.full_like(x, 5.0)], axis=1)).all()
+    assert not area.contains(np.stack([x, np.full_like(x, 22.0)], axis=1)).any()
+    assert DrivableArea(Shapes.from_list([bump])).is_empty
+
+
+def road_check(ego_y_m: float, drift_mps: float) -> Check:
+    """A straight road of 8 m; the ego, 2.3 m wide, drives along it and drifts."""
+    ring = [(-50.0, -4.0, 0.0), (150.0, -4.0, 0.0), (150.0, 4.0, 0.0), (-50.0, 4.0, 0.0)]
+    road = DrivableArea(Shapes.from_list([(PolygonKind.DRIVABLE, ring)]))
+    ego = EgoState(0, 0.0, ego_y_m, 0.0, 0.0, 10.0, 0.0, 0.0)
+    times_s = 0.5 * np.arange(1, 11)
+    poses = np.stack([10.0 * times_s, ego_y_m + drift_mps * times_s, 0 * times_s], axis=1)
+    newest = candidates_of(poses[None], [0.0], ego)
+    decision = Guard(GuardSettings()).step(0, GuardInputs(newest, ego, ego, None, road))
+    return decision.checks["drivable_area"]
+
+
+@pytest.mark.parametrize(
+    ("ego_y_m", "drift_mps", "expected"),
+    [
+        (0.0, 0.0, Check.OK),
+        (0.0, 1.0, Check.OK),  # its corner is at 3 + 1.15 - 0.3 = 3.85 m after 3 s
+        (0.0, 1.3, Check.FAILED),
+        (4.0, -1.0, Check.OK),  # half off the road, coming back
+        (4.0, 0.0, Check.OK),  # half off, no farther
+        (4.0, 1.0, Check.FAILED),
+    ],
+)
+def test_the_way_off_the_road_is_closed_and_the_way_back_is_open(ego_y_m, drift_mps, expected):
+    assert road_check(ego_y_m, drift_mps) is expected
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"x_m": 0.7}, "start: position 0.70 m from odometry, limit 0.50"),
+        ({"yaw_rad": 0.3}, "start: heading 0.30 rad from odometry, limit 0.20"),
+        ({"vx_mps": 12.0}, "start: speed 2.00 m/s from odometry, limit 1.50"),
+    ],
+)
+def test_candidates_must_begin_where_odometry_was_at_their_stamp(change, text):
+    there = replace(odometry(0), **change)
+    decision = Guard(GuardSettings()).step(0, GuardInputs(candidates(0), odometry(0), there))
+    assert (decision.checks["start"], decision.reason) == (Check.FAILED, text)
+
+
+def test_a_sudden_shift_is_seen_at_matching_times_and_not_by_a_later_stamp_alone():
+    guard = Guard(GuardSettings())
+    guard.step(0, inputs(0, candidates(0)))
+    same = guard.step(2 * CYCLE, inputs(2 * CYCLE, candidates(2 * CYCLE)))
+    assert same.checks["shift"] is Check.OK
+    both = candidates(4 * CYCLE)
+    both.poses_m[:, :, 1] += 3.0  # within half a second: no car can
+    decision = guard.step(4 * CYCLE, inputs(4 * CYCLE, both))
+    assert decision.checks["shift"] is Check.FAILED
+    assert decision.outcomes["shift"].verdict.text(1).startswith("candidate 1: shift of 3.")
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "expected"),
+    [
+        ({"camera_sources": np.array([1, 2, 1], np.uint8)}, "cameras", Check.OK),
+        ({"camera_sources": np.array([1, 0, 1], np.uint8)}, "cameras", Check.FAILED),
+        ({"camera_sources": np.zeros(0, np.uint8)}, "cameras", Check.NOT_CHECKED),
+        ({"alignment_distance": 0.9}, "alignment", Check.OK),
+        ({"alignment_distance": 1.1}, "alignment", Check.FAILED),
+        ({"uncertainty": 0.9}, "uncertainty", Check.FAILED),
+        ({"uncertainty": float("nan")}, "uncertainty", Check.NOT_CHECKED),
+    ],
+)
+def test_what_the_planner_saw_and_how_sure_it_is(change, name, expected):
+    newest = replace(candidates(0), **change)
+    assert Guard(GuardSettings()).step(0, inputs(0, newest)).checks[name] is expected
+
+
+@given(st.floats(0, 30), st.floats(0, 6), st.floats(0.5, 7), st.floats(0.5, 15))
+def test_a_stop_that_begins_braking_loses_exactly_its_speed(speed_mps, begin_mps2, most, jerk):
+    """Speed and deceleration by differences of the distance."""
+    profile = StopProfile(speed_mps, most, jerk, begin_mps2)
+    times_s = np.linspace(0.0, profile.duration_s + 0.5, 4001)
+    dt_s = times_s[1]
+    speeds = np.diff(profile.distance_m(times_s)) / dt_s
+    assert speeds[-1] == pytest.approx(0.0, abs=1e-4)
+    assert speeds.min() > -1e-3
+    assert speeds[0] == pytest.approx(speed_mps, abs=8 * dt_s + 1e-9)
+    assert (-np.diff(speeds) / dt_s).max() < max(most, begin_mps2) + 0.05

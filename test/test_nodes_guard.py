@@ -1,0 +1,244 @@
+"""The guard as a process: what a controller reads, whatever comes in."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped
+from graph_probe import SPEED_MPS, START, Probe, Process
+from nav_msgs.msg import Odometry
+from nav_msgs.msg import Path as PathMsg
+from rap_msgs.msg import Float64Stamped, GuardState, MrmRequest, TrajectoryCandidates
+from rap_msgs.msg import TrackedObjects as TrackedObjectsMsg
+
+from rap_planner.candidates import Candidates
+from rap_planner.ros.conversions import candidates_msg
+from rap_planner.route import Command
+from rap_raster.ego_history import EgoState
+from rap_raster.observations import TrackedObjects
+from rap_raster.ros.conversions import objects_msg, stamp_ns, time_msg
+from rap_raster.ros.diagnostics import ERROR
+from rap_raster.ros.qos import LATCHED, RESULT, STREAM
+from rap_raster.scene import Boxes, Lights
+
+pytestmark = pytest.mark.ros
+
+GUARD = "rap_planner.ros.guard_node"
+PARAMS_FILE = "config/rap.param.yaml"
+
+# A busy machine must not make the guard stop the vehicle in the middle of a test.
+PATIENT = [f"limits.{name}_age_s:=20.0" for name in ("candidate", "odometry", "objects")]
+ACTIVE = ["mode:=active", *PATIENT, "mrm.after_s:=0.4"]
+
+AHEAD, BESIDE = 0, 1
+"""Candidates of `plan`: the best one goes straight on, the other one moves over to the left."""
+
+
+def plan(probe: Probe, now_ns: int) -> TrajectoryCandidates:
+    ego = EgoState(now_ns, probe.ego_x_m(now_ns), START[1], 0.0, 0.0, SPEED_MPS, 0.0, 0.0)
+    times_s = 0.5 * np.arange(1, 11)
+    poses = np.zeros((2, 10, 3))
+    poses[:, :, 0] = ego.x_m + SPEED_MPS * times_s
+    poses[:, :, 1] = START[1]
+    poses[BESIDE, :, 1] += np.minimum(0.9 * times_s, 3.0)
+    scores = np.array([0.0, -1.0], np.float32)
+    nan = float("nan")
+    sources = np.ones(3, np.uint8)
+    return candidates_msg(
+        Candidates(
+            now_ns, ego, 0.5, poses, scores, 0.1, Command.STRAIGHT, "route", 3.0, sources, nan
+        ),
+        "map",
+    )
+
+
+def cars(probe: Probe, now_ns: int, *places: tuple[float, float]) -> TrackedObjectsMsg:
+    """Cars that go as fast as the ego would let them: some metres ahead, some to the left."""
+    x_m = probe.ego_x_m(now_ns)
+    boxes = Boxes.from_rows(
+        [
+            (i + 1, 1, x_m + ahead, START[1] + left, 0.8, 4.0, 1.6, 1.6, 0.0, 0.0, 0.0)
+            for i, (ahead, left) in enumerate(places)
+        ]
+    )
+    ones = np.ones(len(boxes), np.float32)
+    return objects_msg(TrackedObjects(now_ns, boxes, Lights.empty(), 0 * ones, ones), "map")
+
+
+@dataclass
+class Road:
+    """Feeds the guard with a drive that a test changes as it goes, and keeps what it answers."""
+
+    probe: Probe
+    planning: bool = False
+    places: tuple[tuple[float, float], ...] | None = None
+    also: Callable[[int], None] | None = None
+
+    def __post_init__(self) -> None:
+        node = self.probe.node
+        self.candidates = node.create_publisher(TrajectoryCandidates, "rap/candidates", RESULT)
+        self.objects = node.create_publisher(TrackedObjectsMsg, "rap/objects", STREAM)
+        self.odometry = node.create_publisher(Odometry, "odometry", STREAM)
+        self.route = node.create_publisher(PathMsg, "route", LATCHED)
+        self.paths = self.probe.watch(PathMsg, "rap/trajectory")
+        self.states = self.probe.watch(GuardState, "rap/state")
+        self.requests = self.probe.watch(MrmRequest, "rap/mrm_request", LATCHED)
+        self.latencies = self.probe.watch(Float64Stamped, "rap/latency/end_to_end")
+        self.reports = self.probe.watch(DiagnosticArray, "/diagnostics", STREAM)
+
+    def until(self, condition: Callable[[], bool], *, drive: bool = True) -> None:
+        """Drives on until something holds."""
+        deadline_s = time.monotonic() + 40.0
+        while not condition():
+            states = [(s.state, s.reason) for s in self.states[-3:]]
+            assert time.monotonic() < deadline_s, states
+            if drive:
+                now_ns = self.probe.feed(objects=None)
+                if self.places is not None:
+                    self.objects.publish(cars(self.probe, now_ns, *self.places))
+                if self.planning:
+                    self.candidates.publish(plan(self.probe, now_ns))
+                if self.also is not None:
+                    self.also(now_ns)
+            self.probe.spin(0.05)
+
+    def until_state(self, state: int, index: int | None = None) -> None:
+        """Drives on until the guard is in a state, following a candidate."""
+        before = len(self.states)
+
+        def reached() -> bool:
+            newest = self.states[-1] if len(self.states) > before else None
+            if newest is None or newest.state != state:
+                return False
+            return index is None or newest.candidate_index == index
+
+        self.until(reached)
+
+    def errors(self) -> list[str]:
+        """Texts of all errors in diagnostics so far."""
+        return [s.message for r in self.reports for s in r.status if s.level == ERROR]
+
+
+def test_from_waiting_to_a_request_and_back():
+    """One guard through all of its states."""
+    with Probe() as probe, Process(GUARD, ACTIVE, PARAMS_FILE):
+        road = Road(probe)
+        road.until(lambda: len(road.paths) > 2, drive=False)
+        assert {path.header.frame_id for path in road.paths} == {"base_link"}
+        assert {len(path.poses) for path in road.paths} == {1}
+        assert {state.state for state in road.states} == {GuardState.WAITING}
+        road.until(lambda: road.paths[-1].header.frame_id == "map")
+        assert len(road.paths[-1].poses) == 1
+        assert stamp_ns(road.paths[-1].header.stamp) in probe.fed
+
+        road.planning = True
+        road.until_state(GuardState.NOMINAL, AHEAD)
+        road.until(lambda: len(road.latencies) > 0)
+        assert 0.0 < road.latencies[0].data < 40e3
+        road.places = ((14.0, -0.8),)
+        road.until_state(GuardState.NOMINAL, BESIDE)
+        assert road.states[-1].check_rejections[road.states[-1].check_names.index("collision")] == 1
+
+        # The state is followed from here on: none may be left out.
+        first = len(road.states)
+        road.places = ((14.0, -0.8), (14.0, 2.5))
+        road.until_state(GuardState.MRM_REQUEST)
+        order = list(dict.fromkeys(state.state for state in road.states[first:]))
+        assert order[-3:] == [
+            GuardState.HOLD_LAST,
+            GuardState.CONTROLLED_STOP,
+            GuardState.MRM_REQUEST,
+        ]
+        road.until(lambda: any(text.startswith("MRM_REQUEST: stop") for text in road.errors()))
+        late = probe.watch(MrmRequest, "rap/mrm_request", LATCHED)
+        road.until(lambda: late[-1].requested)
+        assert late[-1].reason.startswith("stop ")
+
+        road.places = ()
+        message = PathMsg()
+        message.header.frame_id = "map"
+        message.poses = [PoseStamped(), PoseStamped()]
+        message.poses[1].pose.position.x = 500.0
+        road.route.publish(message)
+        road.until_state(GuardState.NOMINAL)
+        road.until(lambda: not road.requests[-1].requested)
+
+
+def nonsense(road: Road) -> Callable[[int], None]:
+    """Messages of every input that must not be believed; of candidates, one kind at a time."""
+    turn = itertools.count()
+
+    def publish(now_ns: int) -> None:
+        bad = [plan(road.probe, now_ns) for _ in range(5)]
+        bad[0].poses[7] = math.nan
+        bad[1].header.frame_id = "odom"
+        bad[2].scores = bad[2].scores[:1]
+        bad[3].dt_s = 1e30
+        bad[4].ego_pose[0] = math.inf
+        road.candidates.publish(bad[next(turn) % len(bad)])
+        wild = Odometry(child_frame_id="base_link")
+        wild.header.frame_id, wild.header.stamp = "map", time_msg(now_ns)
+        wild.pose.pose.position.x = math.nan
+        road.odometry.publish(wild)
+        nobody = cars(road.probe, now_ns, (14.0, 0.0))
+        nobody.sizes[0] = math.nan
+        road.objects.publish(nobody)
+        road.route.publish(PathMsg())
+
+    return publish
+
+
+def test_invalid_inputs_and_a_second_publisher_never_stop_the_output():
+    with Probe() as probe, Process(GUARD, ACTIVE, PARAMS_FILE):
+        road = Road(probe)
+        road.planning = True
+        road.until_state(GuardState.NOMINAL)
+        other = probe.node.create_publisher(PathMsg, "rap/trajectory", RESULT)
+        road.planning, road.also = False, nonsense(road)
+        first = len(road.states)
+
+        def keeps_its_promise() -> bool:
+            """Two seconds without a gap above 0.2 s; a busy machine may need a second try."""
+            stamps_s = [1e-9 * stamp_ns(s.header.stamp) for s in road.states[first:][-40:]]
+            return len(stamps_s) == 40 and float(np.diff(stamps_s).max()) <= 0.2
+
+        road.until(keeps_its_promise)
+        for path in road.paths:
+            positions = [pose.pose.position for pose in path.poses]
+            assert np.isfinite([(p.x, p.y, p.z) for p in positions]).all()
+        road.until(lambda: any("published by others too: /probe" in e for e in road.errors()))
+        values = {v.key: v.value for v in road.reports[-1].status[0].values}
+        for topic in ("rap/candidates", "odometry", "rap/objects", "route"):
+            assert int(values[f"{topic}: problems"]) > 0
+        probe.node.destroy_publisher(other)
+
+
+def test_a_killed_guard_comes_back_waiting_and_lets_the_vehicle_stand():
+    with Probe() as probe:
+        road = Road(probe, planning=True)
+        with Process(GUARD, ACTIVE, PARAMS_FILE) as guard:
+            road.until_state(GuardState.NOMINAL)
+            guard.end(signal.SIGKILL)
+        road.planning = False
+        before = len(road.states)
+        with Process(GUARD, ACTIVE, PARAMS_FILE):
+            road.until(lambda: len(road.states) > before + 3)
+            assert {s.state for s in road.states[before:]} == {GuardState.WAITING}
+            assert len(road.paths[-1].poses) == 1
+
+
+def test_without_a_clock_the_guard_waits_and_says_why():
+    with Probe() as probe, Process(GUARD, ["use_sim_time:=true", *ACTIVE], PARAMS_FILE):
+        road = Road(probe)
+        road.until(lambda: len(road.paths) > 5 and len(road.reports) > 0)
+        assert {state.state for state in road.states} == {GuardState.WAITING}
+        texts = [s.message for r in road.reports for s in r.status]
+        assert any("no /clock received" in text for text in texts), texts
