@@ -102,7 +102,7 @@ def test_the_plan_of_an_instant_is_followed_from_that_instant_on(replan_hz):
     for step, plan in enumerate(plans):
         assert (plan is not plans[step - 1]) == (step % every == 0)
         begin_m = 20.0 + SPEED_MPS * 0.1 * (step - step % every)
-        expected_m = begin_m + SPEED_MPS * 0.1 * np.arange(1, 51)
+        expected_m = begin_m + SPEED_MPS * plan.dt_s * np.arange(1, 11)
         np.testing.assert_allclose(plan.poses_m[:, 0], expected_m)
     assert planner.counts.instants == 20 // every == len(graph.sensors_ns)
     assert planner.counts.not_followed == planner.counts.unplanned == 0
@@ -132,8 +132,8 @@ def test_without_an_answer_the_last_trajectory_goes_on_and_is_counted():
     plans = drive(planner, road, range(1, 31))
     assert planner.counts.unplanned == 6
     for step, plan in zip(range(5, 31, 5), plans[4::5], strict=True):
-        left = first.poses_m[step:]
-        assert len(plan.poses_m) >= HORIZON_STEPS
+        left = first.poses_m[step // 5 :]
+        assert len(plan.poses_m) * plan.dt_s >= 0.1 * HORIZON_STEPS
         np.testing.assert_array_equal(plan.poses_m[: len(left)], left)
         assert np.all(plan.poses_m[len(left) :] == left[-1]), "where it ends, the vehicle stands"
 
@@ -146,7 +146,7 @@ def test_a_plan_that_the_guard_holds_back_is_not_followed():
     graph.passes = False
     later = drive(planner, road, range(1, 6))[-1]
     assert planner.counts.not_followed == 1
-    np.testing.assert_array_equal(later.poses_m[:45], first.poses_m[5:])
+    np.testing.assert_array_equal(later.poses_m, first.poses_m[1:])
 
 
 def test_a_stop_of_the_guard_between_two_plans_is_followed_at_once():

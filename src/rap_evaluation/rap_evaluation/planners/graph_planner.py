@@ -41,6 +41,11 @@ FIRST_TICKS = 10
 ATTEMPTS = 5
 """At the first plan of a route: nodes may not have found each other, or not have read the route."""
 
+TRACKED = 5
+"""Every fifth pose is tracked: the tracker of the PDM score, with which planners are compared,
+takes poses 0.5 s apart and draws straight lines between them. At a planning instant these are the
+poses of the plan itself; those between are interpolated by the guard, in its own way."""
+
 QUICK_S = 0.05
 """Patience with a guard that has just missed a cycle: it is dead until it shows up again."""
 
@@ -64,6 +69,14 @@ class Trajectory:
     stamp_ns: int
     poses_m: FloatArray
 
+    def equals(self, other: Trajectory | None) -> bool:
+        """True if nothing differs: a stop of the guard may carry the stamp of a plan."""
+        return (
+            other is not None
+            and self.stamp_ns == other.stamp_ns
+            and np.array_equal(self.poses_m, other.poses_m)
+        )
+
     def rest(self, now_ns: int) -> FloatArray:
         """Returns the poses after a time, at least 4 s; where it ends, the vehicle is to stand."""
         passed = max(0, round((now_ns - self.stamp_ns) / _STEP_NS))
@@ -81,7 +94,7 @@ class Answers:
         command: What they were told to do.
         cycle_ns: Time of the guard's cycle.
         state: Of the guard then.
-        trajectory: What to follow.
+        trajectory: What to follow; another object only if it is another trajectory.
         trajectories: How many came.
     """
 
@@ -153,7 +166,7 @@ class GraphPlanner:
         self._clock_ns = 0
         self._origin_ns = 0
         self._road: Road | None = None
-        self._followed_ns = -1
+        self._followed: Trajectory | None = None
         self._plan: Plan | None = None
         self.counts = GraphCounts()
 
@@ -180,13 +193,18 @@ class GraphPlanner:
         return self._origin_ns + observation.ego.stamp_ns
 
     def _begin(self, observation: Observation) -> None:
-        """Publishes a new route and asks until the graph drives on it."""
+        """Publishes a new route and asks until the graph drives on it.
+
+        The leap comes first: what is left of the route before is too old then to begin with.
+        """
         road = observation.road
         self._road = road
-        expected = command_from_route(road.line_m, observation.ego.pose)
+        self._leap(observation)
         self._graph.publish_route(self._clock_ns, road.line_m)
-        for _ in range(ATTEMPTS):
-            self._origin_ns = (self._clock_ns + LEAP_NS) // _NS * _NS - observation.ego.stamp_ns
+        expected = command_from_route(road.line_m, observation.ego.pose)
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                self._leap(observation)
             self._show(observation)
             followed = self._ask(observation, FIRST_TICKS)
             if followed and self._graph.answers.command == expected:
@@ -201,6 +219,10 @@ class GraphPlanner:
                 else "did not come"
             )
         )
+
+    def _leap(self, observation: Observation) -> None:
+        self._origin_ns = (self._clock_ns + LEAP_NS) // _NS * _NS - observation.ego.stamp_ns
+        self._tick(self._stamp_ns(observation))
 
     def _show(self, observation: Observation) -> None:
         stamp_ns = self._stamp_ns(observation)
@@ -248,7 +270,8 @@ class GraphPlanner:
         trajectory = self._graph.answers.trajectory
         if trajectory is None:
             raise GraphError("no rap/trajectory was published")
-        if self._plan is None or is_due or trajectory.stamp_ns != self._followed_ns:
-            self._followed_ns = trajectory.stamp_ns
-            self._plan = Plan(trajectory.rest(stamp_ns), STEP_S)
+        if self._plan is None or is_due or trajectory is not self._followed:
+            self._followed = trajectory
+            poses_m = trajectory.rest(stamp_ns)[TRACKED - 1 :: TRACKED]
+            self._plan = Plan(poses_m, TRACKED * STEP_S)
         return self._plan

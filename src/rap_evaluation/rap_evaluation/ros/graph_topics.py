@@ -201,15 +201,14 @@ class GraphTopics:
             self._changed.notify_all()
 
     def _on_trajectory(self, message: PathMsg) -> None:
-        known = self.answers.trajectory
-        if known is None or known.stamp_ns != stamp_ns(message.header.stamp):
-            try:
-                known = trajectory_from_msg(message, self._frames[0])
-            except MessageError as error:
-                self._node.reject("rap/trajectory", error)
-                return
+        try:
+            trajectory = trajectory_from_msg(message, self._frames[0])
+        except MessageError as error:
+            self._node.reject("rap/trajectory", error)
+            return
         with self._changed:
-            self.answers.trajectory = known
+            if not trajectory.equals(self.answers.trajectory):
+                self.answers.trajectory = trajectory
             self.answers.trajectories += 1
             self._changed.notify_all()
 
