@@ -19,7 +19,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 
 from rap_evaluation.planners.camera_view import CameraView
-from rap_evaluation.planners.graph_planner import Answers
+from rap_evaluation.planners.graph_planner import Answers, GraphError
 from rap_evaluation.planners.observation import Observation
 from rap_evaluation.ros.conversions import (
     camera_info_msg,
@@ -143,7 +143,14 @@ class GraphTopics:
         self._publish("/clock", Clock(clock=time_msg(stamp_ns)))
 
     def publish_route(self, stamp_ns: int, line_m: FloatArray) -> None:
-        """See `Graph`."""
+        """See `Graph`.
+
+        Raises:
+            GraphError: If time comes from somewhere else as well.
+        """
+        clocks = self._node.count_publishers("/clock")
+        if clocks > 1:
+            raise GraphError(f"/clock has {clocks} publishers: another drive in this ROS domain?")
         self._publish("route", route_msg(stamp_ns, line_m, self._frames[0]))
         self._publishers["route"].wait_for_all_acked(Duration(seconds=1.0))
 
