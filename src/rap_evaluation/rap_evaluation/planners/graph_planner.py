@@ -46,6 +46,9 @@ TRACKED = 5
 takes poses 0.5 s apart and draws straight lines between them. At a planning instant these are the
 poses of the plan itself; those between are interpolated by the guard, in its own way."""
 
+CYCLE_S = 0.1
+"""Two cycles of a guard that looks by the wall clock: one may be under way when plans arrive."""
+
 QUICK_S = 0.05
 """Patience with a guard that has just missed a cycle: it is dead until it shows up again."""
 
@@ -239,11 +242,19 @@ class GraphPlanner:
             return False
         for tick in range(1, ticks + 1):
             self._tick(stamp_ns + tick * TICK_NS)
-            newest_ns = -1 if answers.trajectory is None else answers.trajectory.stamp_ns
-            if answers.state is GuardState.NOMINAL and newest_ns == stamp_ns:
+            self._graph.wait_until(
+                lambda: self._follows(stamp_ns) or answers.state is not GuardState.NOMINAL, CYCLE_S
+            )
+            if self._follows(stamp_ns):
                 return True
         self.counts.not_followed += 1
         return False
+
+    def _follows(self, stamp_ns: int) -> bool:
+        """True if the guard lets the plan of a stamp through."""
+        answers = self._graph.answers
+        newest_ns = -1 if answers.trajectory is None else answers.trajectory.stamp_ns
+        return answers.state is GuardState.NOMINAL and newest_ns == stamp_ns
 
     def _tick(self, stamp_ns: int) -> None:
         """Moves the clock on, if it is not there yet, and waits for the guard's cycle."""

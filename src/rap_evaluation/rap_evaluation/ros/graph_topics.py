@@ -47,6 +47,10 @@ REPEAT_S = 0.2
 """The clock is best effort: while somebody is waited for, it is said again this often."""
 
 
+NEWS_S = 10.0
+"""By the wall clock, between lines that say how far the drive is."""
+
+
 class StoppedError(BaseException):
     """The node is being ended. Not an `Exception`: no failed drive is to be made of it."""
 
@@ -159,7 +163,11 @@ class GraphTopics:
         self._publish("odometry", odometry_msg(ego, *self._frames))
 
     def publish_sensors(self, stamp_ns: int, observation: Observation) -> None:
-        """See `Graph`."""
+        """See `Graph`; says now and then how far the drive is."""
+        self._node.get_logger().info(
+            f"{1e-9 * observation.ego.stamp_ns:.0f} s, {observation.along_m:.0f} m on the route",
+            throttle_duration_sec=NEWS_S,
+        )
         objects = seen_objects(stamp_ns, observation.surroundings)
         self._publish("objects", objects_msg(objects, self._frames[0]))
         if self._rig is None:
@@ -196,15 +204,25 @@ class GraphTopics:
             raise
 
     def _on_candidates(self, message: TrajectoryCandidates) -> None:
+        try:
+            command = Command(message.command)
+        except ValueError as error:
+            self._node.reject("rap/candidates", error)
+            return
         with self._changed:
             self.answers.planned_ns = stamp_ns(message.header.stamp)
-            self.answers.command = Command(message.command)
+            self.answers.command = command
             self._changed.notify_all()
 
     def _on_state(self, message: GuardStateMsg) -> None:
+        try:
+            state = GuardState(message.state)
+        except ValueError as error:
+            self._node.reject("rap/state", error)
+            return
         with self._changed:
             self.answers.cycle_ns = stamp_ns(message.header.stamp)
-            self.answers.state = GuardState(message.state)
+            self.answers.state = state
             self._changed.notify_all()
 
     def _on_trajectory(self, message: PathMsg) -> None:
