@@ -226,6 +226,8 @@ class GraphTopics:
             self._changed.notify_all()
 
     def _on_trajectory(self, message: PathMsg) -> None:
+        if message.header.frame_id == self._frames[1]:
+            return  # A guard that does not know where the ego is: it waits.
         try:
             trajectory = trajectory_from_msg(message, self._frames[0])
         except MessageError as error:
