@@ -30,6 +30,12 @@ ARGUMENTS = {
     "use_sim_time": ("true", "as of rap.launch.py: the simulation has the clock"),
     "sensor": ("raster", "camera: publish camera images too, for cameras.names in params_file"),
     "out": ("out/sim", "folder of the report"),
+    "overrides_file": (str(SHARE / "config" / "sim.param.yaml"), "as of rap.launch.py"),
+}
+NUMBERS = {
+    "routes": ("2", "how many, each of at least 300 m"),
+    "seed": ("0", "of routes and traffic"),
+    "replan_hz": ("2", "planning instants a second: 1, 2, 5 or 10"),
 }
 
 
@@ -39,6 +45,9 @@ def generate_launch_description() -> LaunchDescription:
     values = {
         name: ParameterValue(LaunchConfiguration(argument), value_type=str)
         for name, argument in texts.items()
+    }
+    values |= {
+        name: ParameterValue(LaunchConfiguration(name), value_type=int) for name in NUMBERS
     }
     simulation = Node(
         package="rap_evaluation",
@@ -54,7 +63,7 @@ def generate_launch_description() -> LaunchDescription:
         [
             *(
                 DeclareLaunchArgument(name, default_value=default, description=description)
-                for name, (default, description) in ARGUMENTS.items()
+                for name, (default, description) in {**ARGUMENTS, **NUMBERS}.items()
             ),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(SHARE / "launch" / "rap.launch.py"))

@@ -39,6 +39,7 @@ setup(
     entry_points={
         "console_scripts": [
             "rap-evaluate = rap_evaluation.cli:main",
+            "sim_node = rap_evaluation.ros.sim_node:main",
         ],
     },
 )

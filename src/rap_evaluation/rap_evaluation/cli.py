@@ -11,6 +11,7 @@ import numpy as np
 import typer
 
 from rap_bringup.console import progress_bar
+from rap_bringup.processes import ProcessError
 from rap_evaluation.closed_loop_commands import closed_loop_command
 from rap_evaluation.log_commands import bag_command, log_command
 from rap_evaluation.logs.drive_log import open_logs
@@ -19,6 +20,7 @@ from rap_evaluation.logs.recording import Recording
 from rap_evaluation.metric_commands import COMMANDS
 from rap_evaluation.open_loop import Seats, open_loop_report
 from rap_evaluation.pseudo_sim_commands import pseudo_sim_command
+from rap_evaluation.sim_commands import sim_command
 from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.recorder import record
 from rap_evaluation.traffic.simulation import RecordOptions
@@ -94,6 +96,7 @@ app.command("closed-loop")(closed_loop_command)
 app.command("log")(log_command)
 app.command("bag")(bag_command)
 app.command("pseudo-sim")(pseudo_sim_command)
+app.command("sim")(sim_command)
 
 
 def _summary(recording: Recording) -> str:
@@ -110,7 +113,11 @@ def main() -> None:
     """Runs the command; known errors become one line on stderr and exit code 1."""
     try:
         app()
-    except (ValueError, OSError) as error:  # all errors of the project are ValueErrors
+    except (
+        ValueError,
+        OSError,
+        ProcessError,
+    ) as error:  # all others are ValueErrors
         sys.exit(f"rap-evaluate: {' '.join(str(error).split())}")
 
 

@@ -108,7 +108,8 @@ def drive(place: Place, route: Route, planner: Planner, *, replan_hz: int) -> Dr
         place: Where.
         route: Which way.
         planner: Who drives. What it raises ends this drive and no other.
-        replan_hz: Plans a second; divides 10.
+        replan_hz: How often a second the planner is asked; divides 10. If it answers with the plan
+            that is being driven, the same object, that one is gone on with.
     """
     timeout_s = max(MIN_TIMEOUT_S, TIMEOUT_S_PER_M * route.length_m)
     run, failure = _Run(place, route, planner), ""
@@ -142,6 +143,7 @@ class _Run:
         self._history.add(self._ego.ego_state)
         self._slow_steps = 0
         self._deviation_m = 0.0
+        self._followed: Plan | None = None
         self.watch = Watch(place, route)
         self.states = [self._ego.state]
         self.along_m = [route.start_m]
@@ -187,6 +189,9 @@ class _Run:
             along_m=self.along_m[-1],
         )
         plan = checked_plan(self._planner, observation)
+        if plan is self._followed:
+            return
+        self._followed = plan
         ego.follow(plan.poses_m, plan.dt_s)
         self.glimpses.append(Glimpse.of(observation, plan))
 

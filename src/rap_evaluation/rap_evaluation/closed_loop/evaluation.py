@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,14 +11,16 @@ from typing import Any
 
 from rap_bringup.console import Report, silent
 from rap_evaluation.closed_loop.drive import drive
-from rap_evaluation.closed_loop.place import open_place
+from rap_evaluation.closed_loop.place import Place, open_place
 from rap_evaluation.closed_loop.report import RouteReport, route_report, summary, write_report
 from rap_evaluation.closed_loop.routes import Route, draw_routes
 from rap_evaluation.closed_loop.video import write_video
 from rap_evaluation.planners.choice import planner_maker
+from rap_evaluation.planners.observation import Planner
 from rap_evaluation.sharding import process
 
-_STEPS_PER_SECOND = 10
+STEPS_PER_SECOND = 10
+"""Of the simulation."""
 
 
 class ClosedLoopError(ValueError):
@@ -68,16 +71,77 @@ def evaluate_closed_loop(options: ClosedLoopOptions, report: Report = silent) ->
         TrafficError: If the map has no routes, or SUMO is missing.
         MapError: If the map cannot be read.
     """
-    _check(options)
+    planner_maker(options.planner, options.sensor)  # Wrong names should fail before the work.
+    check_options(options)
     begin_s = time.perf_counter()
     place = open_place(options.map_path, options.cache)
     routes = draw_routes(place, options.routes, options.seed)
     reports = process(
-        routes, partial(_Driver, options), ray_address=options.ray_address, report=report
+        routes, partial(_named_driver, options), ray_address=options.ray_address, report=report
     )
+    content = _content(options, place, reports, time.perf_counter() - begin_s)
+    write_report(options.out, content, reports)
+    return content
+
+
+def evaluate_in_turn(
+    options: ClosedLoopOptions,
+    planner: Planner,
+    after_route: Callable[[RouteReport], None],
+    more: Callable[[], dict[str, Any]],
+) -> dict[str, Any]:
+    """As `evaluate_closed_loop`, for a planner that exists already and is asked at every step.
+
+    Args:
+        options: What to evaluate; `replan_hz` is for the report.
+        planner: Who drives.
+        after_route: Called after every route.
+        more: What else `report.json` is to hold, asked at the end.
+    """
+    begin_s = time.perf_counter()
+    place = open_place(options.map_path, options.cache)
+    driver = _Driver(place, planner, options.out, STEPS_PER_SECOND)
+    reports = []
+    for route in draw_routes(place, options.routes, options.seed):
+        reports.append(driver(route))
+        after_route(reports[-1])
+    content = _content(options, place, reports, time.perf_counter() - begin_s) | more()
+    write_report(options.out, content, reports)
+    return content
+
+
+def _named_driver(options: ClosedLoopOptions) -> _Driver:
+    place = open_place(options.map_path, options.cache)
+    planner = planner_maker(options.planner, options.sensor)(place.map)
+    return _Driver(place, planner, options.out, options.replan_hz)
+
+
+class _Driver:
+    """Drives routes of one map, one after the other."""
+
+    def __init__(self, place: Place, planner: Planner, out: Path, replan_hz: int) -> None:
+        out.mkdir(parents=True, exist_ok=True)  # On every machine that drives.
+        self._place = place
+        self._planner = planner
+        self._out = out
+        self._replan_hz = replan_hz
+
+    def __call__(self, route: Route) -> RouteReport:
+        driven = drive(self._place, route, self._planner, replan_hz=self._replan_hz)
+        result = route_report(driven, None)
+        if result.row["clean"] or not driven.glimpses:
+            return result
+        video = f"route{route.index}.mp4"
+        write_video(self._out / video, self._place.map, driven)
+        return route_report(driven, video)
+
+
+def _content(
+    options: ClosedLoopOptions, place: Place, reports: Sequence[RouteReport], wall_s: float
+) -> dict[str, Any]:
+    """Returns what `report.json` holds."""
     rows = [entry.row for entry in reports]
-    wall_s = time.perf_counter() - begin_s
-    content = {
+    return {
         "planner": options.planner,
         "sensor": options.sensor,
         "map": place.map.name,
@@ -88,33 +152,11 @@ def evaluate_closed_loop(options: ClosedLoopOptions, report: Report = silent) ->
         "timing": {"wall_s": round(wall_s, 2)},
         "per_route": rows,
     }
-    write_report(options.out, content, reports)
-    return content
 
 
-class _Driver:
-    """Drives routes of one map, one after the other."""
-
-    def __init__(self, options: ClosedLoopOptions) -> None:
-        self._options = options
-        options.out.mkdir(parents=True, exist_ok=True)  # On every machine that drives.
-        self._place = open_place(options.map_path, options.cache)
-        self._planner = planner_maker(options.planner, options.sensor)(self._place.map)
-
-    def __call__(self, route: Route) -> RouteReport:
-        options = self._options
-        driven = drive(self._place, route, self._planner, replan_hz=options.replan_hz)
-        result = route_report(driven, None)
-        if result.row["clean"] or not driven.glimpses:
-            return result
-        video = f"route{route.index}.mp4"
-        write_video(options.out / video, self._place.map, driven)
-        return route_report(driven, video)
-
-
-def _check(options: ClosedLoopOptions) -> None:
-    planner_maker(options.planner, options.sensor)  # Wrong names should fail before the work.
+def check_options(options: ClosedLoopOptions) -> None:
+    """Raises ClosedLoopError if a number is out of range."""
     if options.routes < 1:
         raise ClosedLoopError(f"routes: expected at least 1, got {options.routes}")
-    if options.replan_hz < 1 or _STEPS_PER_SECOND % options.replan_hz:
+    if options.replan_hz < 1 or STEPS_PER_SECOND % options.replan_hz:
         raise ClosedLoopError(f"replan-hz: expected 1, 2, 5 or 10, got {options.replan_hz}")

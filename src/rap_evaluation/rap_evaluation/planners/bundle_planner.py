@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from rap_evaluation.camera_sim import CameraSimulator
 from rap_evaluation.planners.bundle_driver import BundleDriver
+from rap_evaluation.planners.camera_view import CameraView
 from rap_evaluation.planners.observation import Observation, Plan
 from rap_inference.bundle import Bundle
 from rap_planner.route import Guidance
@@ -19,8 +19,6 @@ from rap_raster.maps.vector_map import VectorMap
 
 _AHEAD_M, _BEHIND_M = 80.0, 20.0
 """Stretch of the route around the ego that the planner looks at, as in training."""
-
-_FRAME_NS = 100_000_000  # Pictures are numbered by steps of 0.1 s.
 
 
 class BundlePlanner:
@@ -36,8 +34,11 @@ class BundlePlanner:
         """
         self._driver = BundleDriver(bundle)
         self._sensor = sensor
-        see = {FeatureSource.RASTER: self._raster_view, FeatureSource.CAMERA: self._camera_view}
-        self._images = see[sensor](vector_map)
+        self._images = (
+            CameraView(vector_map, self._driver.rig)
+            if sensor is FeatureSource.CAMERA
+            else self._raster_view(vector_map)
+        )
         axes = [camera.ego_from_camera[:2, 2] for camera in self._driver.rig]
         self._left_to_right = np.argsort([-np.arctan2(y, x) for x, y in axes])
 
@@ -66,26 +67,5 @@ class BundlePlanner:
             around, pose = observation.surroundings, observation.ego.pose
             seen = place_seen(ground, pose, around.boxes, around.lights, style)
             return self._driver.rasters(seen)
-
-        return see
-
-    def _camera_view(self, vector_map: VectorMap) -> Callable[[Observation], npt.NDArray[np.uint8]]:
-        simulator = CameraSimulator(vector_map.polylines, vector_map.polygons)
-
-        def see(observation: Observation) -> npt.NDArray[np.uint8]:
-            around, ego = observation.surroundings, observation.ego
-            return np.stack(
-                [
-                    simulator.image(
-                        ego.pose,
-                        around.boxes,
-                        around.lights,
-                        camera,
-                        seed=observation.road.seed,
-                        frame=ego.stamp_ns // _FRAME_NS,
-                    )
-                    for camera in self._driver.rig
-                ]
-            )
 
         return see

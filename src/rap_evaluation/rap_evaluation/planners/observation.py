@@ -100,7 +100,7 @@ class Planner(Protocol):
     """Anything that can drive."""
 
     def plan(self, observation: Observation) -> Plan:
-        """Plans from the present instant on."""
+        """Plans from the present instant on, or returns its last plan to go on with it."""
 
 
 class PlanError(ValueError):
