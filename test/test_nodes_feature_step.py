@@ -21,7 +21,9 @@ from rap_raster.styles import load_style
 
 MISSING, CAMERA, RASTER = FeatureSource.MISSING, FeatureSource.CAMERA, FeatureSource.RASTER
 ORIGIN = Pose(0.0, 0.0, 0.0, 0.0)
-CAMERA_POLICY = FeaturePolicy(use_images=True, fill_missing=True, measure_alignment=False)
+CAMERA_POLICY = FeaturePolicy(
+    use_images=True, fill_missing=True, measure_alignment=False, objects_independent=True
+)
 SECOND = 1_000_000_000
 
 

@@ -28,6 +28,12 @@ REPLAY_WAIT_S = 0.3
 """How long nodes wait for late images and odometry, by the wall clock. Drive time stands still
 until a step is planned, so patience costs nothing here and a busy machine loses no image."""
 
+REPLAY_RATE_HZ = 100.0
+"""Each image of a bag is a step."""
+
+REPLAY_FRAME_TIMEOUT_S = 2.0
+"""Keyframes of bags are up to half a second apart."""
+
 Params = dict[str, dict[str, Any]]
 
 
@@ -82,6 +88,10 @@ def replay_params(bag: Bag, bundle: Bundle, slots: Mapping[str, str]) -> Params:
     for name in (PERCEPTION, RASTER, PLANNER):
         params.setdefault(name, {})["bundle.path"] = str(bundle.path.resolve())
     params[PERCEPTION]["sync.max_wait_s"] = REPLAY_WAIT_S
+    params[PERCEPTION]["rate_hz"] = REPLAY_RATE_HZ
+    # Objects of a bag were labelled or simulated, whatever became of its cameras.
+    params[RASTER]["objects.independent_of_cameras"] = True
+    params[RASTER]["sync.frame_timeout_s"] = REPLAY_FRAME_TIMEOUT_S
     for name in (RASTER, PLANNER):
         params[name]["sync.odometry_wait_s"] = REPLAY_WAIT_S
     params.setdefault(GUARD, {})["mode"] = "active"

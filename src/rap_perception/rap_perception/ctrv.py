@@ -31,7 +31,8 @@ class MotionStates:
     def velocities_mps(self) -> FloatArray:
         """Returns (N, 2) velocities, map frame."""
         yaws = self.mean[:, YAW]
-        return self.mean[:, SPEED, None] * np.stack([np.cos(yaws), np.sin(yaws)], axis=1)
+        along: FloatArray = np.stack([np.cos(yaws), np.sin(yaws)], axis=1)
+        return self.mean[:, SPEED, None] * along
 
 
 def predicted(states: MotionStates, dt_s: float, sigmas: FloatArray) -> MotionStates:

@@ -127,7 +127,8 @@ def _check_columns(columns: Columns, key: str, widths: Mapping[str, int]) -> Non
         if len(bad):
             raise ObjectsError(f"{name}[{bad[0]}]: is {values[bad[0]]}, expected a finite number")
         low, high = LIMITS.get(name, (-np.inf, np.inf))
-        bad = np.flatnonzero((values < low) | (values > high))
+        numbers = values.astype(np.float64)
+        bad = np.flatnonzero((numbers < low) | (numbers > high))
         if len(bad):
             raise ObjectsError(
                 f"{name}[{bad[0]}]: is {values[bad[0]]}, expected {low:g} to {high:g}"

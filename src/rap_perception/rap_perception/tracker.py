@@ -44,7 +44,7 @@ DROPPED_LOG_ODDS = -1.0
 """Together: reported from the second certain detection on, kept 1.3 s after the last one."""
 
 STANDSTILL_SIGMAS = np.array([1.0, 0.05])
-"""How firmly a standing object is held: m/s, rad/s. Without it noise turns and moves parked cars."""
+"""How firmly standing objects are held, m/s and rad/s: without it noise turns and moves them."""
 
 BACKWARDS_MPS = 1.0
 SMOOTHING = 0.2
@@ -54,6 +54,7 @@ HEADING_MEMORY = 0.9
 HEADING_DOUBT, HEADING_WRONG = 0.5, -0.5
 """Mean agreement of headings (1: always, -1: never) below which driving backwards means that front
 and rear are confused, and below which they are swapped whatever the motion."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Habit:
@@ -134,7 +135,8 @@ class Tracks:
     @property
     def classes(self) -> npt.NDArray[np.uint8]:
         """(N,) `ObjectClass` codes."""
-        return self.class_votes.argmax(axis=1).astype(np.uint8)
+        codes: npt.NDArray[np.uint8] = self.class_votes.argmax(axis=1).astype(np.uint8)
+        return codes
 
     @property
     def habits(self) -> FloatArray:
@@ -160,7 +162,7 @@ class Tracker:
         """Starts empty."""
         self._next_id = 1
         self._stamp_ns: int | None = None
-        self.tracks = _born(0, Boxes.empty(), np.zeros(0), first_id=1)
+        self.tracks = _born(0, Boxes.empty(), np.zeros(0, np.float32), first_id=1)
 
     def update(self, seen: TrackedObjects) -> TrackedObjects:
         """Takes the objects of one message in.
@@ -207,9 +209,7 @@ def _predicted(tracks: Tracks, dt_s: float) -> Tracks:
     return replace(tracks, states=moved)
 
 
-def _matched(
-    tracks: Tracks, boxes: Boxes
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def _matched(tracks: Tracks, boxes: Boxes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Returns the rows of tracks and of boxes that belong together, at the least total distance."""
     difference = boxes.centers_m[None, :, :2] - tracks.states.mean[:, None, :2]
     covariance = tracks.states.covariance[:, :2, :2] + POSITION_SIGMA_M**2 * np.eye(2)
@@ -226,9 +226,7 @@ def _matched(
     return rows[good], columns[good]
 
 
-def _corrected(
-    tracks: Tracks, seen: TrackedObjects, columns: npt.NDArray[np.intp]
-) -> Tracks:
+def _corrected(tracks: Tracks, seen: TrackedObjects, columns: npt.NDArray[np.intp]) -> Tracks:
     """Updates tracks by the detections that belong to them, `columns` of `seen`."""
     boxes, certainty = seen.boxes.select(columns), seen.existences[columns]
     share = np.maximum(1.0 / (tracks.hits + 1), SMOOTHING)
@@ -264,8 +262,8 @@ def _measured(tracks: Tracks, boxes: Boxes) -> Tracks:
 def _faced(tracks: Tracks) -> Tracks:
     """Swaps front and rear where detections or motion say so."""
     backwards = tracks.states.mean[:, ctrv.SPEED] < -BACKWARDS_MPS
-    wrong = tracks.heading_votes < HEADING_WRONG
-    wrong |= backwards & (tracks.heading_votes < HEADING_DOUBT)
+    doubted = tracks.heading_votes < HEADING_DOUBT
+    wrong = (tracks.heading_votes < HEADING_WRONG) | np.logical_and(backwards, doubted)
     return replace(
         tracks,
         states=_chosen(wrong, ctrv.turned_round(tracks.states), tracks.states),
@@ -285,7 +283,9 @@ def _missed(tracks: Tracks, dt_s: float) -> Tracks:
     return coasting.select(coasting.log_odds > DROPPED_LOG_ODDS)
 
 
-def _born(stamp_ns: int, boxes: Boxes, certainty: FloatArray, *, first_id: int) -> Tracks:
+def _born(
+    stamp_ns: int, boxes: Boxes, certainty: npt.NDArray[np.float32], *, first_id: int
+) -> Tracks:
     """Returns tracks of detections that belong to none."""
     count = len(boxes)
     mean = np.zeros((count, 5))

@@ -147,7 +147,7 @@ def read_autoware(message: Message) -> ObjectsInput:
         pose = item.kinematics.pose_with_covariance.pose
         linear = item.kinematics.twist_with_covariance.twist.linear
         yaw = _yaw(pose.orientation)
-        cos, sin = np.cos(yaw), np.sin(yaw)
+        cos, sin = float(np.cos(yaw)), float(np.sin(yaw))
         size, offset = _autoware_size(item.shape)
         x, y, z = _xyz(pose.position)
         best = max(item.classification, key=lambda entry: entry.probability, default=None)
@@ -291,11 +291,10 @@ def _autoware_size(
     if shape.type == _ROUND:
         return (length, length, height), (0.0, 0.0)
     if shape.type == _FOOTPRINT and len(shape.footprint.points):
-        corners = np.array([(point.x, point.y) for point in shape.footprint.points], np.float64)
-        low, high = corners.min(axis=0), corners.max(axis=0)
-        length, width = (high - low).tolist()
-        x, y = (0.5 * (low + high)).tolist()
-        return (length, width, height), (x, y)
+        xs = [float(point.x) for point in shape.footprint.points]
+        ys = [float(point.y) for point in shape.footprint.points]
+        size = (max(xs) - min(xs), max(ys) - min(ys), height)
+        return size, (0.5 * (min(xs) + max(xs)), 0.5 * (min(ys) + max(ys)))
     return (length, width, height), (0.0, 0.0)
 
 
