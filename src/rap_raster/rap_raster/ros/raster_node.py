@@ -306,7 +306,10 @@ class RasterNode(RapNode):
         if policy.use_images and not policy.fill_missing:
             return ", features.fill_missing_with_raster is off"
         if not policy.objects_independent:
-            return ": objects may come from this camera (objects.independent_of_cameras), and no other one sees its view"
+            return (
+                ": no other camera sees its view, and objects may come from it "
+                "(objects.independent_of_cameras is off)"
+            )
         return ""
 
 
