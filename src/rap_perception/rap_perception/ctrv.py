@@ -57,7 +57,10 @@ def predicted(states: MotionStates, dt_s: float, sigmas: FloatArray) -> MotionSt
     jacobian = np.tile(np.eye(5), (len(mean), 1, 1))
     jacobian[:, :2, YAW] = chord_m[:, None] * across
     jacobian[:, :2, SPEED] = (dt_s * shortening)[:, None] * along
-    jacobian[:, :2, YAW_RATE] = 0.5 * dt_s * chord_m[:, None] * across
+    # The derivative of sin(x) / x is -x / 3 for the small turns of one step.
+    shorter_m = -speed * dt_s * half_turn / 3.0
+    by_half_turn = chord_m[:, None] * across + shorter_m[:, None] * along
+    jacobian[:, :2, YAW_RATE] = 0.5 * dt_s * by_half_turn
     jacobian[:, YAW, YAW_RATE] = dt_s
     covariance = jacobian @ states.covariance @ jacobian.transpose(0, 2, 1)
     return MotionStates(mean, covariance + _process_noise(along, dt_s, sigmas))

@@ -68,12 +68,12 @@ class ObjectsInput:
 
     Attributes:
         stamp_ns: Of the observation; None where the message has none.
-        frame_id: Frame of all poses; empty where there are no objects to be in one.
+        frame_id: Frame of all poses; None where there are none that could be in one.
         columns: Arrays by field name of `rap_msgs/TrackedObjects`, not checked yet.
     """
 
     stamp_ns: int | None
-    frame_id: str
+    frame_id: str | None
     columns: Columns
 
 
@@ -137,7 +137,7 @@ def read_markers(message: Message) -> ObjectsInput:
         )
         for index, marker in enumerate(shapes, start=1)
     ]
-    return ObjectsInput(next(iter(stamps), None), frames[0] if frames else "", _columns(rows))
+    return ObjectsInput(next(iter(stamps), None), frames[0] if frames else None, _columns(rows))
 
 
 def read_autoware(message: Message) -> ObjectsInput:

@@ -218,8 +218,8 @@ class PerceptionNode(RapNode):
             )
         compressed = self.parameter("cameras.compressed")
         kind, suffix = (CompressedImage, "/compressed") if compressed else (Image, "")
-        for name, camera in self._cameras.items():
-            on_info, on_image = partial(self._on_info, camera), partial(self._on_image, camera)
+        for name in self._cameras:
+            on_info, on_image = partial(self._on_info, name), partial(self._on_image, name)
             self.subscribe(CameraInfo, f"camera/{name}/camera_info", on_info, SENSOR)
             self.subscribe(kind, f"camera/{name}/image{suffix}", on_image, SENSOR)
         if self._synchronizer is not None:
@@ -254,10 +254,9 @@ class PerceptionNode(RapNode):
         if self._objects.get_subscription_count():
             self._objects.publish(objects_msg(objects, self._map_frame))
 
-    def _in_map(self, objects: TrackedObjects, frame_id: str) -> TrackedObjects:
+    def _in_map(self, objects: TrackedObjects, frame_id: str | None) -> TrackedObjects:
         """Returns objects in the map frame; raises MessageError where that cannot be."""
-        nothing = not len(objects.boxes) and not len(objects.lights)
-        if frame_id == self._map_frame or (nothing and not frame_id):
+        if frame_id is None or frame_id == self._map_frame:
             return objects
         if frame_id != self._base_frame:
             raise MessageError(
@@ -275,27 +274,28 @@ class PerceptionNode(RapNode):
             add_transforms(self._tree, message)
         except TransformError as error:
             self.reject("/tf_static", error)
-        for camera in self._cameras.values():
-            self._report_change(camera, camera.replan())
+        for name, camera in self._cameras.items():
+            self._report_change(name, camera.replan())
 
-    def _on_info(self, camera: CameraInput, message: CameraInfo) -> None:
-        self._report_change(camera, camera.calibrate(message))
+    def _on_info(self, name: str, message: CameraInfo) -> None:
+        self._report_change(name, self._cameras[name].calibrate(message))
 
-    def _report_change(self, camera: CameraInput, change: str) -> None:
+    def _report_change(self, name: str, change: str) -> None:
         if change:
-            self.reject(f"camera {camera.name}: calibration", change)
+            self.reject(f"camera {name}: calibration", change)
 
-    def _on_image(self, camera: CameraInput, message: Image | CompressedImage) -> None:
+    def _on_image(self, name: str, message: Image | CompressedImage) -> None:
         if self._synchronizer is None:
             return
+        camera = self._cameras[name]
         camera.image_came()
         stamp, now_ns = stamp_ns(message.header.stamp), self.now_ns()
         if 0 < now_ns < stamp - MAX_AHEAD_NS:  # 0: no simulated time came yet
             camera.unused[Unused.AHEAD] += 1
             ahead_s = (stamp - now_ns) * 1e-9
-            self.reject(f"camera {camera.name}", f"image is stamped {ahead_s:.1f} s in the future")
+            self.reject(f"camera {name}", f"image is stamped {ahead_s:.1f} s in the future")
             return
-        self._submit(self._synchronizer.add(camera.name, stamp, message, self._steady_ns()))
+        self._submit(self._synchronizer.add(name, stamp, message, self._steady_ns()))
 
     def _poll(self) -> None:
         if self._synchronizer is not None:
