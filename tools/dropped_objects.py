@@ -11,9 +11,11 @@ import argparse
 import json
 import sys
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from rap_bringup.bag_reader import (
     messages,
@@ -122,7 +124,7 @@ def detected(
 def jumps_m(plans: list[Plan]) -> FloatArray:
     """Returns how far each plan lies from the one before at the same instants, mean over time."""
     result = []
-    for before, after in zip(plans[:-1], plans[1:], strict=True):
+    for before, after in pairwise(plans):
         times = after.t_s + np.arange(0.0, COMPARED_S + 1e-6, 0.1)
         distance = np.hypot(*(_at(after, times) - _at(before, times)).T)
         result.append(float(distance.mean()))
@@ -139,13 +141,11 @@ def id_changes(truth: list[RecordedObjects], tracked: list[TrackedObjects]) -> i
     known: dict[int, int] = {}
     changes = 0
     for true, seen in zip(truth, tracked, strict=True):
-        if not len(seen.boxes):
-            continue
-        for number, center in zip(true.boxes.ids.tolist(), true.boxes.centers_m, strict=True):
-            distance = np.hypot(*(seen.boxes.centers_m - center)[:, :2].T)
-            nearest = int(distance.argmin())
-            if distance[nearest] < NEAR_M:
-                found = int(seen.boxes.ids[nearest])
+        offsets = true.boxes.centers_m[:, None, :2] - seen.boxes.centers_m[None, :, :2]
+        distance = np.hypot(offsets[..., 0], offsets[..., 1])
+        for row, column in zip(*linear_sum_assignment(distance), strict=True):
+            if distance[row, column] < NEAR_M:
+                number, found = int(true.boxes.ids[row]), int(seen.boxes.ids[column])
                 changes += known.get(number, found) != found
                 known[number] = found
     return changes
