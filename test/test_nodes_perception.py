@@ -35,7 +35,7 @@ pytestmark = pytest.mark.ros
 PERCEPTION = "rap_perception.ros.perception_node"
 RASTER = "rap_raster.ros.raster_node"
 AHEAD = "[1.5, 0.0, 1.6, -0.5, 0.5, -0.5, 0.5]"
-LEFT = "[1.5, 0.0, 1.6, -0.2308, 0.6691, -0.6691, 0.2308]"
+RIGHT = "[1.5, 0.0, 1.6, -0.2308, 0.6691, -0.6691, 0.2308]"
 GREY = np.full((64, 128, 3), 100, np.uint8)
 
 
@@ -181,9 +181,9 @@ def test_a_camera_that_stops_is_masked_or_a_raster_depending_on_where_objects_co
     tiny_bundle,
 ):
     """Two raster nodes see the same; only one may believe that objects are known regardless."""
-    bundle, names = f"bundle.path:={tiny_bundle}", "cameras.names:=[front_cam, left_cam]"
+    bundle, names = f"bundle.path:={tiny_bundle}", "cameras.names:=[front_cam, right_cam]"
     extrinsics = [
-        f"cameras.extrinsics.{n}:={v}" for n, v in (("front_cam", AHEAD), ("left_cam", LEFT))
+        f"cameras.extrinsics.{n}:={v}" for n, v in (("front_cam", AHEAD), ("right_cam", RIGHT))
     ]
     independent = "objects.independent_of_cameras:=true"
     remaps = ["--remap", "__node:=independent", "--remap", "rap/features:=features"]
@@ -195,41 +195,41 @@ def test_a_camera_that_stops_is_masked_or_a_raster_depending_on_where_objects_co
         masked = probe.watch(AlignedFeatures, "rap/features")
         filled = probe.watch(AlignedFeatures, "features")
         perception, raster = Reports(probe, "perception_node"), Reports(probe, "raster_node")
-        front, left = Camera(probe, "front_cam"), Camera(probe, "left_cam")
+        front, right = Camera(probe, "front_cam"), Camera(probe, "right_cam")
 
         def sources(features: list[AlignedFeatures]) -> list[int]:
-            return list(features[-1].sources[:2]) if features else []
+            return list(features[-1].sources)[::2] if features else []
 
         camera, from_raster = AlignedFeatures.CAMERA, AlignedFeatures.RASTER
-        everything = [front, left]
+        everything = [front, right]
         drive(
             probe,
             everything,
             lambda: sources(masked) == sources(filled) == [camera] * 2,
             one_car,
         )
-        left.image = None
+        right.image = None
         drive(
             probe,
             everything,
             lambda: (
                 sources(masked) == [camera, AlignedFeatures.MISSING]
                 and sources(filled) == [camera, from_raster]
-                and perception.says("camera left_cam: no image for")
-                and raster.says("front_left: neither image nor raster: no other camera sees")
+                and perception.says("camera right_cam: no image for")
+                and raster.says("front_right: neither image nor raster: no other camera sees")
             ),
             one_car,
         )
         assert perception.latest.level == raster.latest.level == DiagnosticStatus.WARN
         width = len(masked[-1].features) // 3
-        assert not np.any(masked[-1].features[width : 2 * width])
+        assert not np.any(masked[-1].features[2 * width :])
         front.image = None
         drive(probe, everything, lambda: sources(filled) == [from_raster] * 2, one_car)
         stopped = len(masked)
         start = len(filled)
         drive(probe, everything, lambda: len(filled) > start + 5, one_car)
         assert len(masked) <= stopped + 1  # no step without images: it has nothing to show
-        front.image = left.image = raw_image
+        front.image = right.image = raw_image
         drive(
             probe,
             everything,

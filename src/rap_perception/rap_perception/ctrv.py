@@ -30,9 +30,17 @@ class MotionStates:
 
     def velocities_mps(self) -> FloatArray:
         """Returns (N, 2) velocities, map frame."""
-        yaws = self.mean[:, YAW]
-        along: FloatArray = np.stack([np.cos(yaws), np.sin(yaws)], axis=1)
-        return self.mean[:, SPEED, None] * along
+        return self.mean[:, SPEED, None] * along(self.mean[:, YAW])
+
+
+def along(yaws_rad: FloatArray) -> FloatArray:
+    """Returns (N, 2) unit vectors of headings."""
+    vectors: FloatArray = np.stack([np.cos(yaws_rad), np.sin(yaws_rad)], axis=1)
+    return vectors
+
+
+def _left_of(vectors: FloatArray) -> FloatArray:
+    return np.stack([-vectors[:, 1], vectors[:, 0]], axis=1)
 
 
 def predicted(states: MotionStates, dt_s: float, sigmas: FloatArray) -> MotionStates:
@@ -48,28 +56,27 @@ def predicted(states: MotionStates, dt_s: float, sigmas: FloatArray) -> MotionSt
     # The chord of the arc: np.sinc has pi inside.
     shortening = np.sinc(half_turn / np.pi)
     speed = states.mean[:, SPEED]
-    along = np.stack([np.cos(heading), np.sin(heading)], axis=1)
-    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
+    forwards, left = along(heading), _left_of(along(heading))
     chord_m = speed * dt_s * shortening
     mean = states.mean.copy()
-    mean[:, :2] += chord_m[:, None] * along
+    mean[:, :2] += chord_m[:, None] * forwards
     mean[:, YAW] = wrap_angle(mean[:, YAW] + 2.0 * half_turn)
     jacobian = np.tile(np.eye(5), (len(mean), 1, 1))
-    jacobian[:, :2, YAW] = chord_m[:, None] * across
-    jacobian[:, :2, SPEED] = (dt_s * shortening)[:, None] * along
+    jacobian[:, :2, YAW] = chord_m[:, None] * left
+    jacobian[:, :2, SPEED] = (dt_s * shortening)[:, None] * forwards
     # The derivative of sin(x) / x is -x / 3 for the small turns of one step.
     shorter_m = -speed * dt_s * half_turn / 3.0
-    by_half_turn = chord_m[:, None] * across + shorter_m[:, None] * along
+    by_half_turn = chord_m[:, None] * left + shorter_m[:, None] * forwards
     jacobian[:, :2, YAW_RATE] = 0.5 * dt_s * by_half_turn
     jacobian[:, YAW, YAW_RATE] = dt_s
     covariance = jacobian @ states.covariance @ jacobian.transpose(0, 2, 1)
-    return MotionStates(mean, covariance + _process_noise(along, dt_s, sigmas))
+    return MotionStates(mean, covariance + _process_noise(forwards, dt_s, sigmas))
 
 
-def _process_noise(along: FloatArray, dt_s: float, sigmas: FloatArray) -> FloatArray:
+def _process_noise(forwards: FloatArray, dt_s: float, sigmas: FloatArray) -> FloatArray:
     """Returns (N, 5, 5): accelerations that are constant within a step and random between steps."""
-    gain = np.zeros((len(along), 5, 2))
-    gain[:, :2, 0] = 0.5 * dt_s**2 * along
+    gain = np.zeros((len(forwards), 5, 2))
+    gain[:, :2, 0] = 0.5 * dt_s**2 * forwards
     gain[:, SPEED, 0] = dt_s
     gain[:, YAW, 1] = 0.5 * dt_s**2
     gain[:, YAW_RATE, 1] = dt_s
@@ -78,40 +85,28 @@ def _process_noise(along: FloatArray, dt_s: float, sigmas: FloatArray) -> FloatA
     return noise
 
 
-def seen_at(
-    states: MotionStates, poses: FloatArray, sigmas: FloatArray
-) -> tuple[MotionStates, FloatArray]:
+def seen_at(states: MotionStates, poses: FloatArray, sigmas: FloatArray) -> MotionStates:
     """Corrects all objects by measured poses.
-
-    A heading that points backwards is taken as the opposite one: detectors confuse front and rear.
 
     Args:
         states: Predicted to the stamp of the measurement.
         poses: (N, 3) measured x, y, yaw.
         sigmas: (N, 3) standard deviations of `poses`.
-
-    Returns:
-        The corrected states, and (N,) 1.0 where the measured heading agreed, -1.0 where it was the
-        opposite.
     """
     difference = poses - states.mean[:, :3]
-    turn = wrap_angle(difference[:, YAW])
-    agrees = np.abs(turn) <= 0.5 * np.pi
-    difference[:, YAW] = np.where(agrees, turn, wrap_angle(turn + np.pi))
+    difference[:, YAW] = wrap_angle(difference[:, YAW])
     measured = np.broadcast_to(np.eye(3, 5), (len(poses), 3, 5))
-    return _corrected(states, difference, measured, sigmas), np.where(agrees, 1.0, -1.0)
+    return _corrected(states, difference, measured, sigmas)
 
 
 def moving_at(states: MotionStates, velocities_mps: FloatArray, sigma_mps: float) -> MotionStates:
     """Corrects all objects by (N, 2) measured velocities, map frame."""
-    yaws, speed = states.mean[:, YAW], states.mean[:, SPEED]
-    along = np.stack([np.cos(yaws), np.sin(yaws)], axis=1)
-    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    measured = np.zeros((len(yaws), 2, 5))
-    measured[:, :, SPEED] = along
-    measured[:, :, YAW] = speed[:, None] * across
-    difference = velocities_mps - speed[:, None] * along
-    return _corrected(states, difference, measured, np.full((len(yaws), 2), sigma_mps))
+    forwards, speed = along(states.mean[:, YAW]), states.mean[:, SPEED]
+    measured = np.zeros((len(speed), 2, 5))
+    measured[:, :, SPEED] = forwards
+    measured[:, :, YAW] = speed[:, None] * _left_of(forwards)
+    difference = velocities_mps - speed[:, None] * forwards
+    return _corrected(states, difference, measured, np.full((len(speed), 2), sigma_mps))
 
 
 def standing(states: MotionStates, sigmas: FloatArray) -> MotionStates:
@@ -126,9 +121,15 @@ def standing(states: MotionStates, sigmas: FloatArray) -> MotionStates:
     return _corrected(states, difference, measured, np.broadcast_to(sigmas, difference.shape))
 
 
-def turned_round(states: MotionStates) -> MotionStates:
-    """Swaps front and rear: the same motion, seen backwards."""
+def turned_round(states: MotionStates, shift_m: FloatArray) -> MotionStates:
+    """Swaps front and rear: the same motion, seen backwards.
+
+    Args:
+        states: Before.
+        shift_m: (N, 2) how far the point that is followed moves by that, map frame.
+    """
     mean = states.mean.copy()
+    mean[:, :2] += shift_m
     mean[:, YAW] = wrap_angle(mean[:, YAW] + np.pi)
     mean[:, SPEED] *= -1.0
     sign = np.array([1.0, 1.0, 1.0, -1.0, 1.0])

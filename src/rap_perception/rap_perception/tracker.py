@@ -3,6 +3,9 @@
 Detections are matched to predicted objects by distance in units of its uncertainty, all at once
 (global nearest neighbour). What is not detected coasts on with growing uncertainty and shrinking
 probability of existence until it is dropped; what is new is reported once it was seen again.
+
+The point that is followed is the one that moves where the object heads: of vehicles not the centre,
+which swings sideways in turns, but a point near the rear axle.
 """
 
 from __future__ import annotations
@@ -17,15 +20,18 @@ from scipy.optimize import linear_sum_assignment
 
 from rap_perception import ctrv
 from rap_perception.objects import ObjectsError
-from rap_raster.frames import FloatArray
+from rap_raster.frames import FloatArray, wrap_angle
 from rap_raster.observations import TrackedObjects
 from rap_raster.scene import Boxes, ObjectClass
 
 JUMP_NS = 1_000_000_000
 """Stamps that go back further than this are a new drive (a bag that loops), not a late message."""
 
-GATE = 13.8
-"""Largest squared Mahalanobis distance of a match: 99.9 % of a chi-square with 2 degrees."""
+GATE = 18.4
+"""Largest squared Mahalanobis distance of a match: 99.99 % of a chi-square with 2 degrees."""
+
+NEAR_M = 1.0
+"""A detection this close that fits nothing better is the object, however oddly it moved."""
 
 OTHER_CLASS_COST = 4.0
 """Added for another class of the same group: a car may be called a truck now and then."""
@@ -46,7 +52,12 @@ DROPPED_LOG_ODDS = -1.0
 STANDSTILL_SIGMAS = np.array([1.0, 0.05])
 """How firmly standing objects are held, m/s and rad/s: without it noise turns and moves them."""
 
+SURE_MPS = 1.5
+"""Speeds less certain than this say nothing about standing; a second unseen adds 1 m/s."""
+
 BACKWARDS_MPS = 1.0
+"""Faster than this against its heading, an object whose heading is in doubt has it wrong."""
+
 SMOOTHING = 0.2
 """Share of a new detection in size, height and class once an object is known for a while."""
 
@@ -67,6 +78,7 @@ class _Habit:
         yaw_sigma_rad: Of detections.
         speed_sigma_mps: Of an object just seen for the first time.
         standstill_mps: Slower ones stand.
+        axle_share: Distance from the centre back to the rear axle, as a share of the length.
     """
 
     group: int
@@ -75,12 +87,13 @@ class _Habit:
     yaw_sigma_rad: float
     speed_sigma_mps: float
     standstill_mps: float
+    axle_share: float
 
 
-_DRIVES = _Habit(1, 2.0, 0.6, 0.1, 15.0, 0.5)
-_RIDES = _Habit(2, 2.0, 0.8, 0.2, 8.0, 0.5)
-_WALKS = _Habit(3, 1.0, 1.5, 0.4, 2.0, 0.3)
-_STANDS = _Habit(4, 0.0, 0.0, 0.2, 0.01, 0.5)
+_DRIVES = _Habit(1, 3.0, 1.5, 0.1, 15.0, 0.5, 0.25)
+_RIDES = _Habit(2, 2.0, 1.5, 0.2, 8.0, 0.5, 0.25)
+_WALKS = _Habit(3, 1.5, 1.5, 0.4, 2.0, 0.3, 0.0)
+_STANDS = _Habit(4, 0.0, 0.0, 0.2, 0.01, 0.5, 0.0)
 _HABITS = {
     ObjectClass.VEHICLE: _DRIVES,
     ObjectClass.TRUCK: _DRIVES,
@@ -96,7 +109,7 @@ _CODES = 1 + max(ObjectClass)
 _HABIT_TABLE = np.zeros((_CODES, len(fields(_Habit))))
 for _code, _habit in _HABITS.items():
     _HABIT_TABLE[_code] = [getattr(_habit, field.name) for field in fields(_Habit)]
-_GROUP, _MOTION, _YAW_SIGMA, _SPEED_SIGMA, _STANDSTILL = 0, slice(1, 3), 3, 4, 5
+_GROUP, _MOTION, _YAW_SIGMA, _SPEED_SIGMA, _STANDSTILL, _AXLE = 0, slice(1, 3), 3, 4, 5, 6
 
 FIRST_YAW_RATE_SIGMA_RADPS = 0.3
 
@@ -107,7 +120,7 @@ class Tracks:
 
     Attributes:
         ids: (N,) int32.
-        states: Motion.
+        states: Motion of the points that are followed.
         heights_m: (N,) z of the centres, map frame.
         sizes_m: (N, 3).
         class_votes: (N, codes) weight of each class among the detections.
@@ -140,14 +153,31 @@ class Tracks:
 
     @property
     def habits(self) -> FloatArray:
-        """(N, 6) rows of `_HABIT_TABLE`."""
+        """(N, 7) rows of `_HABIT_TABLE`."""
         return _HABIT_TABLE[self.classes]
+
+    @property
+    def to_center_m(self) -> FloatArray:
+        """(N, 2) from the points that are followed to the centres, map frame."""
+        length_m = self.habits[:, _AXLE] * self.sizes_m[:, 0]
+        return length_m[:, None] * ctrv.along(self.states.mean[:, ctrv.YAW])
+
+    @property
+    def centers_m(self) -> FloatArray:
+        """(N, 3) centres, map frame."""
+        return np.column_stack([self.states.mean[:, :2] + self.to_center_m, self.heights_m])
+
+    @property
+    def swings_mps(self) -> FloatArray:
+        """(N, 2) velocity of the centres against the points that are followed, map frame."""
+        x, y = self.to_center_m.T
+        return self.states.mean[:, ctrv.YAW_RATE, None] * np.stack([-y, x], axis=1)
 
     @property
     def stand(self) -> npt.NDArray[np.bool_]:
         """(N,) True for those that are known to stand."""
         slow = np.abs(self.states.mean[:, ctrv.SPEED]) < self.habits[:, _STANDSTILL]
-        sure = np.sqrt(self.states.covariance[:, ctrv.SPEED, ctrv.SPEED]) < 1.0
+        sure = np.sqrt(self.states.covariance[:, ctrv.SPEED, ctrv.SPEED]) < SURE_MPS
         return slow & sure
 
     def select(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Tracks:
@@ -211,15 +241,18 @@ def _predicted(tracks: Tracks, dt_s: float) -> Tracks:
 
 def _matched(tracks: Tracks, boxes: Boxes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Returns the rows of tracks and of boxes that belong together, at the least total distance."""
-    difference = boxes.centers_m[None, :, :2] - tracks.states.mean[:, None, :2]
+    difference = boxes.centers_m[None, :, :2] - tracks.centers_m[:, None, :2]
     covariance = tracks.states.covariance[:, :2, :2] + POSITION_SIGMA_M**2 * np.eye(2)
     distance = np.einsum(
         "nmi,nij,nmj->nm", difference, np.linalg.inv(covariance), difference, optimize=True
     )
     groups = tracks.habits[:, _GROUP, None], _HABIT_TABLE[boxes.classes][None, :, _GROUP]
     fits = (groups[0] == groups[1]) | (groups[0] == 0) | (groups[1] == 0)
-    possible = (distance < GATE) & fits
-    cost = distance + OTHER_CLASS_COST * (tracks.classes[:, None] != boxes.classes[None])
+    near = np.hypot(difference[..., 0], difference[..., 1]) < NEAR_M
+    possible = ((distance < GATE) | near) & fits
+    cost = np.minimum(distance, GATE) + OTHER_CLASS_COST * (
+        tracks.classes[:, None] != boxes.classes[None]
+    )
     cost = np.where(possible, cost, 1e6)
     rows, columns = linear_sum_assignment(cost)
     good = possible[rows, columns]
@@ -249,11 +282,17 @@ def _corrected(tracks: Tracks, seen: TrackedObjects, columns: npt.NDArray[np.int
 
 def _measured(tracks: Tracks, boxes: Boxes) -> Tracks:
     """Corrects the motion by detected poses, and by velocities where they are known."""
-    poses = np.column_stack([boxes.centers_m[:, :2], boxes.yaws_rad])
+    yaws = boxes.yaws_rad
+    agrees = np.abs(wrap_angle(yaws - tracks.states.mean[:, ctrv.YAW])) <= 0.5 * np.pi
+    yaws = np.where(agrees, yaws, yaws + np.pi)  # detectors confuse front and rear
+    length_m = tracks.habits[:, _AXLE] * tracks.sizes_m[:, 0]
+    axles = boxes.centers_m[:, :2] - length_m[:, None] * ctrv.along(yaws)
     sigmas = np.full((len(tracks), 3), POSITION_SIGMA_M)
     sigmas[:, 2] = tracks.habits[:, _YAW_SIGMA]
-    states, agreement = ctrv.seen_at(tracks.states, poses, sigmas)
-    with_velocity = ctrv.moving_at(states, np.nan_to_num(boxes.velocities_mps), VELOCITY_SIGMA_MPS)
+    states = ctrv.seen_at(tracks.states, np.column_stack([axles, yaws]), sigmas)
+    velocities = np.nan_to_num(boxes.velocities_mps) - tracks.swings_mps
+    with_velocity = ctrv.moving_at(states, velocities, VELOCITY_SIGMA_MPS)
+    agreement = np.where(agrees, 1.0, -1.0)
     known = np.isfinite(boxes.velocities_mps).all(axis=1)
     votes = HEADING_MEMORY * tracks.heading_votes + (1.0 - HEADING_MEMORY) * agreement
     return replace(tracks, states=_chosen(known, with_velocity, states), heading_votes=votes)
@@ -264,9 +303,10 @@ def _faced(tracks: Tracks) -> Tracks:
     backwards = tracks.states.mean[:, ctrv.SPEED] < -BACKWARDS_MPS
     doubted = tracks.heading_votes < HEADING_DOUBT
     wrong = (tracks.heading_votes < HEADING_WRONG) | np.logical_and(backwards, doubted)
+    turned = ctrv.turned_round(tracks.states, 2.0 * tracks.to_center_m)
     return replace(
         tracks,
-        states=_chosen(wrong, ctrv.turned_round(tracks.states), tracks.states),
+        states=_chosen(wrong, turned, tracks.states),
         heading_votes=np.where(wrong, HEADING_DOUBT, tracks.heading_votes),
     )
 
@@ -289,8 +329,10 @@ def _born(
     """Returns tracks of detections that belong to none."""
     count = len(boxes)
     mean = np.zeros((count, 5))
-    mean[:, :2], mean[:, ctrv.YAW] = boxes.centers_m[:, :2], boxes.yaws_rad
     habits = _HABIT_TABLE[boxes.classes]
+    length_m = habits[:, _AXLE] * boxes.sizes_m[:, 0]
+    mean[:, :2] = boxes.centers_m[:, :2] - length_m[:, None] * ctrv.along(boxes.yaws_rad)
+    mean[:, ctrv.YAW] = boxes.yaws_rad
     sigmas = np.full((count, 5), POSITION_SIGMA_M)
     sigmas[:, ctrv.YAW] = habits[:, _YAW_SIGMA]
     sigmas[:, ctrv.SPEED] = habits[:, _SPEED_SIGMA]
@@ -338,12 +380,12 @@ def _reported(tracks: Tracks, seen: TrackedObjects) -> TrackedObjects:
     """Returns the confirmed tracks, in the order of their ids."""
     confirmed = tracks.select(tracks.confirmed)
     confirmed = confirmed.select(np.argsort(confirmed.ids))
-    velocities = confirmed.states.velocities_mps()
+    velocities = confirmed.states.velocities_mps() + confirmed.swings_mps
     velocities[confirmed.stand] = 0.0
     boxes = Boxes(
         ids=confirmed.ids,
         classes=confirmed.classes,
-        centers_m=np.column_stack([confirmed.states.mean[:, :2], confirmed.heights_m]),
+        centers_m=confirmed.centers_m,
         sizes_m=confirmed.sizes_m,
         yaws_rad=confirmed.states.mean[:, ctrv.YAW],
         velocities_mps=velocities,
