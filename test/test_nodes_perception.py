@@ -169,8 +169,12 @@ def test_bad_images_are_masked_counted_and_got_over_and_a_new_calibration_is_use
         drive(probe, [camera], lambda: frames[-1].status[0])
         camera.info = calibration(160.0)
         drive(probe, [camera], lambda: reports.says("fx, fy changed at run time"))
-        drive(probe, [camera], lambda: frames[-1].status[0])
-        assert frames[-1].intrinsics[0] == pytest.approx(2 * focal_px)
+        expected = pytest.approx(2 * focal_px)
+        drive(
+            probe,
+            [camera],
+            lambda: frames[-1].status[0] and frames[-1].intrinsics[0] == expected,
+        )
         received = reports.value("camera front_cam: received")
         accounted = ["used", "dropped, late", "dropped, out of order", "dropped, superseded"]
         accounted += ["dropped, time jump"]
@@ -245,9 +249,11 @@ def test_markers_in_the_vehicle_frame_become_tracked_objects_of_the_map(tiny_bun
         "objects.type:=visualization_msgs/MarkerArray",
     ]
     with ExitStack() as stack:
-        stack.enter_context(Process(PERCEPTION, parameters))
+        # The probe's own publisher of objects has another type.
+        remap = ["--remap", "objects:=markers"]
+        stack.enter_context(Process(PERCEPTION, parameters, options=remap))
         probe = stack.enter_context(Probe())
-        markers = probe.node.create_publisher(MarkerArray, "objects", STREAM)
+        markers = probe.node.create_publisher(MarkerArray, "markers", STREAM)
         objects = probe.watch(TrackedObjects, "rap/objects", STREAM)
         reports = Reports(probe, "perception_node")
 

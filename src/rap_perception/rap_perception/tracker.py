@@ -171,7 +171,8 @@ class Tracks:
     def swings_mps(self) -> FloatArray:
         """(N, 2) velocity of the centres against the points that are followed, map frame."""
         x, y = self.to_center_m.T
-        return self.states.mean[:, ctrv.YAW_RATE, None] * np.stack([-y, x], axis=1)
+        left_m: FloatArray = np.stack([-y, x], axis=1)
+        return self.states.mean[:, ctrv.YAW_RATE, None] * left_m
 
     @property
     def stand(self) -> npt.NDArray[np.bool_]:
@@ -302,7 +303,7 @@ def _faced(tracks: Tracks) -> Tracks:
     """Swaps front and rear where detections or motion say so."""
     backwards = tracks.states.mean[:, ctrv.SPEED] < -BACKWARDS_MPS
     doubted = tracks.heading_votes < HEADING_DOUBT
-    wrong = (tracks.heading_votes < HEADING_WRONG) | np.logical_and(backwards, doubted)
+    wrong = np.asarray((tracks.heading_votes < HEADING_WRONG) | (backwards & doubted))
     turned = ctrv.turned_round(tracks.states, 2.0 * tracks.to_center_m)
     return replace(
         tracks,
@@ -346,7 +347,7 @@ def _born(
         sizes_m=boxes.sizes_m.copy(),
         class_votes=votes,
         heading_votes=np.full(count, HEADING_DOUBT),
-        log_odds=SEEN_LOG_ODDS * (certainty - 1.0),
+        log_odds=SEEN_LOG_ODDS * (certainty.astype(np.float64) - 1.0),
         confirmed=np.zeros(count, bool),
         hits=np.ones(count, np.int64),
         seen_ns=np.full(count, stamp_ns),
