@@ -83,6 +83,22 @@ def test_no_image_and_no_scene_gives_all_missing_not_an_error(tiny_bundle, frame
     assert list(features.sources) == [MISSING] * 3
 
 
+def test_a_view_that_nobody_sees_is_masked_if_objects_may_come_from_its_camera(
+    tiny_bundle, frame, scene
+):
+    """An empty raster would claim an empty road to the left."""
+    step = make_step(tiny_bundle, replace(CAMERA_POLICY, objects_independent=False))
+    assert not step.needs_scene(frame)
+    features = step.from_frame(frame, scene).features
+    assert list(features.sources) == [CAMERA, MISSING, CAMERA]
+    assert (features.maps[1] == 0).all()
+    poses = frame.ego_from_camera.copy()
+    poses[1] = poses[0]  # the camera without image looks where another one looks
+    seen = replace(frame, ego_from_camera=poses)
+    assert step.needs_scene(seen)
+    assert list(step.from_frame(seen, scene).features.sources) == [CAMERA, RASTER, CAMERA]
+
+
 def test_rasters_alone_ignore_the_images(tiny_bundle, frame, scene):
     policy = replace(CAMERA_POLICY, use_images=False)
     features = make_step(tiny_bundle, policy).from_frame(frame, scene).features

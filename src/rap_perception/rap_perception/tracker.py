@@ -303,7 +303,8 @@ def _faced(tracks: Tracks) -> Tracks:
     """Swaps front and rear where detections or motion say so."""
     backwards = tracks.states.mean[:, ctrv.SPEED] < -BACKWARDS_MPS
     doubted = tracks.heading_votes < HEADING_DOUBT
-    wrong = np.asarray((tracks.heading_votes < HEADING_WRONG) | (backwards & doubted))
+    wrong = tracks.heading_votes < HEADING_WRONG
+    wrong[backwards & doubted] = True
     turned = ctrv.turned_round(tracks.states, 2.0 * tracks.to_center_m)
     return replace(
         tracks,
