@@ -294,7 +294,7 @@ def _measured(tracks: Tracks, boxes: Boxes) -> Tracks:
     velocities = np.nan_to_num(boxes.velocities_mps) - tracks.swings_mps
     with_velocity = ctrv.moving_at(states, velocities, VELOCITY_SIGMA_MPS)
     agreement = np.where(agrees, 1.0, -1.0)
-    known = np.isfinite(boxes.velocities_mps).all(axis=1)
+    known = ~np.isnan(boxes.velocities_mps[:, 0] + boxes.velocities_mps[:, 1])
     votes = HEADING_MEMORY * tracks.heading_votes + (1.0 - HEADING_MEMORY) * agreement
     return replace(tracks, states=_chosen(known, with_velocity, states), heading_votes=votes)
 
