@@ -15,7 +15,11 @@ from launch.substitutions import LaunchConfiguration
 
 SHARE = Path(get_package_share_directory("rap_bringup"))
 QOS_FILE = str(SHARE / "config" / "replay_qos.yaml")
-PRESET = {"mode": "active", "use_sim_time": "true"}
+PRESET = {
+    "mode": "active",
+    "use_sim_time": "true",
+    "overrides_file": str(SHARE / "config" / "replay.param.yaml"),
+}
 
 
 def generate_launch_description() -> LaunchDescription:

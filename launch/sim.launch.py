@@ -46,9 +46,7 @@ def generate_launch_description() -> LaunchDescription:
         name: ParameterValue(LaunchConfiguration(argument), value_type=str)
         for name, argument in texts.items()
     }
-    values |= {
-        name: ParameterValue(LaunchConfiguration(name), value_type=int) for name in NUMBERS
-    }
+    values |= {name: ParameterValue(LaunchConfiguration(name), value_type=int) for name in NUMBERS}
     simulation = Node(
         package="rap_evaluation",
         executable="sim_node",

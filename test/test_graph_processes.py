@@ -107,7 +107,8 @@ def test_camera_without_calibration_is_reported_and_never_becomes_an_image(tiny_
     with ExitStack() as stack:
         parameters = [f"bundle.path:={tiny_bundle}"]
         stack.enter_context(Process(PERCEPTION, [*parameters, *cameras]))
-        stack.enter_context(Process(RASTER, [*parameters, cameras[0]]))
+        independent = "objects.independent_of_cameras:=true"
+        stack.enter_context(Process(RASTER, [*parameters, cameras[0], independent]))
         probe = stack.enter_context(Probe())
         probe.add_camera("front_cam", calibrated=True)
         probe.add_camera("left_cam", calibrated=False)

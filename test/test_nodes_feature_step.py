@@ -21,7 +21,9 @@ from rap_raster.styles import load_style
 
 MISSING, CAMERA, RASTER = FeatureSource.MISSING, FeatureSource.CAMERA, FeatureSource.RASTER
 ORIGIN = Pose(0.0, 0.0, 0.0, 0.0)
-CAMERA_POLICY = FeaturePolicy(use_images=True, fill_missing=True, measure_alignment=False)
+CAMERA_POLICY = FeaturePolicy(
+    use_images=True, fill_missing=True, measure_alignment=False, objects_independent=True
+)
 SECOND = 1_000_000_000
 
 
@@ -79,6 +81,22 @@ def test_no_image_and_no_scene_gives_all_missing_not_an_error(tiny_bundle, frame
     blind = replace(frame, valid=np.zeros(3, bool))
     features = make_step(tiny_bundle).from_frame(blind, None).features
     assert list(features.sources) == [MISSING] * 3
+
+
+def test_a_view_that_nobody_sees_is_masked_if_objects_may_come_from_its_camera(
+    tiny_bundle, frame, scene
+):
+    """An empty raster would claim an empty road to the left."""
+    step = make_step(tiny_bundle, replace(CAMERA_POLICY, objects_independent=False))
+    assert not step.needs_scene(frame)
+    features = step.from_frame(frame, scene).features
+    assert list(features.sources) == [CAMERA, MISSING, CAMERA]
+    assert (features.maps[1] == 0).all()
+    poses = frame.ego_from_camera.copy()
+    poses[1] = poses[0]  # the camera without image looks where another one looks
+    seen = replace(frame, ego_from_camera=poses)
+    assert step.needs_scene(seen)
+    assert list(step.from_frame(seen, scene).features.sources) == [CAMERA, RASTER, CAMERA]
 
 
 def test_rasters_alone_ignore_the_images(tiny_bundle, frame, scene):

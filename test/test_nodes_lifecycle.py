@@ -251,7 +251,7 @@ def test_zero_calibration_is_an_error_until_a_good_one_comes(make, tiny_bundle):
     good = CameraInfo(width=128, height=64)
     good.k = np.diag([80.0, 80.0, 1.0]).reshape(-1)
     node._on_info("cam", good)
-    assert health(node).problems == []
+    assert [text for _, text in health(node).problems] == ["camera cam: no image received"]
 
 
 def test_a_camera_that_looks_where_no_slot_does_is_refused(make, tiny_bundle):

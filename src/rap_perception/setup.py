@@ -21,6 +21,7 @@ setup(
         "numpy>=1.26",
         "rap_inference",
         "rap_raster",
+        "scipy",
     ],
     extras_require={"test": ["pytest"]},
     zip_safe=False,

@@ -10,7 +10,7 @@ import yaml
 
 from rap_bringup.bag_reader import Bag
 from rap_bringup.bags import BagError
-from rap_bringup.paths import PARAMS_FILE, resource
+from rap_bringup.paths import PARAMS_FILE, REPLAY_PARAMS, resource
 from rap_bringup.rotations import quaternion_from_rotation
 from rap_inference.bundle import Bundle
 from rap_perception.rig import assign_slots
@@ -23,14 +23,6 @@ PERCEPTION, RASTER, PLANNER, GUARD, MAP = (
     "/**/guard_node",
     "/**/map_node",
 )
-
-REPLAY_WAIT_S = 0.3
-"""How long nodes wait for late images and odometry, by the wall clock. Drive time stands still
-until a step is planned, so patience costs nothing here and a busy machine loses no image."""
-
-STEERING, REPLAY_STEERING_RAD = "vehicle.max_steering_rad", 1.05
-"""Planners are trained on a simulated ego that steers up to 60 degrees. A replay moves no vehicle,
-so the shipped limit of a real car would only hide plans."""
 
 Params = dict[str, dict[str, Any]]
 
@@ -52,6 +44,12 @@ def load_params(path: Path) -> Params:
     if not sections:
         raise ValueError(f"{path}: expected node names with ros__parameters")
     return {str(name): dict(section["ros__parameters"]) for name, section in sections.items()}
+
+
+def overridden(params: Params, overrides: Params) -> Params:
+    """Returns parameters of which some are replaced."""
+    names = dict.fromkeys([*params, *overrides])
+    return {name: params.get(name, {}) | overrides.get(name, {}) for name in names}
 
 
 def slots_of_bag(bag: Bag, bundle: Bundle) -> dict[str, str]:
@@ -82,13 +80,9 @@ def replay_params(bag: Bag, bundle: Bundle, slots: Mapping[str, str]) -> Params:
         bundle: The bundle to run.
         slots: Slot name to camera name.
     """
-    params = load_params(resource(PARAMS_FILE))
+    params = overridden(load_params(resource(PARAMS_FILE)), load_params(resource(REPLAY_PARAMS)))
     for name in (PERCEPTION, RASTER, PLANNER):
         params.setdefault(name, {})["bundle.path"] = str(bundle.path.resolve())
-    params[PERCEPTION]["sync.max_wait_s"] = REPLAY_WAIT_S
-    for name in (RASTER, PLANNER):
-        params[name]["sync.odometry_wait_s"] = REPLAY_WAIT_S
-    params.setdefault(GUARD, {}).update(mode="active", **{STEERING: REPLAY_STEERING_RAD})
     if slots:
         cameras = _camera_params(bag, slots)
         params[PERCEPTION].update(cameras)

@@ -10,6 +10,8 @@ DEFAULT_BUNDLE = "models/default"
 DEMO_DRIVE = "data/demo_drive"
 FASTDDS_PROFILE = "config/fastdds_shm.xml"
 PARAMS_FILE = "config/rap.param.yaml"
+REPLAY_PARAMS = "config/replay.param.yaml"
+SIM_PARAMS = "config/sim.param.yaml"
 CHECKOUT_MARK = "src/rap_bringup"
 
 

@@ -20,12 +20,12 @@ from rap_bringup.graph_params import (
     PERCEPTION,
     PLANNER,
     RASTER,
-    REPLAY_WAIT_S,
     Params,
     load_params,
+    overridden,
     write_params,
 )
-from rap_bringup.paths import DEFAULT_BUNDLE, PARAMS_FILE, resource
+from rap_bringup.paths import DEFAULT_BUNDLE, PARAMS_FILE, SIM_PARAMS, resource
 from rap_bringup.processes import (
     DRIVE_MODULE,
     GUARD_MODULE,
@@ -103,17 +103,12 @@ def sim_params(bundle: Bundle, map_file: Path, sensor: str, replan_hz: int) -> P
         sensor: A key of `SENSORS`.
         replan_hz: Plans a second.
     """
-    params = load_params(resource(PARAMS_FILE))
+    params = overridden(load_params(resource(PARAMS_FILE)), load_params(resource(SIM_PARAMS)))
     path = str(bundle.path.resolve())
     for name in (PERCEPTION, RASTER, PLANNER):
         params.setdefault(name, {})["bundle.path"] = path
-    params[PERCEPTION]["sync.max_wait_s"] = REPLAY_WAIT_S
-    for name in (RASTER, PLANNER):
-        params[name]["sync.odometry_wait_s"] = REPLAY_WAIT_S
-    guard = params.setdefault(GUARD, {})
-    guard["mode"] = "active"
-    guard["limits.candidate_age_s"] = max(
-        guard.get("limits.candidate_age_s", 0.0), 1.0 / replan_hz + _PLAN_MARGIN_S
+    params[GUARD]["limits.candidate_age_s"] = max(
+        params[GUARD]["limits.candidate_age_s"], 1.0 / replan_hz + _PLAN_MARGIN_S
     )
     params[MAP] = {**params.get(MAP, {}), "map.path": str(map_file)}
     if sensor == "camera":

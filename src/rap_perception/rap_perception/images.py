@@ -5,20 +5,65 @@ OpenCV does the work; cv_bridge is not used because it breaks with numpy 2.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 Image = npt.NDArray[np.uint8]
 
-RAW_ENCODINGS: dict[str, tuple[int, int | None]] = {
-    "rgb8": (3, None),
-    "bgr8": (3, cv2.COLOR_BGR2RGB),
-    "rgba8": (4, cv2.COLOR_RGBA2RGB),
-    "bgra8": (4, cv2.COLOR_BGRA2RGB),
-    "mono8": (1, cv2.COLOR_GRAY2RGB),
+
+@dataclass(frozen=True, slots=True)
+class RawEncoding:
+    """How the bytes of a `sensor_msgs/Image` become rgb8.
+
+    Attributes:
+        channels: Samples per pixel in a row.
+        conversion: OpenCV's code, or None for what is rgb already.
+        sample_bytes: 2 for 16 bits per sample, of which the upper 8 are used.
+        chroma_rows: True if half as many rows of colour follow the rows of the image (4:2:0).
+        even: True if width (and height where `chroma_rows`) must be even.
+    """
+
+    channels: int
+    conversion: int | None
+    sample_bytes: int = 1
+    chroma_rows: bool = False
+    even: bool = False
+
+
+_EIGHT_BITS = {
+    "rgb8": RawEncoding(3, None),
+    "bgr8": RawEncoding(3, cv2.COLOR_BGR2RGB),
+    "rgba8": RawEncoding(4, cv2.COLOR_RGBA2RGB),
+    "bgra8": RawEncoding(4, cv2.COLOR_BGRA2RGB),
+    "mono8": RawEncoding(1, cv2.COLOR_GRAY2RGB),
+    # OpenCV names Bayer patterns by the second row and column.
+    "bayer_rggb8": RawEncoding(1, cv2.COLOR_BayerBG2RGB),
+    "bayer_bggr8": RawEncoding(1, cv2.COLOR_BayerRG2RGB),
+    "bayer_gbrg8": RawEncoding(1, cv2.COLOR_BayerGR2RGB),
+    "bayer_grbg8": RawEncoding(1, cv2.COLOR_BayerGB2RGB),
 }
-"""`sensor_msgs/Image` encodings: bytes per pixel and the conversion to rgb8."""
+
+RAW_ENCODINGS: dict[str, RawEncoding] = {
+    **_EIGHT_BITS,
+    **{
+        f"{name[:-1]}16": RawEncoding(entry.channels, entry.conversion, sample_bytes=2)
+        for name, entry in _EIGHT_BITS.items()
+    },
+    # Untyped images carry colours in OpenCV's order.
+    "8UC1": _EIGHT_BITS["mono8"],
+    "8UC3": _EIGHT_BITS["bgr8"],
+    "8UC4": _EIGHT_BITS["bgra8"],
+    "uyvy": RawEncoding(2, cv2.COLOR_YUV2RGB_UYVY, even=True),
+    "yuv422": RawEncoding(2, cv2.COLOR_YUV2RGB_UYVY, even=True),
+    "yuyv": RawEncoding(2, cv2.COLOR_YUV2RGB_YUY2, even=True),
+    "yuv422_yuy2": RawEncoding(2, cv2.COLOR_YUV2RGB_YUY2, even=True),
+    "nv12": RawEncoding(1, cv2.COLOR_YUV2RGB_NV12, chroma_rows=True, even=True),
+    "nv21": RawEncoding(1, cv2.COLOR_YUV2RGB_NV21, chroma_rows=True, even=True),
+}
+"""Encodings of `sensor_msgs/image_encodings.hpp` that are pictures, and nv12, which drivers use."""
 
 MAX_PIXELS = 1 << 26
 """64 megapixels: larger headers come from damaged data, not from cameras."""
@@ -44,7 +89,13 @@ class ImageError(ValueError):
 
 
 def decode_raw(
-    data: npt.NDArray[np.uint8], encoding: str, width: int, height: int, step: int
+    data: npt.NDArray[np.uint8],
+    encoding: str,
+    width: int,
+    height: int,
+    step: int,
+    *,
+    is_bigendian: bool = False,
 ) -> Image:
     """Decodes the pixels of a `sensor_msgs/Image`.
 
@@ -54,6 +105,7 @@ def decode_raw(
         width: Pixels.
         height: Pixels.
         step: Bytes per row, padding included.
+        is_bigendian: Order of the bytes of 16-bit samples.
 
     Returns:
         (H, W, 3) rgb; a view of `data` where no conversion is needed.
@@ -61,25 +113,28 @@ def decode_raw(
     Raises:
         ImageError: If the encoding is unknown or the sizes do not fit together.
     """
-    if encoding not in RAW_ENCODINGS:
-        raise ImageError(f"encoding {encoding!r} is unknown, expected one of {_known()}")
-    channels, conversion = RAW_ENCODINGS[encoding]
+    layout = RAW_ENCODINGS.get(encoding)
+    if layout is None:
+        known = ", ".join(RAW_ENCODINGS)
+        raise ImageError(f"encoding {encoding!r} is unknown, expected one of {known}")
     if not (width > 0 and height > 0 and width * height <= MAX_PIXELS):
         raise ImageError(f"size is {width}x{height} pixels, expected 1 to {MAX_PIXELS} in all")
-    if step < width * channels or len(data) < step * height:
+    if layout.even and (width % 2 or (layout.chroma_rows and height % 2)):
+        raise ImageError(f"size is {width}x{height} pixels, {encoding} expects even numbers")
+    rows = height * 3 // 2 if layout.chroma_rows else height
+    row_bytes = width * layout.channels * layout.sample_bytes
+    if step < row_bytes or len(data) < step * rows:
         raise ImageError(
             f"{len(data)} bytes with step {step} are too few for {width}x{height} {encoding}"
         )
-    rows = data[: step * height].reshape(height, step)[:, : width * channels]
-    pixels = rows.reshape(height, width, channels)
-    if conversion is None:
+    table = data[: step * rows].reshape(rows, step)[:, :row_bytes]
+    if layout.sample_bytes == 2:
+        table = table[:, 0 if is_bigendian else 1 :: 2]
+    pixels = table.reshape(rows, width, layout.channels)
+    if layout.conversion is None:
         return pixels
-    converted: Image = cv2.cvtColor(np.ascontiguousarray(pixels), conversion)  # type: ignore[assignment]
+    converted: Image = cv2.cvtColor(np.ascontiguousarray(pixels), layout.conversion)  # type: ignore[assignment]
     return converted
-
-
-def _known() -> str:
-    return ", ".join(RAW_ENCODINGS)
 
 
 def decode_compressed(data: npt.NDArray[np.uint8], reduction: int = 1) -> Image:

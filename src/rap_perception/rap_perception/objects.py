@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from rap_raster.frames import Pose, transform_points, wrap_angle
 from rap_raster.observations import TrackedObjects
 from rap_raster.scene import Boxes, Lights, LightState, ObjectClass
 
@@ -21,6 +23,16 @@ OBJECT_COLUMNS = {
 }
 LIGHT_COLUMNS = {"light_centers": 3, "light_sizes": 3, "light_yaws": 1}
 MAY_BE_NAN = ("velocities",)
+LIMITS = {
+    "centers": (-1e8, 1e8),
+    "sizes": (0.0, 1e3),
+    "velocities": (-1e3, 1e3),
+    "ages_s": (0.0, np.inf),
+    "existences": (0.0, 1.0),
+    "light_centers": (-1e8, 1e8),
+    "light_sizes": (0.0, 1e3),
+}
+"""Metres, metres per second, seconds: beyond them a number is damaged data, not a road user."""
 
 Columns = Mapping[str, npt.NDArray[np.generic]]
 
@@ -37,8 +49,8 @@ def checked_objects(stamp_ns: int, columns: Columns) -> TrackedObjects:
         columns: Field name to flat array, as in the message.
 
     Raises:
-        ObjectsError: If lengths disagree, values are not finite, sizes are not positive, ids are
-            not unique and positive, or a class or light state is unknown.
+        ObjectsError: If lengths disagree, values are not finite or out of range, sizes are not
+            positive, ids are not unique and positive, or a class or light state is unknown.
     """
     _check_columns(columns, "ids", OBJECT_COLUMNS)
     _check_columns(columns, "light_states", LIGHT_COLUMNS)
@@ -53,6 +65,32 @@ def checked_objects(stamp_ns: int, columns: Columns) -> TrackedObjects:
         lights=_lights(columns),
         ages_s=columns["ages_s"].astype(np.float32),
         existences=columns["existences"].astype(np.float32),
+    )
+
+
+def placed(objects: TrackedObjects, pose: Pose) -> TrackedObjects:
+    """Returns objects of the ego frame in the map frame.
+
+    Velocities are over ground, given along the axes of the ego frame.
+
+    Args:
+        objects: Positions, headings and velocities along the axes of the ego frame.
+        pose: Of the ego at their stamp.
+    """
+    boxes, lights, map_from_ego = objects.boxes, objects.lights, pose.map_from_ego()
+    return replace(
+        objects,
+        boxes=replace(
+            boxes,
+            centers_m=transform_points(map_from_ego, boxes.centers_m),
+            yaws_rad=wrap_angle(boxes.yaws_rad + pose.yaw_rad),
+            velocities_mps=boxes.velocities_mps @ map_from_ego[:2, :2].T,
+        ),
+        lights=replace(
+            lights,
+            centers_m=transform_points(map_from_ego, lights.centers_m),
+            yaws_rad=wrap_angle(lights.yaws_rad + pose.yaw_rad),
+        ),
     )
 
 
@@ -85,9 +123,16 @@ def _check_columns(columns: Columns, key: str, widths: Mapping[str, int]) -> Non
                 f"{name}: {len(values)} values, expected {count * width} ({width} for each of the "
                 f"{count} {key})"
             )
-        bad = np.flatnonzero(~np.isfinite(values))
-        if len(bad) and name not in MAY_BE_NAN:
+        bad = np.flatnonzero(np.isinf(values) if name in MAY_BE_NAN else ~np.isfinite(values))
+        if len(bad):
             raise ObjectsError(f"{name}[{bad[0]}]: is {values[bad[0]]}, expected a finite number")
+        low, high = LIMITS.get(name, (-np.inf, np.inf))
+        numbers = values.astype(np.float64)
+        bad = np.flatnonzero((numbers < low) | (numbers > high))
+        if len(bad):
+            raise ObjectsError(
+                f"{name}[{bad[0]}]: is {values[bad[0]]}, expected {low:g} to {high:g}"
+            )
 
 
 def _check_codes(columns: Columns, name: str, codes: type[ObjectClass] | type[LightState]) -> None:

@@ -1,21 +1,45 @@
 """Puts the images of several cameras together into one instant.
 
 One camera, the anchor, sets the pace; the others join with the image closest to the anchor's stamp
-if that is within the tolerance. A camera that is late or dead is left out, and nothing waits for it
-longer than `max_wait_s`. Stamps and clock readings are passed in, so the logic has no clock.
+if that is within the tolerance. A camera that is late or dead is left out: nothing waits for it
+longer than `max_wait_s`, and not at all once it was missing in some sets in a row. Each image that
+comes to nothing is counted by cause. Stamps and clock readings are passed in, so the logic has no
+clock.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import Generic, TypeVar
+
+from rap_raster.step_pacer import StepPacer
 
 Item = TypeVar("Item")
 
 KEPT_IMAGES = 4
 """Per camera: enough to find the image next to an anchor that arrives late."""
+
+JUMP_NS = 1_000_000_000
+"""A camera's stamps that go back further than this mean that time did (a bag that loops)."""
+
+PATIENCE = 3
+"""A camera missing in this many sets in a row is not waited for until it comes back."""
+
+
+class Dropped(Enum):
+    """Why an image came to nothing."""
+
+    LATE = "late"
+    """Older than the newest set allows."""
+    OUT_OF_ORDER = "out of order"
+    """Not newer than the camera's image before it."""
+    SUPERSEDED = "superseded"
+    """No set was near, and newer ones came: too many images, or an anchor that is slower."""
+    TIME_JUMP = "time jump"
+    """Waiting when stamps went back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +51,14 @@ class SyncSettings:
         tolerance_s: Largest stamp difference to the anchor.
         max_wait_s: How long to wait for the others after the anchor's image came.
         anchor_timeout_s: After this long without an anchor image, another camera takes over.
+        rate_hz: Highest rate of sets; images in between are superseded.
     """
 
     anchor: str
     tolerance_s: float
     max_wait_s: float
     anchor_timeout_s: float
+    rate_hz: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +75,44 @@ class ImageSet(Generic[Item]):
 
 
 @dataclass(slots=True)
+class CameraCounts:
+    """What happened to the images of one camera.
+
+    Attributes:
+        received: Images taken in.
+        used: Images that became part of a set; in several at most counted once.
+        missing: Sets given out without this camera ...
+        missing_in_a_row: ... and how many of the newest ones.
+        dropped: Images by the reason why they came to nothing.
+    """
+
+    received: int = 0
+    used: int = 0
+    missing: int = 0
+    missing_in_a_row: int = 0
+    dropped: Counter[Dropped] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
 class SyncCounts:
     """What happened so far.
 
     Attributes:
         sets: Sets given out.
         incomplete: Sets in which at least one camera was missing.
-        replaced: Anchor images given up because a newer one came.
-        late: Images older than the last set given out, dropped.
-        missing: Per camera, sets it was missing in.
+        cameras: By name.
     """
 
     sets: int
     incomplete: int
-    replaced: int
-    late: int
-    missing: dict[str, int]
+    cameras: dict[str, CameraCounts]
+
+
+@dataclass(slots=True)
+class _Kept(Generic[Item]):
+    stamp_ns: int
+    item: Item
+    used: bool = False
 
 
 class Synchronizer(Generic[Item]):
@@ -84,15 +132,16 @@ class Synchronizer(Generic[Item]):
             raise ValueError(f"sync.anchor: {settings.anchor!r} is not one of {list(names)}")
         self._names = tuple(names)
         self._settings = settings
-        self.counts = SyncCounts(0, 0, 0, 0, dict.fromkeys(names, 0))
-        self._clear()
+        self.counts = SyncCounts(0, 0, {name: CameraCounts() for name in names})
+        self._kept: dict[str, deque[_Kept[Item]]] = {name: deque() for name in names}
+        self._restart()
 
-    def _clear(self) -> None:
-        self._kept: dict[str, deque[tuple[int, Item]]] = {
-            name: deque(maxlen=KEPT_IMAGES) for name in self._names
-        }
-        self._first_ns: int | None = None
-        self._anchored_ns: int | None = None  # stamp of the newest image of the real anchor
+    def _restart(self) -> None:
+        for name, images in self._kept.items():
+            while images:
+                self._forget(name, Dropped.TIME_JUMP)
+        self._pacer = StepPacer(self._settings.rate_hz)
+        self._anchored: tuple[int, int] | None = None  # newest image of the anchor: stamp, clock
         self._given_ns: int | None = None  # stamp of the newest set
         self._waiting: tuple[int, int] | None = None  # anchor stamp, clock when it came
 
@@ -109,17 +158,23 @@ class Synchronizer(Generic[Item]):
             The sets that became ready, oldest first: none, one, or two when the image shows that
             the set before it will not be completed any more.
         """
-        newest = self._kept[name][-1][0] if self._kept[name] else None
-        if newest is not None and stamp_ns < newest - int(1e9):
-            self._clear()  # time jumped back: a replay that loops
+        counts = self.counts.cameras[name]
+        counts.received += 1
+        newest_ns = self._kept[name][-1].stamp_ns if self._kept[name] else None
+        if newest_ns is not None and stamp_ns < newest_ns - JUMP_NS:
+            self._restart()
+            newest_ns = None
         if self._given_ns is not None and stamp_ns <= self._given_ns - self._tolerance_ns:
-            self.counts.late += 1
+            counts.dropped[Dropped.LATE] += 1
             return []
-        self._kept[name].append((stamp_ns, item))
+        if newest_ns is not None and stamp_ns <= newest_ns:
+            counts.dropped[Dropped.OUT_OF_ORDER] += 1
+            return []
+        self._keep(name, _Kept(stamp_ns, item))
+        counts.missing_in_a_row = 0  # it is back; worth waiting for
         ready: list[ImageSet[Item]] = []
-        if self._sets_the_pace(name, stamp_ns):
+        if self._sets_the_pace(name, stamp_ns, now_ns):
             if self._waiting is not None:
-                self.counts.replaced += 1
                 ready.append(self._give_out(self._waiting[0]))
             self._waiting = (stamp_ns, now_ns)
         return ready + self.poll(now_ns)
@@ -129,7 +184,11 @@ class Synchronizer(Generic[Item]):
         if self._waiting is None:
             return []
         stamp_ns, since_ns = self._waiting
-        complete = all(self._closest(name, stamp_ns) is not None for name in self._names)
+        complete = all(
+            self._closest(name, stamp_ns) is not None
+            or self.counts.cameras[name].missing_in_a_row >= PATIENCE
+            for name in self._names
+        )
         if not complete and now_ns - since_ns < self._settings.max_wait_s * 1e9:
             return []
         self._waiting = None
@@ -139,36 +198,65 @@ class Synchronizer(Generic[Item]):
     def _tolerance_ns(self) -> int:
         return int(self._settings.tolerance_s * 1e9)
 
-    def _sets_the_pace(self, name: str, stamp_ns: int) -> bool:
+    def _keep(self, name: str, image: _Kept[Item]) -> None:
+        if len(self._kept[name]) == KEPT_IMAGES:
+            self._forget(name, Dropped.SUPERSEDED)
+        self._kept[name].append(image)
+
+    def _forget(self, name: str, cause: Dropped) -> None:
+        """Gives up the oldest image of a camera."""
+        if not self._kept[name].popleft().used:
+            self.counts.cameras[name].dropped[cause] += 1
+
+    def _sets_the_pace(self, name: str, stamp_ns: int, now_ns: int) -> bool:
         """True if this image starts a new set."""
-        self._first_ns = stamp_ns if self._first_ns is None else self._first_ns
         if name == self._settings.anchor:
-            self._anchored_ns = stamp_ns
-            return self._given_ns is None or stamp_ns > self._given_ns
+            self._anchored = (stamp_ns, now_ns)
+        elif self._anchored is None:
+            self._anchored = (stamp_ns, now_ns)  # from now on the anchor is awaited
+            return False
+        elif not self._stands_in(name, stamp_ns, now_ns, *self._anchored):
+            return False
+        is_newer = self._given_ns is None or stamp_ns > self._given_ns
+        return is_newer and self._pacer.is_due(stamp_ns)
+
+    def _stands_in(
+        self, name: str, stamp_ns: int, now_ns: int, anchor_ns: int, anchor_came_ns: int
+    ) -> bool:
+        """True if the anchor is silent and this camera is the first one that is not.
+
+        Silent by stamps, because a slow replay is not silence; and by the clock, because the stamps
+        of a camera whose clock is ahead say nothing about the anchor.
+        """
         timeout_ns = self._settings.anchor_timeout_s * 1e9
-        seen_ns = self._first_ns if self._anchored_ns is None else self._anchored_ns
-        if stamp_ns - seen_ns <= timeout_ns:
+        if stamp_ns - anchor_ns <= timeout_ns or now_ns - anchor_came_ns <= timeout_ns:
             return False
         alive = [
             other
             for other in self._names
-            if self._kept[other] and stamp_ns - self._kept[other][-1][0] <= timeout_ns
+            if self._kept[other] and stamp_ns - self._kept[other][-1].stamp_ns <= timeout_ns
         ]
-        return bool(alive) and alive[0] == name
+        return alive[0] == name
 
-    def _closest(self, name: str, stamp_ns: int) -> tuple[int, Item] | None:
+    def _closest(self, name: str, stamp_ns: int) -> _Kept[Item] | None:
         images = self._kept[name]
         if not images:
             return None
-        best = min(images, key=lambda image: abs(image[0] - stamp_ns))
-        return best if abs(best[0] - stamp_ns) <= self._tolerance_ns else None
+        best = min(images, key=lambda image: abs(image.stamp_ns - stamp_ns))
+        return best if abs(best.stamp_ns - stamp_ns) <= self._tolerance_ns else None
 
     def _give_out(self, stamp_ns: int) -> ImageSet[Item]:
-        found = {name: self._closest(name, stamp_ns) for name in self._names}
-        images = {name: image for name, image in found.items() if image is not None}
+        images: dict[str, tuple[int, Item]] = {}
+        for name in self._names:
+            counts, found = self.counts.cameras[name], self._closest(name, stamp_ns)
+            if found is None:
+                counts.missing += 1
+                counts.missing_in_a_row += 1
+                continue
+            counts.used += not found.used
+            found.used = True
+            images[name] = (found.stamp_ns, found.item)
         self._given_ns = stamp_ns
         self.counts.sets += 1
         self.counts.incomplete += len(images) < len(self._names)
-        for name in self._names:
-            self.counts.missing[name] += name not in images
         return ImageSet(stamp_ns, images)

@@ -26,6 +26,8 @@ def raw_bytes(pixel: list[int], width: int, height: int, padding: int) -> np.nda
         ("bgr8", [BLUE, GREEN, RED]),
         ("rgba8", [RED, GREEN, BLUE, 9]),
         ("bgra8", [BLUE, GREEN, RED, 9]),
+        ("8UC3", [BLUE, GREEN, RED]),
+        ("8UC4", [BLUE, GREEN, RED, 9]),
     ],
 )
 def test_every_encoding_gives_the_same_rgb_and_honours_the_row_step(encoding, pixel, padding):
@@ -40,6 +42,59 @@ def test_mono_becomes_grey():
     assert (image == 99).all()
 
 
+@pytest.mark.parametrize("is_bigendian", [False, True])
+@pytest.mark.parametrize(
+    ("encoding", "samples"),
+    [("rgb16", [RED, GREEN, BLUE]), ("bgra16", [BLUE, GREEN, RED, 9])],
+)
+def test_of_16_bits_the_upper_8_are_used_in_either_byte_order(encoding, samples, is_bigendian):
+    """The lower byte is noise that must not matter."""
+    values = np.array([256 * sample + 77 for sample in samples], ">u2" if is_bigendian else "<u2")
+    data = raw_bytes(list(values.tobytes()), 6, 4, 3)
+    step = 6 * 2 * len(samples) + 3
+    image = decode_raw(data, encoding, 6, 4, step, is_bigendian=is_bigendian)
+    assert (image == [RED, GREEN, BLUE]).all()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+def test_a_bayer_mosaic_becomes_the_colour_it_was_made_from(pattern, bits):
+    """The name of a pattern spells its first two rows."""
+    colour = {"r": RED, "g": GREEN, "b": BLUE}
+    cell = np.array([colour[letter] for letter in pattern], np.uint8).reshape(2, 2)
+    mosaic = np.tile(cell, (4, 5))
+    rows = mosaic.astype("<u2") * 256 if bits == 16 else mosaic
+    data = np.frombuffer(rows.tobytes(), np.uint8)
+    image = decode_raw(data, f"bayer_{pattern}{bits}", 10, 8, 10 * bits // 8)
+    assert (image[2:-2, 2:-2] == [RED, GREEN, BLUE]).all()
+
+
+def yuv_of(rgb: np.ndarray) -> tuple[float, float, float]:
+    """BT.601 with limited range, as cameras and OpenCV use it."""
+    red, green, blue = rgb.astype(float)
+    luma = 16 + 0.257 * red + 0.504 * green + 0.098 * blue
+    blueness = 128 - 0.148 * red - 0.291 * green + 0.439 * blue
+    redness = 128 + 0.439 * red - 0.368 * green - 0.071 * blue
+    return luma, blueness, redness
+
+
+@pytest.mark.parametrize("padding", [0, 4])
+@pytest.mark.parametrize("encoding", ["uyvy", "yuv422", "yuyv", "yuv422_yuy2", "nv12", "nv21"])
+def test_video_encodings_give_the_colour_back(encoding, padding):
+    width, height, colour = 8, 4, np.array([200, 90, 40])
+    y, u, v = (round(value) for value in yuv_of(colour))
+    if encoding in ("nv12", "nv21"):
+        chroma = [u, v] if encoding == "nv12" else [v, u]
+        rows = np.concatenate([np.full((height, width), y), np.tile(chroma, (height // 2, 4))])
+    else:
+        group = [u, y, v, y] if encoding in ("uyvy", "yuv422") else [y, u, y, v]
+        rows = np.tile(group, (height, width // 2))
+    table = np.pad(rows.astype(np.uint8), ((0, 0), (0, padding)), constant_values=3)
+    image = decode_raw(table.reshape(-1), encoding, width, height, table.shape[1])
+    assert image.shape == (height, width, 3)
+    assert np.abs(image.astype(int) - colour).max() <= 3
+
+
 def test_raw_rgb_is_a_view_not_a_copy():
     data = raw_bytes([1, 2, 3], 6, 4, 0)
     assert np.shares_memory(decode_raw(data, "rgb8", 6, 4, 18), data)
@@ -48,7 +103,12 @@ def test_raw_rgb_is_a_view_not_a_copy():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("yuv422", 4, 2, 12), "encoding 'yuv422' is unknown, expected one of rgb8, bgr8"),
+        (("32FC1", 2, 2, 12), "encoding '32FC1' is unknown, expected one of rgb8, bgr8"),
+        (("16UC1", 2, 2, 12), "encoding '16UC1' is unknown"),
+        (("mono16", 8, 2, 12), "24 bytes with step 12 are too few for 8x2 mono16"),
+        (("uyvy", 3, 2, 12), "size is 3x2 pixels, uyvy expects even numbers"),
+        (("nv12", 4, 3, 4), "size is 4x3 pixels, nv12 expects even numbers"),
+        (("nv21", 4, 4, 8), "24 bytes with step 8 are too few for 4x4 nv21"),
         (("rgb8", 4, 3, 12), "24 bytes with step 12 are too few for 4x3 rgb8"),
         (("rgb8", 4, 2, 11), "24 bytes with step 11 are too few for 4x2 rgb8"),
         (("rgb8", 0, 2, 12), "size is 0x2 pixels"),

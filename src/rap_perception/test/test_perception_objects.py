@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rap_perception.objects import ObjectsError, checked_objects
+from rap_perception.objects import ObjectsError, checked_objects, placed
+from rap_raster.frames import Pose
 
 
 def columns(count: int = 2, lights: int = 1, **changes):
@@ -46,6 +47,19 @@ def test_objects_move_on_at_their_velocity_and_stay_where_it_is_unknown():
     np.testing.assert_allclose(objects.boxes.centers_m[0], [0, 1, 2])
 
 
+def test_objects_of_the_ego_frame_are_placed_by_the_pose():
+    """The ego stands at (100, 50) and looks along +y: ahead becomes north, left becomes west."""
+    centers = np.array([10.0, 0.0, 1.0, 0.0, 5.0, 1.0])
+    velocities = np.array([3.0, 0.0, np.nan, np.nan], np.float32)
+    seen = checked_objects(7, columns(centers=centers, velocities=velocities))
+    objects = placed(seen, Pose(100.0, 50.0, 2.0, np.pi / 2))
+    np.testing.assert_allclose(objects.boxes.centers_m, [[100, 60, 3], [95, 50, 3]], atol=1e-9)
+    np.testing.assert_allclose(objects.boxes.velocities_mps[0], [0, 3], atol=1e-9)
+    assert np.isnan(objects.boxes.velocities_mps[1]).all()
+    np.testing.assert_allclose(objects.boxes.yaws_rad, np.pi / 2)
+    np.testing.assert_allclose(objects.lights.centers_m, [[100, 50, 2]])
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -59,6 +73,10 @@ def test_objects_move_on_at_their_velocity_and_stay_where_it_is_unknown():
         ({"light_states": np.array([3], np.uint8)}, "light_states[0]: is 3, expected one of red"),
         ({"light_yaws": np.array([np.nan])}, "light_yaws[0]: is nan, expected a finite"),
         ({"ages_s": np.array([np.nan, 0])}, "ages_s[0]: is nan"),
+        ({"ages_s": np.array([0, -1.0])}, "ages_s[1]: is -1.0, expected 0 to inf"),
+        ({"existences": np.array([1.5, 1])}, "existences[0]: is 1.5, expected 0 to 1"),
+        ({"velocities": np.array([0, np.inf, 0, 0])}, "velocities[1]: is inf, expected a finite"),
+        ({"centers": np.array([0, 0, 0, 1e30, 0, 0])}, "centers[3]: is 1e+30, expected -1e+08"),
     ],
 )
 def test_a_malformed_message_is_refused_with_field_index_and_value(changes, expected):

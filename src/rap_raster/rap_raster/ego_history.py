@@ -20,6 +20,9 @@ MAX_EXTRAPOLATION_S = 0.2
 MAX_GAP_S = 0.6
 """Two samples further apart are not interpolated: at 2 Hz recordings, one missing sample."""
 
+JUMP_NS = 1_000_000_000
+"""A stamp that goes back further than this is no message that came late: time jumped back."""
+
 HISTORY_COLUMNS = ("x_m", "y_m", "yaw_rad", "vx_mps", "vy_mps", "yaw_rate_radps", "valid")
 """Columns of `EgoHistory.network_input`."""
 
@@ -66,6 +69,7 @@ class EgoHistory:
         """Keeps states for `max_age_s` seconds behind the newest one."""
         self._max_age_ns = int(max_age_s * 1e9)
         self._states: list[EgoState] = []
+        self._late_ns: int | None = None  # stamp of the last state if it was older than the newest
 
     @property
     def latest(self) -> EgoState | None:
@@ -73,17 +77,22 @@ class EgoHistory:
         return self._states[-1] if self._states else None
 
     def add(self, state: EgoState) -> None:
-        """Appends a state.
+        """Puts a state in its place.
 
-        A repeated stamp replaces the old state. A stamp before the newest one means that time
-        jumped back (a replay that loops): the history starts anew.
+        A repeated stamp replaces the old state. A state that came late is sorted in. Time jumped
+        back (a replay that loops) where a stamp goes back far, or where two in a row are older than
+        the newest and rise: then the history starts anew.
         """
-        if self._states and state.stamp_ns < self._states[-1].stamp_ns:
+        stamp_ns = state.stamp_ns
+        newest_ns = self._states[-1].stamp_ns if self._states else stamp_ns
+        goes_on_late = self._late_ns is not None and self._late_ns < stamp_ns < newest_ns
+        if stamp_ns < newest_ns - JUMP_NS or goes_on_late:
             self._states.clear()
-        if self._states and state.stamp_ns == self._states[-1].stamp_ns:
-            self._states.pop()
-        self._states.append(state)
-        oldest_ns = state.stamp_ns - self._max_age_ns
+        self._late_ns = stamp_ns if self._states and stamp_ns < newest_ns else None
+        index = bisect_left(self._states, stamp_ns, key=lambda known: known.stamp_ns)
+        repeated = index < len(self._states) and self._states[index].stamp_ns == stamp_ns
+        self._states[index : index + repeated] = [state]
+        oldest_ns = self._states[-1].stamp_ns - self._max_age_ns
         while self._states[0].stamp_ns < oldest_ns:
             self._states.pop(0)
 

@@ -12,6 +12,7 @@ from rap_raster.features import AlignedFeatures, FeatureEncoder, FeatureSource, 
 from rap_raster.geometry import Geometry
 from rap_raster.observations import CameraFrame
 from rap_raster.rasterizer import render, render_batch
+from rap_raster.view_coverage import covered_share
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,18 @@ class FeaturePolicy:
         use_images: False makes every slot a raster, even where there is an image.
         fill_missing: Slots without an image become rasters when the objects are known.
         measure_alignment: Also rasterize slots that have an image, and compare the features.
+        objects_independent: Objects do not come from the cameras, so they are known where no
+            camera looks.
     """
 
     use_images: bool
     fill_missing: bool
     measure_alignment: bool
+    objects_independent: bool
+
+
+COVERED_SHARE = 0.95
+"""Share of a camera's view that others must see, for objects there to be as good as all known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +73,25 @@ class FeatureStep:
     def needs_scene(self, frame: CameraFrame) -> bool:
         """True if some slot of this frame becomes a raster when the scene is known."""
         policy = self._policy
-        gaps = policy.fill_missing and not bool(frame.valid.all())
+        gaps = policy.fill_missing and bool((~frame.valid & self.objects_known(frame)).any())
         return gaps or policy.measure_alignment or not policy.use_images
+
+    def objects_known(self, frame: CameraFrame) -> npt.NDArray[np.bool_]:
+        """Returns (C,) where the objects in view are known, so that a raster would show them.
+
+        Objects may come from the very camera that has no image. Then nothing is known about its
+        view but what other cameras see, and an empty raster would claim an empty road.
+        """
+        if self._policy.objects_independent:
+            return np.ones(len(frame.valid), bool)
+        cameras = frame.cameras()
+        live = [camera for camera, valid in zip(cameras, frame.valid, strict=True) if valid]
+        return np.array(
+            [
+                bool(valid) or covered_share(camera, live) >= COVERED_SHARE
+                for camera, valid in zip(cameras, frame.valid, strict=True)
+            ]
+        )
 
     def from_frame(
         self, frame: CameraFrame, geometry: Geometry | None, *, draw_all: bool = False
@@ -81,7 +106,8 @@ class FeatureStep:
         """
         policy = self._policy
         sources = np.where(frame.valid & policy.use_images, FeatureSource.CAMERA, 0)
-        fill = (sources == 0) & (policy.fill_missing or not policy.use_images)
+        fill = (sources == 0) & self.objects_known(frame)
+        fill &= policy.fill_missing or not policy.use_images
         if geometry is not None:
             sources[fill] = FeatureSource.RASTER
         wanted = sources == FeatureSource.RASTER

@@ -63,6 +63,20 @@ def test_time_jumping_back_starts_the_history_anew():
     assert history.latest == on_circle(1.0)
 
 
+def test_a_small_jump_back_is_noticed_at_the_second_state():
+    """A clock that was set back by 0.5 s: what came before belongs to another time."""
+    history = recorded([5.0, 5.1, 4.6, 4.7])
+    assert history.latest == on_circle(4.7)
+    assert history.at(round(5.05e9)) is None
+
+
+@pytest.mark.parametrize("times_s", [[0.0, 0.2, 0.1, 0.3], [0.2, 0.1, 0.0, 0.3], [0.0, 0.1, 0.1]])
+def test_late_and_repeated_states_change_nothing(times_s):
+    history = recorded(times_s)
+    assert_same(history.at(round(0.05e9)), on_circle(0.05))
+    assert history.latest == on_circle(max(times_s))
+
+
 def test_old_states_are_forgotten():
     history = EgoHistory(max_age_s=1.0)
     for t_s in np.arange(0.0, 3.0, 0.1):

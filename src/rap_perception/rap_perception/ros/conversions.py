@@ -1,13 +1,16 @@
-"""Camera messages to what the library reads."""
+"""Camera and transform messages to what the library reads."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from rap_perception.camera_info import CalibrationError, camera_model_from_info
+from rap_perception.camera_info import Readout, camera_model_from_info
 from rap_perception.images import Image as Pixels
 from rap_perception.images import decode_compressed, decode_raw, reduce_image
+from rap_perception.transform_tree import TransformTree
 from rap_raster.camera import CameraModel
 from rap_raster.frames import FloatArray
 
@@ -17,18 +20,20 @@ def pixels(message: Image | CompressedImage, reduction: int) -> Pixels:
     data = np.asarray(message.data)
     if isinstance(message, CompressedImage):
         return decode_compressed(data, reduction)
-    image = decode_raw(data, message.encoding, message.width, message.height, message.step)
+    image = decode_raw(
+        data,
+        message.encoding,
+        message.width,
+        message.height,
+        message.step,
+        is_bigendian=bool(message.is_bigendian),
+    )
     return reduce_image(image, reduction)
 
 
 def camera_model(name: str, message: CameraInfo, ego_from_camera: FloatArray) -> CameraModel:
     """Converts a calibration; raises CalibrationError."""
-    if message.binning_x > 1 or message.binning_y > 1:
-        raise CalibrationError(
-            f"{name}: camera_info.binning is {message.binning_x}x{message.binning_y}, expected 1"
-        )
-    if message.roi.width or message.roi.height:
-        raise CalibrationError(f"{name}: camera_info.roi is set, expected the whole image")
+    roi = message.roi
     return camera_model_from_info(
         name,
         width=message.width,
@@ -37,4 +42,19 @@ def camera_model(name: str, message: CameraInfo, ego_from_camera: FloatArray) ->
         d=message.d,
         distortion_model=message.distortion_model,
         ego_from_camera=ego_from_camera,
+        readout=Readout(
+            roi.x_offset, roi.y_offset, roi.width, roi.height, message.binning_x, message.binning_y
+        ),
     )
+
+
+def add_transforms(tree: TransformTree, message: Any) -> None:  # noqa: ANN401 - tf2_msgs/TFMessage
+    """Adds the transforms of a message to a tree; raises TransformError at the first unfit one."""
+    for stamped in message.transforms:
+        shift, q = stamped.transform.translation, stamped.transform.rotation
+        tree.add(
+            stamped.header.frame_id,
+            stamped.child_frame_id,
+            np.array([shift.x, shift.y, shift.z]),
+            np.array([q.x, q.y, q.z, q.w]),
+        )

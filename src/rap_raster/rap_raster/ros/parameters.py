@@ -76,20 +76,24 @@ def declare(node: Node, table: Sequence[Declared]) -> None:
             raise ParameterError(f"{entry.name}: is {value!r}, expected one of {expected}")
 
 
-def declare_numbers(node: Node, name: str, description: str) -> list[float]:
-    """Declares a list of numbers that must be set, and returns it.
+def declare_numbers(
+    node: Node, name: str, description: str, *, required: bool
+) -> list[float] | None:
+    """Declares a list of numbers, and returns it, or None where it is not set.
 
     Raises:
-        ParameterError: If it is not set or not a list of floating-point numbers.
+        ParameterError: If it is required and not set, or not a list of floating-point numbers.
     """
     descriptor = ParameterDescriptor(description=description, read_only=True)
     try:
         parameter = node.declare_parameter(name, Parameter.Type.DOUBLE_ARRAY, descriptor)
     except ParameterException as error:
         raise ParameterError(" ".join(str(error).split())) from error
-    if parameter.value is None:
+    if parameter.value is not None:
+        return list(parameter.value)
+    if required:
         raise ParameterError(f"{name}: is not set ({description})")
-    return list(parameter.value)
+    return None
 
 
 def texts(node: Node, name: str) -> list[str]:

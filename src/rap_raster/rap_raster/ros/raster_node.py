@@ -21,6 +21,7 @@ from std_msgs.msg import Float64
 from rap_inference.backends import encoder_batch
 from rap_inference.bundle import BundleError, load_bundle
 from rap_inference.latest_worker import LatestWorker
+from rap_raster.ego_history import JUMP_NS
 from rap_raster.feature_step import FeaturePolicy, FeatureStep, StepResult
 from rap_raster.features import AlignedFeatures, FeatureEncoder, FeatureSource, nominal_rig
 from rap_raster.frames import Pose
@@ -61,6 +62,18 @@ class RasterNode(RapNode):
         Declared("features.source", "camera", "camera | raster", choices=("camera", "raster")),
         Declared("features.fill_missing_with_raster", True, "rasters for cameras without image"),
         Declared("features.measure_alignment", False, "compare camera and raster features"),
+        Declared(
+            "objects.independent_of_cameras",
+            False,
+            "objects come from other sensors, so rasters may stand in for a camera without image",
+        ),
+        Declared(
+            "sync.frame_timeout_s",
+            0.3,
+            "without frames for this long, steps follow objects that are independent of cameras",
+            0.0,
+            60.0,
+        ),
         Declared("objects.max_age_s", 0.5, "older objects are not drawn", 0.0, 60.0),
         ODOMETRY_WAIT,
         MAP_FRAME,
@@ -81,6 +94,7 @@ class RasterNode(RapNode):
         self._ground: Ground | None = None
         self._map_name = ""
         self._pacer = StepPacer(self.parameter("rate_hz"))
+        self._frame_ns: int | None = None  # stamp of the newest frame, or of the first objects
         self._last: AlignedFeatures | None = None
 
     def connect(self, hand_over: Callable[[AlignedFeatures], None]) -> None:
@@ -96,10 +110,11 @@ class RasterNode(RapNode):
         bundle = load_bundle(Path(self.parameter(BUNDLE_PATH.name)))
         manifest = bundle.manifest
         from_images = self.parameter("features.source") == "camera"
-        policy = FeaturePolicy(
+        self._policy = FeaturePolicy(
             use_images=from_images,
             fill_missing=self.parameter("features.fill_missing_with_raster"),
             measure_alignment=self.parameter("features.measure_alignment"),
+            objects_independent=self.parameter("objects.independent_of_cameras"),
         )
         shape = manifest.features
         self._style = load_style(manifest.style)
@@ -113,7 +128,7 @@ class RasterNode(RapNode):
         self._step = FeatureStep(
             FeatureEncoder(bundle, network),
             (shape.channels, shape.height, shape.width),
-            policy,
+            self._policy,
         )
         self._warm_up(bundle.encoder_path)
         self._worker = LatestWorker(
@@ -197,10 +212,20 @@ class RasterNode(RapNode):
     def receive_objects(self, objects: TrackedObjects) -> None:
         """Takes objects in; without cameras, they are what the node steps on."""
         self._objects = objects
-        if self._worker is None or self._has_cameras:
+        if self._worker is None or (self._has_cameras and not self._cameras_gone(objects)):
             return
         if self._pacer.is_due(objects.stamp_ns):
             self._worker.submit(objects)
+
+    def _cameras_gone(self, objects: TrackedObjects) -> bool:
+        """True if no frame came for so long that rasters of these objects must do."""
+        stands_in = self._policy.objects_independent and (
+            self._policy.fill_missing or not self._policy.use_images
+        )
+        if self._frame_ns is None or objects.stamp_ns < self._frame_ns - JUMP_NS:
+            self._frame_ns = objects.stamp_ns
+        silent_s = (objects.stamp_ns - self._frame_ns) * 1e-9
+        return stands_in and silent_s > self.parameter("sync.frame_timeout_s")
 
     def process(self, item: Step) -> None:
         """Computes one step; called in a worker thread."""
@@ -217,6 +242,7 @@ class RasterNode(RapNode):
 
     def _compute(self, item: Step) -> StepResult:
         if isinstance(item, CameraFrame):
+            self._frame_ns = item.stamp_ns
             watched = any(publisher.get_subscription_count() for publisher in self._rasters)
             needed = watched or self._step.needs_scene(item)
             geometry = self._geometry(item.stamp_ns) if needed else None
@@ -229,11 +255,13 @@ class RasterNode(RapNode):
     def _geometry(self, stamp_ns: int) -> Geometry | None:
         """Returns what is known about an instant, or None if objects or ego are not."""
         objects = self._objects
-        max_age_ns = 1e9 * self.parameter("objects.max_age_s")
-        if objects is None or abs(stamp_ns - objects.stamp_ns) > max_age_ns:
+        max_age_s = self.parameter("objects.max_age_s")
+        if objects is None or abs(stamp_ns - objects.stamp_ns) > 1e9 * max_age_s:
+            self.reject("rasters: no objects", f"none within {max_age_s:g} s of a step's stamp")
             return None
         ego = self.ego.wait_for(stamp_ns, self.parameter(ODOMETRY_WAIT.name))
         if ego is None:
+            self.reject("rasters: no odometry", "none for a step's stamp")
             return None
         ground = self._ground if self._ground is not None else self._no_ground
         boxes = objects.boxes_at(stamp_ns)
@@ -278,7 +306,18 @@ class RasterNode(RapNode):
             health.values[f"{name}: source"] = source
             health.values[f"{name}: alignment distance"] = f"{distance:.3f}"
             if source == FeatureSource.MISSING.name:
-                health.warn(f"{name}: neither image nor raster")
+                health.warn(f"{name}: neither image nor raster{self._why_no_raster()}")
+
+    def _why_no_raster(self) -> str:
+        policy = self._policy
+        if policy.use_images and not policy.fill_missing:
+            return ", features.fill_missing_with_raster is off"
+        if not policy.objects_independent:
+            return (
+                ": no other camera sees its view, and objects may come from it "
+                "(objects.independent_of_cameras is off)"
+            )
+        return ""
 
 
 def main() -> None:
