@@ -30,7 +30,7 @@ from rap_inference.bundle import load_bundle
 from rap_inference.network import OnnxRuntimeNetwork
 from rap_perception.tracker import Tracker
 from rap_planner.planner import Planner
-from rap_planner.route import Guidance
+from rap_planner.route import NO_GUIDANCE, Guidance
 from rap_raster.ego_history import EgoHistory
 from rap_raster.feature_step import FeaturePolicy, FeatureStep
 from rap_raster.features import FeatureEncoder, nominal_rig
@@ -100,7 +100,8 @@ class Drive:
             geometry = place_seen(self._ground, ego.pose, around, seen.lights, self._style)
             features = self._step.from_rasters(seen.stamp_ns, self._rig, geometry).features
             rows = history.network_input(seen.stamp_ns, self._history.steps, self._history.dt_s)
-            guidance = Guidance.along(self._route_m, ego.pose)
+            route_m = self._route_m
+            guidance = NO_GUIDANCE if route_m is None else Guidance.along(route_m, ego.pose)
             answer = self._planner.plan(features, ego, rows, guidance)
             best = answer.poses_m[answer.best][:, :2]
             places = np.concatenate([[[ego.x_m, ego.y_m]], best])

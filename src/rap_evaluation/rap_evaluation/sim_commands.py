@@ -43,10 +43,15 @@ from rap_evaluation.command_options import ReportFolder, SensorOption
 from rap_evaluation.planners.choice import SENSORS, PlannerChoiceError
 from rap_evaluation.traffic.towns import map_path
 from rap_inference.bundle import Bundle, load_bundle
+from rap_planner.checks import CHECKS
 from rap_raster.features import nominal_rig
 
 SIM = "/**/sim_node"
 SIM_MODULE = "rap_evaluation.ros.sim_node"
+
+CHECK_MODES = ("enforce", "shadow")
+JUDGING = tuple(name for name in CHECKS if name != "finite")
+"""Checks that may be told to stop nothing; numbers that are none never pass."""
 
 _POLL_S = 0.2
 _PLAN_MARGIN_S = 0.1  # The guard looks at a plan up to two of its cycles after the next one is due.
@@ -63,6 +68,9 @@ def sim_command(
     routes: Annotated[int, typer.Option(min=1, help="How many, each of at least 300 m.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Of the routes and the traffic.")] = 0,
     replan_hz: Annotated[int, typer.Option(help="Plans a second: 1, 2, 5 or 10.")] = 2,
+    checks: Annotated[
+        str, typer.Option(help="Of the guard: enforce as shipped, or shadow: they stop nothing.")
+    ] = "enforce",
     against: Annotated[
         Path | None,
         typer.Option(help="report.json of closed-loop on the same routes, to compare with."),
@@ -76,12 +84,17 @@ def sim_command(
     Examples:
     rap-evaluate sim --map Town01 --routes 2 --seed 5 --out out/sim
     rap-evaluate sim --map Town01 --seed 5 --out out/sim --against out/closed/report.json
+    rap-evaluate sim --map Town01 --seed 5 --out out/sim --checks shadow
     """
     if sensor not in SENSORS:
         raise PlannerChoiceError(f"sensor: expected one of {', '.join(SENSORS)}, got '{sensor}'")
+    if checks not in CHECK_MODES:
+        raise ValueError(f"checks: expected one of {', '.join(CHECK_MODES)}, got '{checks}'")
     offline = None if against is None else _read_report(against)
     loaded = load_bundle(bundle or resource(DEFAULT_BUNDLE))
     params = sim_params(loaded, map_path(map_name).resolve(), sensor, replan_hz)
+    if checks == "shadow":
+        params[GUARD] |= dict.fromkeys((f"checks.{name}" for name in JUDGING), checks)
     params[SIM] |= {"out": str(out.resolve()), "routes": routes, "seed": seed}
     out.mkdir(parents=True, exist_ok=True)
     (out / JSON_NAME).unlink(missing_ok=True)  # Of an earlier run; this one may fail.

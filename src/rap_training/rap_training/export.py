@@ -77,6 +77,7 @@ def export_bundle(
     command: str,
     metrics: dict[str, float],
     calibration: Calibration | None = None,
+    rig: tuple[CameraModel, ...] | None = None,
 ) -> Bundle:
     """Writes a bundle.
 
@@ -88,12 +89,13 @@ def export_bundle(
         command: The command that made it.
         metrics: Measured figures for the model card.
         calibration: Of the predicted scores; by default they stay as they are.
+        rig: Its cameras; by default those of the training.
 
     Returns:
         The bundle, validated.
     """
     shape = config.model
-    rig = training_rig(config)
+    rig = rig or training_rig(config)
     inputs = head_inputs(model, rig)
     if not shape.route_points:
         del inputs["route"]  # The exporter would drop it, since nothing reads it.

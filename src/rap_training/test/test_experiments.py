@@ -182,8 +182,10 @@ def test_every_arm_gets_its_first_seed_before_any_gets_its_second(catalog):
 
 def test_the_experiments_that_come_with_the_package_share_what_they_can():
     catalog = load_catalog()
-    assert list(catalog) == ["alignment", "cross-agent", "recovery"]
-    assert catalog["recovery"].recipe("on").key == catalog["cross-agent"].recipe("1x").key
+    assert list(catalog) == ["alignment", "cross-agent", "motion", "recovery"]
+    shared = catalog["recovery"].recipe("on").key
+    assert shared == catalog["cross-agent"].recipe("1x").key
+    assert shared == catalog["motion"].recipe("without").key
     weights = [
         arm.training.data.sources.cross_agent.weight for arm in catalog["cross-agent"].arms.values()
     ]
