@@ -26,7 +26,6 @@ from typing import Any
 import cv2
 import numpy as np
 import rclpy
-from bench_planner import four_cameras
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry
 from rap_msgs.msg import Float64Stamped
@@ -46,12 +45,11 @@ from rap_bringup.processes import (
     stop_all,
 )
 from rap_bringup.rotations import quaternion_from_rotation
+from rap_inference.bundle import load_bundle
 from rap_planner.checks import CHECKS
+from rap_raster.features import nominal_rig
 from rap_raster.ros.conversions import packed, stamp_ns, time_msg
 from rap_raster.ros.qos import RESULT, SENSOR, STREAM
-from rap_training.config import load_config
-from rap_training.export import export_bundle
-from rap_training.model.rap_model import RapModel
 
 NAMES = ("front", "front_left", "front_right", "back")
 WIDTH, HEIGHT, RATE_HZ = 1920, 1080, 10.0
@@ -86,6 +84,13 @@ def main() -> None:
 
 def write_bundle(out: Path) -> None:
     """Writes a bundle of an untrained model for four cameras."""
+    # ruff: noqa: PLC0415 - torch, which the processes that publish and listen do without.
+    from bench_planner import four_cameras
+
+    from rap_training.config import load_config
+    from rap_training.export import export_bundle
+    from rap_training.model.rap_model import RapModel
+
     config = load_config(Path("tiny"))
     model = RapModel(config.model, initialised=False).eval()
     export_bundle(
@@ -128,11 +133,10 @@ def write_graph_params(bundle: Path, payload: str, path: Path) -> None:
     params = load_params(resource(PARAMS_FILE))
     for node in (PERCEPTION, RASTER, PLANNER):
         params[node]["bundle.path"] = str(bundle)
-    rig = four_cameras(load_config(Path("tiny")))
     params[PERCEPTION] |= {"cameras.names": list(NAMES), "cameras.slots": list(NAMES)}
     params[PERCEPTION] |= {"cameras.compressed": payload == "jpeg", "sync.anchor": NAMES[0]}
     params[RASTER]["cameras.names"] = list(NAMES)
-    for camera in rig:
+    for camera in nominal_rig(load_bundle(bundle)):
         pose = camera.ego_from_camera
         values = [*pose[:3, 3], *quaternion_from_rotation(pose[:3, :3])]
         params[PERCEPTION][f"cameras.extrinsics.{camera.name}"] = [float(x) for x in values]
@@ -166,6 +170,8 @@ def run(
     try:
         publisher.start()
         listener.start()
+        for end in (our_end, seen_end):
+            end.recv()  # Ready.
         memory_mb = []
         for wait_s in (WARM_UP_S, seconds):
             time.sleep(wait_s)
@@ -204,6 +210,7 @@ def publish(payload: str, pipe: Connection) -> None:
     info = CameraInfo(height=HEIGHT, width=WIDTH, distortion_model="plumb_bob", d=[0.0] * 5)
     info.k = [FOCAL_PX, 0.0, (WIDTH - 1) / 2, 0.0, FOCAL_PX, (HEIGHT - 1) / 2, 0.0, 0.0, 1.0]
     stamps: list[int] = []
+    pipe.send("ready")
     due_s = time.monotonic()
     while not pipe.poll(max(0.0, due_s - time.monotonic())):
         due_s += 1.0 / RATE_HZ
@@ -251,6 +258,7 @@ def listen_bare(payload: str, pipe: Connection) -> None:
     kind, suffix = (Image, "") if payload == "raw" else (CompressedImage, "/compressed")
     for name in NAMES:
         node.create_subscription(kind, f"camera/{name}/image{suffix}", receive, SENSOR)
+    pipe.send("ready")
     while not pipe.poll():
         rclpy.spin_once(node, timeout_sec=0.1)
     whole = {stamp: times for stamp, times in arrived.items() if len(times) == len(NAMES)}
@@ -274,6 +282,7 @@ def listen_to_graph(payload: str, pipe: Connection) -> None:
 
     node.create_subscription(Float64Stamped, "rap/latency/end_to_end", receive, RESULT)
     node.create_subscription(DiagnosticArray, "/diagnostics", note, STREAM)
+    pipe.send("ready")
     while not pipe.poll():
         rclpy.spin_once(node, timeout_sec=0.1)
     used, received = (
