@@ -33,7 +33,7 @@ CAMERAS = {"front_cam": 0.0, "left_cam": 55.0, "right_cam": -55.0}
 
 LATCHED_TOPICS = ("rap/map", "route")
 PATIENCE = 1.0 if os.getloadavg()[0] <= (os.cpu_count() or 1) else 4.0
-"""On a busy machine, ages are allowed to be, and faults and reactions are, so many times as long."""
+"""On a busy machine, limits of ages, faults and reactions are all so many times as long."""
 
 PERIOD_S = 0.1
 EVERY_CYCLE = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)

@@ -11,14 +11,16 @@ from collections import deque
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fault_drive import CAMERAS, DRIVE, GUARD, PATIENCE, FaultDrive
 from graph_probe import Fault
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMsg
-from promises import NOMINAL, STATE_NAMES, STOP, WAITING
+from promises import HOLD_LAST, NOMINAL, STATE_NAMES, STOP, WAITING
 
+from rap_inference.bundle import file_sha256
 from rap_raster.ros.conversions import stamp_ns, time_msg
 from rap_raster.ros.qos import RESULT, STREAM
 
@@ -179,9 +181,15 @@ def on_all_cameras(make: Callable[[], Fault]) -> Inject:
     return inject
 
 
-def killed(module: str) -> Inject:
-    """Kills a process that `rap run` then starts again."""
-    return lambda drive: drive.kill(module)
+def drive_killed(drive: FaultDrive) -> None:
+    """Kills perception, raster and planner, which `rap run` then starts again."""
+    drive.kill(DRIVE)
+
+
+def guard_killed(drive: FaultDrive) -> None:
+    """Kills the guard, and the images too: else it would be NOMINAL again before one can look."""
+    drive.kill(GUARD)
+    on_all_cameras(stopped)(drive)
 
 
 def other_controller_input(drive: FaultDrive) -> None:
@@ -217,7 +225,8 @@ BLIND = "not checked, for want of fresh input: collision"
 OLD_PLAN, OLD_ODOMETRY = "candidates: ", "odometry: "
 
 
-def _stop(source: str, fault: str, inject: Inject, reason: str, node: str, says: str) -> Row:
+def _stop(source: str, fault: str, inject: Inject, reason: str, *told: str) -> Row:
+    node, says = told
     return Row(source, fault, inject, STOP, reason, node, says, STOPS_S)
 
 
@@ -237,15 +246,15 @@ ROWS = (
     _stop("one camera", "truncated data", on(IMAGE, changed(_cut)), MISSING, PERCEPTION,
           f"camera {FRONT}: 12288 bytes with step 384 are too few for 128x64 rgb8"),
     _goes_on("one camera", "wrong frame id", on(IMAGE, in_frame())),
-    _goes_on("one camera", "10x burst", on(IMAGE, burst), PERCEPTION,
-             f"camera {FRONT}: dropped, superseded"),
+    _goes_on("one camera", "10x burst", on(IMAGE, burst)),
     _stop("all cameras", "stopped", on_all_cameras(stopped), OLD_PLAN, PERCEPTION,
           f"camera {FRONT}: no image for"),
     _goes_on("calibration", "stopped", on(INFO, stopped)),
     _goes_on("calibration", "30 s back in time", on(INFO, jumped_back)),
     _stop("calibration", "missing (all zero)", on(INFO, changed(_no_calibration)), MISSING,
-          PERCEPTION, FRONT),
-    _stop("calibration", "NaN", on(INFO, changed(_nan_calibration)), MISSING, PERCEPTION, FRONT),
+          PERCEPTION, f"{FRONT}: camera_info.k has focal lengths 0, 0, expected > 0"),
+    _stop("calibration", "NaN", on(INFO, changed(_nan_calibration)), MISSING, PERCEPTION,
+          f"{FRONT}: camera_info.k is not finite"),
     _goes_on("calibration", "changed", on(INFO, changed(_other_lens)), PERCEPTION,
              "fx, fy changed at run time"),
     _goes_on("objects", "stopped", on("objects", stopped), WATCH, BLIND),
@@ -265,8 +274,8 @@ ROWS = (
     _stop("odometry", "wrong frame id", on("odometry", in_frame()), OLD_ODOMETRY, WATCH,
           "odometry: frame_id is 'odom', expected 'map'"),
     _goes_on("odometry", "10x burst", on("odometry", burst)),
-    _stop("odometry", "two publishers that disagree", other_odometry, "", WATCH,
-          "odometry: 2 publishers, expected one"),
+    _goes_on("odometry", "second publisher, 6 m aside", other_odometry, WATCH,
+             "odometry: 2 publishers, expected one"),
     _goes_on("route", "NaN", on("route", changed(_nan_route)), PLANNER,
              "route: poses[1] is not finite"),
     _goes_on("route", "wrong frame id", on("route", in_frame()), PLANNER,
@@ -278,9 +287,119 @@ ROWS = (
              "rap/map: frame_id is 'odom', expected 'map'"),
     _goes_on("trajectory", "second publisher", other_controller_input, WATCH,
              "/rap/trajectory: published by others too: /probe"),
-    Row("drive process", "killed (-9)", killed(DRIVE), STOP, OLD_PLAN, WATCH, OLD_PLAN, STOPS_S,
+    Row("drive process", "killed (-9)", drive_killed, STOP, OLD_PLAN, WATCH, OLD_PLAN, STOPS_S,
         "by itself, when `rap run` has started it again"),
-    Row("guard process", "killed (-9)", killed(GUARD), WAITING, "", WATCH, "WAITING",
+    Row("guard process", "killed (-9)", guard_killed, WAITING, "", WATCH, "WAITING",
         recovery="by itself, when `rap run` has started it again"),
 )  # fmt: skip
 """In the order of the drive."""
+
+NO_CLOCK = "no /clock received, and use_sim_time is set"
+CLOCK_ROWS = (
+    Row("clock", "never came", lambda _: None, WAITING, "", WATCH, NO_CLOCK),
+    Row("clock, with all inputs", "stopped", lambda clock: clock.stop(), NOMINAL),
+    Row("clock", "stopped", lambda clock: clock.stop_clock(), HOLD_LAST, "candidates: stamped",
+        WATCH, "s ahead of the clock (use_sim_time set?)"),
+    Row("clock, with all inputs", "30 s back in time", lambda clock: clock.jump_back(30.0), WAITING,
+        "", WATCH, "WAITING: "),
+)  # fmt: skip
+"""A guard alone, under `use_sim_time`; a `SimulatedDrive` takes the place of the drive."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A bundle with which the drive process does not start.
+
+    Attributes:
+        fault: What is wrong with it, for people.
+        damage: Does it to the bundle in a folder.
+        says: Part of the line with which the process ends, status 1.
+    """
+
+    fault: str
+    damage: Callable[[Path], object]
+    says: str
+
+
+def _rewrite(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    return lambda bundle: (bundle / name).write_bytes(change((bundle / name).read_bytes()))
+
+
+def _no_network(bundle: Path) -> None:
+    """A file that is what the manifest says, and no network."""
+    path, manifest = bundle / "planner.onnx", bundle / "bundle.yaml"
+    before = file_sha256(path)
+    path.write_bytes(b"not a network")
+    manifest.write_text(manifest.read_text().replace(before, file_sha256(path)))
+
+
+STARTS = (
+    Start("bundle: missing", lambda bundle: (bundle / "bundle.yaml").unlink(),
+          "bundle.yaml: cannot be read"),
+    Start("bundle: corrupt manifest", _rewrite("bundle.yaml", lambda old: old[:40] + b"{\0"),
+          "bundle.yaml"),
+    Start("bundle: wrong version",
+          _rewrite("bundle.yaml", lambda old: old.replace(b"rap.bundle/1", b"rap.bundle/9")),
+          "schema"),
+    Start("bundle: wrong hash", _rewrite("encoder.onnx", lambda old: old + b"x"),
+          "encoder.onnx: sha256 is"),
+    Start("bundle: corrupt network", _no_network, "planner.onnx: not a usable network"),
+)  # fmt: skip
+
+_TRAJECTORY = {
+    WAITING: "one pose: stand",
+    NOMINAL: "candidate of the planner",
+    HOLD_LAST: "last valid one",
+    STOP: "stop along the last valid one",
+}
+
+_PAGE = """# What happens when something fails
+
+Made by `tools/fault_table.py` from `test/fault_rows.py`; `test/test_faults.py` does all of this to
+the running graph (three cameras, objects, map, route, shipped limits) and checks every cell. Not
+edited by hand.
+
+The guard publishes in every cycle, 20 times a second, whatever happens. *Within* is the time from
+the fault to the state, by the stamps of `rap/state`; where there is none, the state does not change
+or a process has to start first.
+
+| input | fault | state of the guard | trajectory | within | diagnostics | goes on |
+|---|---|---|---|---|---|---|
+{rows}
+
+`NOMINAL` without objects means that collisions are not checked; the guard's diagnostics say so, and
+`checks.collision` is then NOT_CHECKED in `rap/state`. A stop that lasts longer than `mrm.after_s`
+becomes MRM_REQUEST, which a new route ends, or standing with good candidates.
+
+## At the start
+
+The drive process ends with status 1 and one line; the guard stays in WAITING.
+
+| fault | line |
+|---|---|
+{starts}
+
+## Engines
+
+A full disk, or a folder that cannot be written, costs a warning with the reason: the engine that
+was built is used, and built again at the next start
+(`src/rap_inference/test/test_engine_cache.py`).
+"""
+
+
+def faults_page() -> str:
+    """Returns the text of `docs/faults.md`."""
+    rows = [
+        "| " + " | ".join((
+            row.source,
+            row.fault,
+            STATE_NAMES[row.state],
+            _TRAJECTORY[row.state],
+            f"{row.within_s:g} s" if row.within_s else "",
+            f"`{row.node}`: {row.says}" if row.says else "nothing to tell",
+            row.recovery,
+        )) + " |"
+        for row in (*ROWS, *CLOCK_ROWS)
+    ]  # fmt: skip
+    starts = [f"| {start.fault} | {start.says} |" for start in STARTS]
+    return _PAGE.format(rows="\n".join(rows), starts="\n".join(starts))

@@ -59,7 +59,7 @@ class VehicleLimits:
 
 
 def infeasible(poses: np.ndarray, limits: VehicleLimits) -> str:
-    """Returns what (n, 3) poses 0.1 s apart ask for that the vehicle cannot do; empty if nothing."""
+    """Returns what (n, 3) poses 0.1 s apart ask for and no vehicle can do; empty if nothing."""
     if not np.isfinite(poses).all():
         return "a pose is not finite"
     if len(poses) < 3:

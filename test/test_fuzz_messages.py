@@ -103,7 +103,7 @@ def image() -> Image:
     return conversions.image_msg(STAMP_NS, "cam", np.zeros((4, 6, 3), np.uint8))
 
 
-# Each runs a decoder and what its node does with the result; it returns numbers that must be finite.
+# Each runs a decoder and what its node does with the result, and returns what must be finite.
 
 
 def use_candidates(message: Any) -> Any:
@@ -213,4 +213,3 @@ def test_a_message_with_a_wrong_field_is_used_or_refused_in_one_line(name, data)
 def test_the_unbroken_message_is_used(name):
     target = MESSAGES[name]
     assert np.isfinite(target.use(target.make())).all()
-

@@ -15,7 +15,6 @@ from rap_msgs.msg import GuardState
 pytestmark = pytest.mark.ros
 
 
-
 @pytest.fixture
 def params_file(tiny_bundle, tmp_path):
     """The shipped parameters with the tiny bundle."""
