@@ -21,7 +21,8 @@ import rclpy
 from rclpy.parameter import Parameter
 
 from rap_perception.ros.perception_node import PerceptionNode
-from rap_planner.ros.guard_node import TOPICS, GuardNode
+from rap_planner.ros.guard_node import GuardNode
+from rap_planner.ros.guard_parameters import TOPICS
 from rap_planner.ros.planner_node import PlannerNode
 from rap_raster.ros.map_node import MapNode
 from rap_raster.ros.node import RapNode
