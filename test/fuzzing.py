@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 TARGETS = 21
-"""Eight kinds of files, of which bags get a sixth of an equal share, ten messages of the graph, four
+"""Eight kinds of files (bags get a sixth of an equal share), ten messages of the graph, and four
 object messages of other stacks."""
 
 TOTAL = int(os.environ.get("RAP_FUZZ_EXAMPLES", "2000"))
