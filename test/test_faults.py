@@ -20,7 +20,7 @@ from fault_drive import DRIVE, GUARD, PATIENCE, FaultDrive, fault_drive
 from fault_rows import CLOCK_ROWS, ROWS, STARTS, Row, faults_page
 from graph_probe import ROOT, Probe, Process, environment
 from nav_msgs.msg import Path as PathMsg
-from promises import NOMINAL, is_kind_of
+from promises import NOMINAL, VehicleLimits, infeasible, is_kind_of
 from rap_msgs.msg import GuardState
 from simulated_drive import SimulatedDrive
 
@@ -66,6 +66,24 @@ def until_told(drive: FaultDrive, row: Row) -> int:
         ):
             return found[0]
         assert time.monotonic() - began_s < LONGEST_S, "\n".join(drive.story(since))
+
+
+@pytest.mark.parametrize(
+    ("bend", "broken"),
+    [
+        (lambda poses: poses, ""),
+        (lambda poses: poses * np.nan, "not finite"),
+        (lambda poses: poses + np.where(np.arange(50) >= 20, 0.2, 0.0)[:, None] * [1, 0, 0], "acc"),
+        (lambda poses: np.minimum(poses, [12.0, 9.0, 9.0]), "braking"),
+        (lambda poses: poses + np.linspace(0.0, 9.0, 50)[:, None] * [0, 0, 1], "curvature"),
+    ],
+)
+def test_the_judge_finds_what_no_vehicle_can_do(bend, broken):
+    """A drive at 10 m/s that is not changed, and changes of it that break one limit each."""
+    poses = np.column_stack([np.arange(1.0, 51.0), np.zeros(50), np.zeros(50)])
+    found = infeasible(bend(poses), VehicleLimits.shipped())
+    assert broken in found
+    assert bool(found) == bool(broken)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
