@@ -1,7 +1,7 @@
 # Each target works as the first command in a fresh clone: it sets up what it needs, once.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types bundle bench fuzz lock clean
+.PHONY: help setup demo test lint types bundle bench fuzz soak lock clean
 
 # pip and the ROS logger need a home; containers and service managers may give none.
 ifeq ($(strip $(HOME)),)
@@ -47,6 +47,10 @@ bench:  ## speed figures of the rasterizer: times, growth, batches (a table, the
 fuzz:  ## long fuzzing of every decoder
 	@tools/setup.sh full
 	@RAP_FUZZ_EXAMPLES=100000 $(BIN)/python -m pytest -m fuzz
+
+soak:  ## random faults on the running graph: RAP_SOAK_S seconds, ten minutes by default
+	@tools/setup.sh full
+	@RAP_SOAK_S=$${RAP_SOAK_S:-600} $(BIN)/python -m pytest -m soak -s test/test_faults.py
 
 lock:  ## write requirements/lock.txt from what .venv holds now
 	@$(BIN)/python tools/lock.py > build/lock.txt && mv build/lock.txt requirements/lock.txt

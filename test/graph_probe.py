@@ -8,8 +8,11 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import Popen
+from typing import IO, Any
 
 import numpy as np
 import rclpy
@@ -19,6 +22,7 @@ from rap_msgs.msg import TrackedObjects
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, Image
 
 from rap_raster.ros.conversions import objects_msg, packed, time_msg
@@ -31,6 +35,10 @@ DOMAIN_ID = 50 + os.getpid() % 50
 SPEED_MPS = 5.0
 START = (100.0, 50.0, 0.0)
 END_TIMEOUT_S = 15.0
+RUN_END_S = 30.0
+
+Fault = Callable[[Any], list[Any]]
+"""What becomes of a message on its way: nothing, another one, several."""
 
 
 def environment() -> dict[str, str]:
@@ -82,6 +90,39 @@ class Process:
         return self.wait()
 
 
+def children(parent: int) -> dict[str, int]:
+    """Module of every child to its process id. Source: proc(5), field 4 of stat."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        try:
+            stat = (folder / "stat").read_text().rpartition(")")[2].split()
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if int(stat[1]) == parent and b"-m" in words:
+            found[words[words.index(b"-m") + 1].decode()] = int(folder.name)
+    return found
+
+
+@contextmanager
+def rap_run(*arguments: object, stderr: int | IO[str] = subprocess.PIPE) -> Iterator[Popen]:
+    """`rap run` as a process, ended with its children."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rap_bringup.cli", "run", *(str(a) for a in arguments)],
+        cwd=ROOT,
+        env=environment(),
+        stderr=stderr,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:  # its children end with SIGTERM, not with SIGKILL
+            process.terminate()
+        process.communicate(timeout=RUN_END_S)
+
+
 class Probe:
     """Feeds a straight drive at constant speed and collects what the graph answers."""
 
@@ -95,9 +136,12 @@ class Probe:
         self.node = Node("probe", context=self._context, namespace=self._namespace)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
-        self._odometry = self.node.create_publisher(Odometry, "odometry", STREAM)
-        self._objects = self.node.create_publisher(TrackedObjects, "objects", STREAM)
-        self._cameras: dict[str, tuple] = {}
+        self._publishers: dict[str, Publisher] = {}
+        self.add_publisher(Odometry, "odometry", STREAM)
+        self.add_publisher(TrackedObjects, "objects", STREAM)
+        self._objects_topic = "objects"
+        self._cameras: dict[str, bool] = {}
+        self.faults: dict[str, Fault] = {}
         self.fed: list[int] = []
         return self
 
@@ -111,35 +155,46 @@ class Probe:
         self.node.create_subscription(message, topic, self.received[topic].append, qos)
         return self.received[topic]
 
+    def add_publisher(self, message: type, topic: str, qos: object) -> None:
+        """Adds a topic for `publish`."""
+        self._publishers[topic] = self.node.create_publisher(message, topic, qos)
+
+    def publish(self, topic: str, message: object) -> None:
+        """Publishes a message, or what the fault of its topic makes of it."""
+        fault = self.faults.get(topic)
+        for outcome in [message] if fault is None else fault(message):
+            self._publishers[topic].publish(outcome)
+
     def redirect_objects(self, topic: str) -> None:
         """Publishes objects on another topic from now on."""
-        self.node.destroy_publisher(self._objects)
-        self._objects = self.node.create_publisher(TrackedObjects, topic, STREAM)
+        self.node.destroy_publisher(self._publishers.pop(self._objects_topic))
+        self.add_publisher(TrackedObjects, topic, STREAM)
+        self._objects_topic = topic
 
     def add_camera(self, name: str, *, calibrated: bool) -> None:
         """Adds a 128x64 camera that always sees one grey."""
-        image = self.node.create_publisher(Image, f"camera/{name}/image", STREAM)
-        info = self.node.create_publisher(CameraInfo, f"camera/{name}/camera_info", STREAM)
-        self._cameras[name] = (image, info if calibrated else None)
+        self.add_publisher(Image, f"camera/{name}/image", STREAM)
+        self.add_publisher(CameraInfo, f"camera/{name}/camera_info", STREAM)
+        self._cameras[name] = calibrated
 
     def feed(self, *, objects: object | None) -> int:
         """Publishes one instant of the drive, now; returns its stamp."""
         now_ns = self.node.get_clock().now().nanoseconds
         self.fed.append(now_ns)
-        self._odometry.publish(self._odometry_at(now_ns))
+        self.publish("odometry", self.odometry_at(now_ns))
         if objects is not None:
-            self._objects.publish(objects_msg(objects(now_ns), "map"))
-        for image, info in self._cameras.values():
-            if info is not None:
-                info.publish(_calibration(time_msg(now_ns)))
-            image.publish(_grey_image(time_msg(now_ns)))
+            self.publish(self._objects_topic, objects_msg(objects(now_ns), "map"))
+        for name, calibrated in self._cameras.items():
+            if calibrated:
+                self.publish(f"camera/{name}/camera_info", _calibration(time_msg(now_ns)))
+            self.publish(f"camera/{name}/image", _grey_image(time_msg(now_ns)))
         return now_ns
 
     def ego_x_m(self, stamp_ns: int) -> float:
         """Where the ego is at a stamp, along x."""
         return START[0] + SPEED_MPS * (stamp_ns - self.fed[0]) * 1e-9
 
-    def _odometry_at(self, stamp_ns: int) -> Odometry:
+    def odometry_at(self, stamp_ns: int) -> Odometry:
         message = Odometry(child_frame_id="base_link")
         message.header.stamp, message.header.frame_id = time_msg(stamp_ns), "map"
         position = message.pose.pose.position

@@ -178,24 +178,6 @@ def run_to_end(module: str, arguments: list[str]) -> tuple[int, list[str]]:
     return done.returncode, done.stderr.splitlines()
 
 
-def test_wrong_hash_ends_the_graph_with_one_line(tiny_bundle, tmp_path):
-    for file in tiny_bundle.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    encoder = tmp_path / "encoder.onnx"
-    encoder.write_bytes(encoder.read_bytes() + b"x")
-    status, lines = run_to_end(GRAPH, ["-p", f"bundle.path:={tmp_path}"])
-    assert status == 1
-    assert len(lines) == 1
-    assert "encoder.onnx: sha256 is" in lines[0]
-
-
-def test_missing_bundle_ends_the_graph_with_one_line(tmp_path):
-    status, lines = run_to_end(GRAPH, ["-p", f"bundle.path:={tmp_path / 'none'}"])
-    assert status == 1
-    assert len(lines) == 1
-    assert "bundle.yaml: cannot be read" in lines[0]
-
-
 @pytest.mark.parametrize(
     ("parameter", "expected"),
     [

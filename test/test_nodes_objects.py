@@ -10,6 +10,7 @@ from types import SimpleNamespace as Fields
 
 import numpy as np
 import pytest
+from fuzzing import assert_one_line, fuzzed
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from hypothesis import given
 from hypothesis import strategies as st
@@ -227,13 +228,9 @@ odd_items = {
 _LISTS = {"visualization_msgs/MarkerArray": "markers", "vision_msgs/Detection3DArray": "detections"}
 
 
-def assert_one_line(error: Exception) -> None:
-    assert str(error)
-    assert "\n" not in str(error)
-
-
 @pytest.mark.fuzz
 @pytest.mark.parametrize("kind", odd_items)
+@fuzzed
 @given(data=st.data())
 def test_whatever_the_numbers_the_answer_is_objects_or_one_line(kind, data):
     items = data.draw(st.lists(odd_items[kind], max_size=3))

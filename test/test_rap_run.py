@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
-from graph_probe import ROOT, Probe, environment
+from graph_probe import ROOT, RUN_END_S, Probe, children, rap_run
+from nav_msgs.msg import Path as PathMsg
 from rap_msgs.msg import GuardState
 
 pytestmark = pytest.mark.ros
-
-RAP = [sys.executable, "-m", "rap_bringup.cli", "run"]
-END_S = 30.0
 
 
 @pytest.fixture
@@ -32,42 +27,10 @@ def params_file(tiny_bundle, tmp_path):
     return path
 
 
-@contextmanager
-def rap_run(*arguments: object):
-    process = subprocess.Popen(
-        [*RAP, *(str(argument) for argument in arguments)],
-        cwd=ROOT,
-        env=environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:  # its children end with SIGTERM, not with SIGKILL
-            process.terminate()
-        process.communicate(timeout=END_S)
-
-
 def cpu_s(process: int) -> float:
     """Processor time of a process. Source: proc(5), fields 14 and 15 of stat."""
     stat = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def children(parent: int) -> dict[str, int]:
-    """Module of every child to its process id. Source: proc(5), field 4 of stat."""
-    found = {}
-    for folder in Path("/proc").iterdir():
-        try:
-            stat = (folder / "stat").read_text().rpartition(")")[2].split()
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if int(stat[1]) == parent and b"-m" in words:
-            found[words[words.index(b"-m") + 1].decode()] = int(folder.name)
-    return found
 
 
 def test_a_killed_guard_is_back_in_waiting_within_three_seconds_and_the_graph_ends_cleanly(
@@ -79,17 +42,21 @@ def test_a_killed_guard_is_back_in_waiting_within_three_seconds_and_the_graph_en
     remap = ["--ros-args", "-r", "__ns:=/vehicle"]
     with Probe("/vehicle") as probe, rap_run("--params-file", params_file, *remap) as graph:
         states = probe.watch(GuardState, "rap/state")
+        paths = probe.watch(PathMsg, "rap/shadow/trajectory")
         probe.drive_until(lambda: len(states) > 3, timeout_s=60.0)
         killed = children(graph.pid)[guard]
         os.kill(killed, signal.SIGKILL)
         while children(graph.pid).get(guard) in (None, killed):
             probe.spin(0.02)
         count = len(states)
-        probe.drive_until(lambda: len(states) > count, period_s=0.02, timeout_s=60.0)
+        paths.clear()
+        arrived = lambda: len(states) > count and len(paths) > 0  # noqa: E731
+        probe.drive_until(arrived, period_s=0.02, timeout_s=60.0)
         assert states[count].state == GuardState.WAITING
+        assert len(paths[0].poses) == 1  # where to stand
         assert cpu_s(children(graph.pid)[guard]) < 2.0  # of 3 s; discovery takes the rest
         graph.send_signal(signal.SIGINT)
-        _, errors = graph.communicate(timeout=END_S)
+        _, errors = graph.communicate(timeout=RUN_END_S)
     assert graph.returncode == 0, errors
     line = "rap: guard process was killed by SIGKILL; starting it again now"
     assert errors.splitlines().count(line) == 1, errors
@@ -101,7 +68,7 @@ def test_a_signal_while_the_nodes_start_is_held_and_obeyed(params_file):
         while not children(graph.pid):  # interpreters that have not come to their first line
             assert graph.poll() is None
         graph.send_signal(signal.SIGTERM)
-        _, errors = graph.communicate(timeout=END_S)
+        _, errors = graph.communicate(timeout=RUN_END_S)
     assert graph.returncode == 0, errors
     assert "Traceback" not in errors
 

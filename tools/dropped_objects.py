@@ -66,9 +66,10 @@ class Drive:
         bag, bundle = open_bag(bag_path), load_bundle(bundle_path)
         self.odometry = read_odometry(bag)
         self.objects = [objects_of(item.raw) for item in messages(bag, {"objects"})][:steps]
-        vector_map, self._route_m = read_map(bag), read_route(bag)
-        if vector_map is None or self._route_m is None:
+        vector_map, route_m = read_map(bag), read_route(bag)
+        if vector_map is None or route_m is None:
             raise ValueError(f"{bag_path}: has no map or no route")
+        self._route_m = route_m
         manifest = bundle.manifest
         self._history = manifest.history
         self._style = load_style(manifest.style)

@@ -155,14 +155,14 @@ def open_bag(path: Path) -> Bag:
 
 def _check_frames(path: Path, topics: dict[str, BagTopic]) -> None:
     """Refuses at once what every node would reject, message by message."""
-    odometry = deserialized(_first(path, {"odometry"}).raw, TYPES["odometry"])
+    odometry = _content(path, _first(path, {"odometry"}), TYPES["odometry"])
     if (odometry.header.frame_id, odometry.child_frame_id) != (MAP_FRAME, EGO_FRAME):
         raise BagError(
             f"{path}: /odometry is {odometry.header.frame_id!r} -> {odometry.child_frame_id!r}, "
             f"expected {MAP_FRAME!r} -> {EGO_FRAME!r}"
         )
     if "objects" in topics:
-        objects = deserialized(_first(path, {"objects"}).raw, TYPES["objects"])
+        objects = _content(path, _first(path, {"objects"}), TYPES["objects"])
         if objects.header.frame_id != MAP_FRAME:
             raise BagError(
                 f"{path}: /objects are in {objects.header.frame_id!r}, expected {MAP_FRAME!r}"
@@ -186,7 +186,8 @@ def messages(bag: Bag, topics: set[str] | None = None) -> Iterator[RecordedMessa
 def read_odometry(bag: Bag) -> tuple[EgoState, ...]:
     """Returns the odometry of a bag in stamp order."""
     states = [
-        ego_state(deserialized(item.raw, TYPES["odometry"])) for item in messages(bag, {"odometry"})
+        ego_state(_content(bag.path, item, TYPES["odometry"]))
+        for item in messages(bag, {"odometry"})
     ]
     return tuple(sorted(states, key=lambda state: state.stamp_ns))
 
@@ -194,23 +195,22 @@ def read_odometry(bag: Bag) -> tuple[EgoState, ...]:
 def read_map(bag: Bag) -> VectorMap | None:
     """Returns the map of a bag, without a lane graph, or None."""
     for item in messages(bag, {"rap/map"}):
-        content = deserialized(item.raw, TYPES["rap/map"])
-        return VectorMap(
-            name=content.name,
-            polylines=_shapes(
-                content.polyline_kinds, content.polyline_offsets, content.polyline_points
-            ),
-            polygons=_shapes(
-                content.polygon_kinds, content.polygon_offsets, content.polygon_points
-            ),
-        )
+        m = _content(bag.path, item, TYPES["rap/map"])
+        try:
+            return VectorMap(
+                name=m.name,
+                polylines=_shapes(m.polyline_kinds, m.polyline_offsets, m.polyline_points),
+                polygons=_shapes(m.polygon_kinds, m.polygon_offsets, m.polygon_points),
+            )
+        except ValueError as error:
+            raise BagError(f"{bag.path}: /rap/map: {error}") from error
     return None
 
 
 def read_route(bag: Bag) -> FloatArray | None:
     """Returns the (n, 3) route of a bag, or None."""
     for item in messages(bag, {"route"}):
-        poses = deserialized(item.raw, TYPES["route"]).poses
+        poses = _content(bag.path, item, TYPES["route"]).poses
         points = [(p.pose.position.x, p.pose.position.y, p.pose.position.z) for p in poses]
         return np.array(points, dtype=np.float64).reshape(-1, 3)
     return None
@@ -282,6 +282,13 @@ def _read(path: Path, wanted: set[str]) -> Iterator[RecordedMessage]:
         raise _unreadable(path, "cannot be read", error) from error
 
 
+def _content(path: Path, item: RecordedMessage, type_name: str) -> Message:
+    try:
+        return deserialized(item.raw, type_name)
+    except ValueError as error:
+        raise BagError(f"{path}: /{item.topic}: {error}") from error
+
+
 def _first(path: Path, topics: set[str]) -> RecordedMessage:
     """Returns the first message of some topics that `metadata.yaml` says there are."""
     first = next(_read(path, topics), None)
@@ -340,7 +347,7 @@ def _calibration(
     topic = f"camera/{name}/camera_info"
     if topic not in topics or topics[topic].type_name != INFO_TYPE:
         raise BagError(f"{path}: camera {name}: no messages on /{topic}, expected {INFO_TYPE}")
-    info = deserialized(_first(path, {topic}).raw, INFO_TYPE)
+    info = _content(path, _first(path, {topic}), INFO_TYPE)
     frame_id = info.header.frame_id
     if frame_id not in extrinsics:
         known = ", ".join(sorted(extrinsics)) or "none"
@@ -365,7 +372,7 @@ def _extrinsics(path: Path) -> dict[str, FloatArray]:
     """Returns frame id to (4, 4) ego-from-camera of the direct children of base_link."""
     result = {}
     for item in _read(path, {"tf_static"}):
-        for stamped in deserialized(item.raw, TYPES["tf_static"]).transforms:
+        for stamped in _content(path, item, TYPES["tf_static"]).transforms:
             if stamped.header.frame_id.lstrip("/") != EGO_FRAME:
                 continue
             shift, turn = stamped.transform.translation, stamped.transform.rotation

@@ -69,7 +69,10 @@ def damage(draw, node):
 
 @pytest.mark.parametrize("name", METRICS)
 @settings(
-    max_examples=int(os.environ.get("RAP_FUZZ_EXAMPLES", "100")), deadline=None, derandomize=True
+    # The number is for about 20 targets together; see test/fuzzing.py.
+    max_examples=int(os.environ.get("RAP_FUZZ_EXAMPLES", "2000")) // 20,
+    deadline=None,
+    derandomize=True,
 )
 @given(data=st.data())
 def test_a_damaged_case_has_a_result_or_one_line(inputs, name, data):

@@ -399,7 +399,8 @@ class Guard:
             age_s = age_in_s(now_ns, odometry.stamp_ns)
             if -MAX_FUTURE_S <= age_s <= self._settings.limits.odometry_age_s:
                 stamp_ns = odometry.stamp_ns
-        return self._stop.trajectory(max(stamp_ns, followed.stamp_ns))
+        # Before its begin there was no stop: odometry may be older than that.
+        return self._stop.trajectory(max(stamp_ns, self._stop.begin_ns))
 
     def _reason(self, problem: str, choice: _Choice | None) -> str:
         if self._state is GuardState.MRM_REQUEST:

@@ -112,6 +112,22 @@ def test_the_stop_goes_on_from_the_last_path_without_a_jump_and_ends_standing():
     assert np.ptp(decisions[-1].trajectory.poses_m[:, 0]) == pytest.approx(0.0, abs=1e-9)
 
 
+def test_a_stop_never_begins_before_it_was_decided_however_old_the_odometry_is():
+    """Else its first poses would stand still, and the next ones jump to the speed of the stop."""
+    guard = Guard(SETTINGS)
+    cycles(guard, 0, 4, candidates(0))
+    late = [
+        guard.step(now, GuardInputs(candidates(0), odometry(now - SECOND // 4)))
+        for now in range(10 * CYCLE, 22 * CYCLE, CYCLE)
+    ]
+    stops = [d.trajectory for d in late if d.state is GuardState.CONTROLLED_STOP]
+    assert len(stops) > 3
+    for stop in stops:
+        speeds_mps = np.diff(stop.poses_m[:, 0]) / 0.1
+        assert speeds_mps[0] > SPEED_MPS - 1.5
+        assert (np.diff(speeds_mps) < 1e-6).all()
+
+
 def test_a_stop_ends_only_after_several_good_cycles():
     guard, _ = stop_after_candidates_ended()
     start_ns = 200 * CYCLE

@@ -63,6 +63,7 @@ class GuardNode(RapNode):
         self._requested: bool | None = None
         self._answered_ns: int | None = None
         self._other_publishers: list[str] = []
+        self._odometry_publishers = 0
 
     def setup(self) -> None:
         """Makes the guard."""
@@ -180,7 +181,8 @@ class GuardNode(RapNode):
             self.get_logger().info(f"{decision.state.name}: {decision.reason}")
 
     def _look_around(self) -> None:
-        """Notes who else publishes what a controller reads."""
+        """Notes who else publishes what a controller reads, and how many publish odometry."""
+        self._odometry_publishers = self.count_publishers(self.resolve_topic_name("odometry"))
         infos = self.get_publishers_info_by_topic(self._trajectories.topic_name)
         names = [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos]
         own = self.get_fully_qualified_name()
@@ -197,6 +199,8 @@ class GuardNode(RapNode):
                 f"{self._trajectories.topic_name}: published by others too: {others} "
                 "(a killed process stays listed for 20 s)"
             )
+        if self._odometry_publishers > 1:
+            health.warn(f"odometry: {self._odometry_publishers} publishers, expected one")
         decision = self._decision
         if decision is None:
             health.warn("no cycle yet")

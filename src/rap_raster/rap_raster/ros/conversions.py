@@ -30,6 +30,9 @@ from rap_raster.scene import Boxes, Lights, LineKind, PolygonKind, Shapes
 
 NANOSECONDS = 1_000_000_000
 
+MAX_PLACE_M = 1e8
+"""Farther from the map's origin than this is damaged data: the Earth is 4e7 m around."""
+
 
 class MessageError(ValueError):
     """A message that must not be used; the text names field, value and what was expected."""
@@ -78,8 +81,11 @@ def ego_state_from_msg(message: Odometry, map_frame: str, base_frame: str) -> Eg
     linear, angular = message.twist.twist.linear, message.twist.twist.angular
     yaw_rad = np.arctan2(2.0 * (q.w * q.z + q.x * q.y), 1.0 - 2.0 * (q.y * q.y + q.z * q.z))
     values = (position.x, position.y, position.z, yaw_rad, linear.x, linear.y, angular.z)
-    if not np.isfinite([*values, q.x, q.y, q.z, q.w]).all():
-        raise MessageError(f"pose or twist is not finite: {[float(value) for value in values]}")
+    if not (np.abs([*values, q.x, q.y, q.z, q.w]) <= MAX_PLACE_M).all():
+        raise MessageError(
+            f"pose or twist is not finite or beyond {MAX_PLACE_M:g}: "
+            f"{[float(value) for value in values]}"
+        )
     return EgoState(stamp_ns(message.header.stamp), *map(float, values))
 
 
@@ -92,9 +98,11 @@ def path_points(message: Path, map_frame: str) -> FloatArray | None:
     check_frame(message.header, map_frame)
     positions = [pose.pose.position for pose in message.poses]
     points = np.array([(p.x, p.y, p.z) for p in positions], dtype=np.float64).reshape(-1, 3)
-    bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
+    bad = np.flatnonzero(~(np.abs(points) <= MAX_PLACE_M).all(axis=1))
     if len(bad):
-        raise MessageError(f"poses[{bad[0]}] is not finite: {points[bad[0]].tolist()}")
+        raise MessageError(
+            f"poses[{bad[0]}] is not finite or beyond {MAX_PLACE_M:g} m: {points[bad[0]].tolist()}"
+        )
     return points if len(points) else None
 
 
@@ -242,9 +250,13 @@ def _shapes(message: MapPrimitives, what: str, known: list[int]) -> Shapes:
     bad = np.flatnonzero(~np.isin(kinds, known))
     if len(bad):
         raise MessageError(f"{what}_kinds[{bad[0]}]: is {kinds[bad[0]]}, expected one of {known}")
-    if not np.isfinite(points).all():
-        index = int(np.argmin(np.isfinite(points)))
-        raise MessageError(f"{what}_points[{index}]: is {points[index]}, expected a finite number")
+    usable = np.abs(points) <= MAX_PLACE_M
+    if not usable.all():
+        index = int(np.argmin(usable))
+        raise MessageError(
+            f"{what}_points[{index}]: is {points[index]}, expected a finite number up to "
+            f"{MAX_PLACE_M:g}"
+        )
     fits = (
         len(offsets) == len(kinds) + 1
         and offsets[0] == 0
