@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,7 +84,7 @@ def main(arguments: list[str]) -> int:
             if Path(sys.executable).parent != PYTHON.parent:
                 # setup.sh calls with a Python from outside only if .venv is absent or broken.
                 shutil.rmtree(STAMPS, ignore_errors=True)
-            _run(_steps(arguments[0]))
+            _run(*_steps(arguments[0]))
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -92,21 +94,8 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _steps(stage: str) -> list[Step]:
-    """Returns the steps of a stage in order; `full` begins with those of `runtime`."""
-    steps = [
-        Step("venv", f"Python {sys.version_info[0]}.{sys.version_info[1]} environment", (), _venv),
-        _pip_step("ros", "ROS 2 Jazzy wheels"),
-        _pip_step("build", "build tools"),
-        _pip_step("runtime", "runtime libraries"),
-    ]
-    if stage == "full":
-        steps += [
-            _pip_step("torch", "torch"),
-            _pip_step("offline", "traffic, export and training libraries"),
-            _pip_step("py123d", "towns", "--no-deps"),
-            _pip_step("dev", "test, lint and colcon tools"),
-        ]
+def _steps(stage: str) -> tuple[list[Step], list[Step], list[Step]]:
+    """Returns the steps that come first, and two lists that may then run beside each other."""
     messages = ROOT / "src" / "rap_msgs"
     packaging = [
         ROOT / "src" / package / name
@@ -115,12 +104,24 @@ def _steps(stage: str) -> list[Step]:
     ]
     kernels = ROOT / "src" / "rap_raster" / "rap_raster"
     wheels = tuple(REQUIREMENTS / name for name in ("ros.txt", "build.txt", "lock.txt"))
-    return [
-        *steps,
-        Step("rap_msgs", "rap_msgs (ROS messages)", (messages, *wheels), _build_messages),
+    first = [
+        Step("venv", f"Python {sys.version_info[0]}.{sys.version_info[1]} environment", (), _venv),
+        _pip_step("ros", "ROS 2 Jazzy wheels"),
+        _pip_step("build", "build tools"),
+        _pip_step("runtime", "runtime libraries"),
         Step("packages", "rap packages", tuple(packaging), _install_packages),
+    ]
+    compiled = [
+        Step("rap_msgs", "rap_msgs (ROS messages)", (messages, *wheels), _build_messages),
         Step("warmup", "compiled kernels", (REQUIREMENTS / "runtime.txt", kernels), _warm_up),
     ]
+    offline = [
+        _pip_step("torch", "torch"),
+        _pip_step("offline", "traffic, export and training libraries"),
+        _pip_step("py123d", "towns", "--no-deps"),
+        _pip_step("dev", "test, lint and colcon tools"),
+    ]
+    return first, compiled, offline if stage == "full" else []
 
 
 def _pip_step(name: str, title: str, *options: str) -> Step:
@@ -133,24 +134,33 @@ def _pip_step(name: str, title: str, *options: str) -> Step:
     return Step(name, title, (requirements, REQUIREMENTS / "lock.txt"), install)
 
 
-def _run(steps: Iterable[Step]) -> None:
-    """Runs the pending steps and stamps each that succeeds."""
-    pending = [(step, key) for step in steps if not _is_done(step, key := _key(step))]
-    if not pending:
+def _run(first: list[Step], *lanes: list[Step]) -> None:
+    """Runs the pending steps, those of the lanes beside each other, and stamps what succeeds."""
+    steps = [first, *lanes]
+    pending = [[step for step in lane if not _is_done(step, _key(step))] for lane in steps]
+    count = sum(map(len, pending))
+    if not count:
         return
     _check_machine()
-    for number, (step, key) in enumerate(pending, start=1):
-        print(f"[{number}/{len(pending)}] {step.title} ...", end=" ", flush=True)
+    numbers = itertools.count(1)
+    _run_in_turn(pending[0], numbers, count)
+    with ThreadPoolExecutor(len(steps)) as pool:
+        running = [pool.submit(_run_in_turn, lane, numbers, count) for lane in pending[1:]]
+        for lane in running:
+            lane.result()
+
+
+def _run_in_turn(steps: Iterable[Step], numbers: Iterator[int], count: int) -> None:
+    for step in steps:
+        key = _key(step)
         start_s = time.monotonic()
         (STAMPS / step.name).unlink(missing_ok=True)
-        try:
-            step.action()
-        except BaseException:
-            print("failed", flush=True)
-            raise
+        print(f"{step.title} ...", flush=True)
+        step.action()
         STAMPS.mkdir(parents=True, exist_ok=True)
         (STAMPS / step.name).write_text(key)
-        print(f"{time.monotonic() - start_s:.0f} s", flush=True)
+        took_s = time.monotonic() - start_s
+        print(f"[{next(numbers)}/{count}] {step.title}: {took_s:.0f} s", flush=True)
 
 
 def _is_done(step: Step, key: str) -> bool:

@@ -108,7 +108,7 @@ def pseudo_scores(folder):
     moments = draw_moments([log], SCENES, seed=0)
     scores = []
     for make in PLANNERS:
-        stage = Stage(log, make(log.map))
+        stage = Stage(log, make(log.map), "near")
         frames, scenes = as_frames([stage.play(moment) for moment in moments])
         scores.append(two_stage_score(frames, scenes).combined[-1])
     return scores
