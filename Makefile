@@ -9,6 +9,8 @@ export HOME := $(CURDIR)/build/home
 endif
 
 BIN := .venv/bin
+# Of tests: one more than there are cores, since tests of node processes mostly wait.
+WORKERS = $$(($$(nproc) + 1))
 PACKAGES := rap_inference rap_raster rap_perception rap_planner rap_bringup rap_evaluation rap_training
 
 help:  ## list the targets
@@ -24,7 +26,7 @@ demo:  ## drive through the whole stack, results in out/demo (runtime part only)
 
 test:  ## run all tests
 	@tools/setup.sh full
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint:  ## ruff and mypy
 	@tools/setup.sh full
