@@ -356,8 +356,8 @@ def _corners(poses_m: FloatArray, body: VehicleDimensions, margin_m: float) -> F
 
 CHECKS: dict[str, Callable[[Situation, CheckLimits], Verdict | None]] = {
     "finite": _finite,
-    "odometry_age": _odometry_age,  # Before what fails because of it.
     "candidate_age": _candidate_age,
+    "odometry_age": _odometry_age,
     "start": _start,
     "feasibility": _feasible,
     "shift": _shift,
