@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry, Path
 from sensor_msgs.msg import CameraInfo
 
@@ -11,7 +10,6 @@ from rap_evaluation.planners.graph_planner import Trajectory
 from rap_evaluation.planners.observation import Surroundings
 from rap_raster.camera import CameraModel
 from rap_raster.ego_history import EgoState
-from rap_raster.frames import FloatArray
 from rap_raster.observations import TrackedObjects
 from rap_raster.ros.conversions import MessageError, check_frame, header, stamp_ns
 
@@ -25,16 +23,6 @@ def odometry_msg(ego: EgoState, map_frame: str, base_frame: str) -> Odometry:
     pose.orientation.w = float(np.cos(0.5 * ego.yaw_rad))
     twist.linear.x, twist.linear.y = ego.vx_mps, ego.vy_mps
     twist.angular.z = ego.yaw_rate_radps
-    return message
-
-
-def route_msg(nanoseconds: int, line_m: FloatArray, map_frame: str) -> Path:
-    """Converts (n, 3) points of a route."""
-    message = Path(header=header(nanoseconds, map_frame))
-    for x_m, y_m, z_m in line_m.tolist():
-        pose = PoseStamped(header=message.header)
-        pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = x_m, y_m, z_m
-        message.poses.append(pose)
     return message
 
 

@@ -24,7 +24,6 @@ from rap_evaluation.planners.observation import Observation
 from rap_evaluation.ros.conversions import (
     camera_info_msg,
     odometry_msg,
-    route_msg,
     seen_objects,
     trajectory_from_msg,
 )
@@ -33,7 +32,14 @@ from rap_planner.route import Command
 from rap_raster.camera import CameraModel
 from rap_raster.ego_history import EgoState
 from rap_raster.frames import FloatArray
-from rap_raster.ros.conversions import MessageError, image_msg, objects_msg, stamp_ns, time_msg
+from rap_raster.ros.conversions import (
+    MessageError,
+    image_msg,
+    objects_msg,
+    route_msg,
+    stamp_ns,
+    time_msg,
+)
 from rap_raster.ros.node import RapNode
 from rap_raster.ros.qos import LATCHED, RESULT, SENSOR, STREAM
 
@@ -155,7 +161,7 @@ class GraphTopics:
         clocks = self._node.count_publishers("/clock")
         if clocks > 1:
             raise GraphError(f"/clock has {clocks} publishers: another drive in this ROS domain?")
-        self._publish("route", route_msg(stamp_ns, line_m, self._frames[0]))
+        self._publish("route", route_msg(stamp_ns, self._frames[0], line_m))
         self._publishers["route"].wait_for_all_acked(Duration(seconds=1.0))
 
     def publish_odometry(self, ego: EgoState) -> None:
