@@ -37,7 +37,10 @@ EXECUTABLES = {
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory) -> Path:
-    """Copies the tree and builds it with colcon; returns the copy's folder."""
+    """Copies the tree and builds it with colcon; returns the copy's folder.
+
+    The messages are built in place: what set-up has compiled of them is only installed.
+    """
     colcon = VENV / "bin" / "colcon"
     if not colcon.exists():
         pytest.skip(f"{colcon} is missing: make setup installs it")
@@ -45,15 +48,25 @@ def workspace(tmp_path_factory) -> Path:
     unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
     for name in ("src", "launch", "config", "models", "data", "test"):
         shutil.copytree(ROOT / name, folder / name, ignore=unwanted)
+    install = folder / "install"
+    messages = ROOT / "src" / "rap_msgs"
+    in_place = ("--base-paths", messages, "--build-base", ROOT / "build", "--install-base", install)
+    colcon_build(colcon, folder, *in_place)
+    colcon_build(colcon, folder, "--packages-skip", "rap_msgs")
+    return folder
+
+
+def colcon_build(colcon: Path, folder: Path, *options: str | Path) -> None:
+    """Builds what the options choose with the generator and Python of the set-up."""
     environment = os.environ | {
         "AMENT_PREFIX_PATH": str(VENV),
         "CMAKE_PREFIX_PATH": str(VENV),
         "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}",
     }
-    cmake_arguments = ("-GNinja", f"-DPython3_EXECUTABLE={VENV / 'bin' / 'python'}")
-    command = [colcon, "build", "--event-handlers", "console_cohesion+", "--cmake-args"]
+    python = f"-DPython3_EXECUTABLE={VENV / 'bin' / 'python'}"
+    command = [colcon, "build", "--event-handlers", "console_cohesion+", *options]
     result = subprocess.run(
-        [*command, *cmake_arguments],
+        [*command, "--cmake-args", "-GNinja", python],
         cwd=folder,
         env=environment,
         check=False,
@@ -61,7 +74,6 @@ def workspace(tmp_path_factory) -> Path:
         text=True,
     )
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
-    return folder
 
 
 def run_installed(workspace: Path, script: str) -> subprocess.CompletedProcess[str]:

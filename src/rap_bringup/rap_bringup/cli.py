@@ -70,12 +70,7 @@ console = Console(stderr=True)
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turns what a user can cause into one line and a non-zero exit.
-
-    SIGTERM and SIGHUP unwind like any exit, so that node processes are not left behind.
-    """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _exit_on_signal)
+    """Turns what a user can cause into one line and a non-zero exit."""
     try:
         yield
     except USER_ERRORS as error:
@@ -346,10 +341,6 @@ def run(
             ros_arguments=context.args[1:],
         )
         raise typer.Exit(status)
-
-
-def _exit_on_signal(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
 
 
 def _on_signals(request_stop: Callable[[], None]) -> None:

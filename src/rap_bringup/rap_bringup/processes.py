@@ -13,9 +13,11 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 from rap_bringup.paths import FASTDDS_PROFILE, resource
@@ -38,6 +40,9 @@ which takes well under a second; a child that ignores two signals hangs."""
 
 HELD_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """What a child must not get before it can end cleanly: `rap_raster.ros.spin` lets them in."""
+
+REQUEST_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What asks a command that has children to end."""
 
 KEPT_LINES = 50
 """Of what a child writes to the terminal; a traceback through rclpy has some 30."""
@@ -205,6 +210,34 @@ def _spawn(
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], None]]:
+    """Has SIGINT, SIGTERM and SIGHUP end work that has children, once it is ready to end.
+
+    Handlers only remember: an exception raised by one may be lost (in the callback of a weak
+    reference, and every import has one), or come between a child's start and its owner.
+
+    Yields:
+        A function to call wherever the work waits. It raises SystemExit with 128 plus the signal's
+        number once a signal has come.
+    """
+    received: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    def check() -> None:
+        if received:
+            raise SystemExit(128 + received[0])
+
+    before = {number: signal.signal(number, remember) for number in REQUEST_SIGNALS}
+    try:
+        yield check
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def stop_all(children: Sequence[NodeProcess]) -> None:

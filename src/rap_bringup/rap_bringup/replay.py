@@ -38,6 +38,7 @@ from rap_bringup.processes import (
     graph_environment,
     start,
     stop_all,
+    stop_requests,
 )
 from rap_bringup.recording import OUTPUT_TYPES, Recording
 from rap_bringup.ros.player import PlayerHooks
@@ -93,6 +94,7 @@ def replay(
         BagError: If the bag cannot be played, or `out` is the bag.
         BundleError: If the bundle cannot be used.
         ProcessError: If a node ends early, or nothing is published.
+        SystemExit: If a signal asks for the end; no node is left behind.
     """
     if out.resolve() == bag_path.resolve():
         raise BagError(f"{out}: is the bag itself; give another folder for the results")
@@ -109,13 +111,23 @@ def replay(
     progress(0.0)
     answers = Answers()
     domain = free_domain()
-    children = _start_nodes(domain, params_path, out)
-    try:
-        with Recording(out) as recording:
-            run = _Run(bag, slots, set(steps_ns), children, answers, recording, progress)
-            run.play(domain, rate)
-    finally:
-        stop_all(children)
+    with stop_requests() as check_requests:
+        children = _start_nodes(domain, params_path, out)
+        try:
+            with Recording(out) as recording:
+                run = _Run(
+                    bag,
+                    slots,
+                    set(steps_ns),
+                    children,
+                    answers,
+                    recording,
+                    progress,
+                    check_requests,
+                )
+                run.play(domain, rate)
+        finally:
+            stop_all(children)
     if not answers.latencies_ms:
         raise ProcessError(_silence(children, answers))
     summary = _summary(bag, bundle, steps_ns, answers)
@@ -159,6 +171,7 @@ class _Run:
     answers: Answers
     recording: Recording
     progress: Progress
+    check_requests: Callable[[], None]
     session: GraphSession | None = None
     seconds: float = 0.0
     _pending_ns: int | None = None
@@ -183,6 +196,7 @@ class _Run:
             self._check()
 
     def _check(self) -> None:
+        self.check_requests()
         for child in self.children:
             child.check()
         if self.session is not None:

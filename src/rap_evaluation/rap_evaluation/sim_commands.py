@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -36,6 +33,7 @@ from rap_bringup.processes import (
     graph_environment,
     start,
     stop_all,
+    stop_requests,
 )
 from rap_bringup.rotations import quaternion_from_rotation
 from rap_evaluation.closed_loop.report import JSON_NAME
@@ -165,41 +163,30 @@ def _run(out: Path) -> None:
     arguments = ["--ros-args", "--params-file", str(out / "params.yaml")]
     graph = {"drive": DRIVE_MODULE, "guard": GUARD_MODULE, "map": MAP_MODULE}
     children: list[NodeProcess] = []
-    with _signals_unwind():
+    with stop_requests() as check_requests:
         try:
             for name, module in graph.items():
                 log = out / f"{name}.log"
                 children.append(start(f"{name} process", module, arguments, environment, log))
             simulation = start("simulation", SIM_MODULE, arguments, environment)
             children.append(simulation)
-            _wait_for(simulation, children[:-1])
-        except KeyboardInterrupt as error:
+            _wait_for(simulation, children[:-1], check_requests)
+        except SystemExit as error:
             raise ProcessError("interrupted, no report was written") from error
         finally:
             stop_all(list(reversed(children)))
 
 
-def _wait_for(simulation: NodeProcess, graph: Sequence[NodeProcess]) -> None:
+def _wait_for(
+    simulation: NodeProcess, graph: Sequence[NodeProcess], check_requests: Callable[[], None]
+) -> None:
     while (status := simulation.process.poll()) is None:
+        check_requests()
         for child in graph:
             child.check()
         time.sleep(_POLL_S)
     if status != 0:
         raise ProcessError(f"simulation ended with status {status}: {simulation.last_error()}")
-
-
-@contextmanager
-def _signals_unwind() -> Iterator[None]:
-    """Has SIGTERM unwind like Ctrl-C, so that no node is left behind."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _read_report(path: Path) -> dict[str, Any]:
