@@ -19,6 +19,7 @@ PRESET = {
     "input_odometry": "/localization/kinematic_state",
     "input_objects": "/perception/object_recognition/tracking/objects",
     "input_lanelet_route": "/planning/mission_planning/route",
+    "output_autoware_trajectory": "/planning/trajectory",
 }
 
 

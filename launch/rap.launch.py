@@ -37,6 +37,7 @@ REMAPS = {
     "input_command": ("command", "std_msgs/UInt8"),
     "input_map": ("rap/map", "rap_msgs/MapPrimitives, where not from the map node"),
     "output_trajectory": ("rap/trajectory", "what a controller reads"),
+    "output_autoware_trajectory": ("rap/autoware_trajectory", "the same for Autoware"),
     "output_state": ("rap/state", "state of the guard"),
 }
 """Topics with names of other stacks. Camera topics follow from cameras.names and the namespace."""

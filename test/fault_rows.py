@@ -359,9 +359,9 @@ Made by `tools/fault_table.py` from `test/fault_rows.py`; `test/test_faults.py` 
 the running graph (three cameras, objects, map, route, shipped limits) and checks every cell. Not
 edited by hand.
 
-The guard publishes in every cycle, 20 times a second, whatever happens. *Within* is the time from
-the fault to the state, by the stamps of `rap/state`; where there is none, the state does not change
-or a process has to start first.
+The guard publishes in every cycle, at least 20 times a second, whatever happens. *Within* is the
+time from the fault to the state, by the stamps of `rap/state`; where there is none, the state does
+not change or a process has to start first.
 
 | input | fault | state of the guard | trajectory | within | diagnostics | goes on |
 |---|---|---|---|---|---|---|

@@ -178,7 +178,7 @@ def test_diagnostics_state_the_projection_asked_for(make_map_node, tmp_path, par
         ("two.osm", {"map__origin_deg": [49.0, 8.4]}, "map.projection is auto, expected utm or"),
         ("two.osm", {"map__projection": "utm", "map__origin_deg": [49.0]}, "expected 2 numbers"),
         ("r.xodr", {"map__projection": "utm"}, "OpenDRIVE is in metres already"),
-        ("two.osm", {"route__from_lanelets": True}, "autoware_planning_msgs is not installed"),
+        ("two.osm", {"route__from_lanelets": True}, "LaneletRoute is not installed: apt install"),
     ],
 )
 def test_a_projection_or_route_that_cannot_be_is_refused_in_one_line(

@@ -18,8 +18,9 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from rap_perception.objects import ObjectsError, checked_objects
-from rap_perception.ros.object_adapters import OBJECT_TYPES, MessageError, message_class
-from rap_raster.ros.conversions import header
+from rap_perception.ros.object_adapters import OBJECT_TYPES
+from rap_raster.ros.conversions import MessageError, header
+from rap_raster.ros.optional_messages import message_class
 from rap_raster.scene import ObjectClass
 
 STAMP_NS = 1_700_000_000_123_456_789

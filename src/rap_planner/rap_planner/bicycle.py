@@ -116,6 +116,15 @@ def demands(poses_m: FloatArray, start_speed_mps: float, limits: BicycleLimits) 
     ]
 
 
+def steering_angles(
+    speeds_mps: FloatArray, turns_radps: FloatArray, wheel_base_m: float
+) -> FloatArray:
+    """Returns the angles of the front wheels, rad; below `CREEP_MPS` as if at that speed."""
+    faster_mps = np.maximum(np.abs(speeds_mps), CREEP_MPS)
+    angles: FloatArray = np.arctan(wheel_base_m * turns_radps / faster_mps)
+    return angles
+
+
 def _steering_rates(turns_rad: FloatArray, moved_m: FloatArray, wheel_base_m: float) -> FloatArray:
     """Returns (K,) the fastest change of the steering angle between windows that touch."""
     window = STEERING_WINDOW_STEPS

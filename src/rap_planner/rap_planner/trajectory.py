@@ -60,6 +60,16 @@ class Trajectory:
         result: FloatArray = (1.0 - share) * self.poses_m[left] + share * self.poses_m[left + 1]
         return result
 
+    def speeds(self) -> tuple[FloatArray, FloatArray]:
+        """Returns (n,) speeds along the heading, m/s, and (n,) turn rates, rad/s, of n > 1 poses.
+
+        Where the step before and the one after differ, it is their mean.
+        """
+        velocities_mps = np.gradient(self.poses_m, STEP_S, axis=0)
+        yaw_rad = self.poses_m[:, 2]
+        ahead_mps = np.cos(yaw_rad) * velocities_mps[:, 0] + np.sin(yaw_rad) * velocities_mps[:, 1]
+        return ahead_mps, velocities_mps[:, 2]
+
 
 def interpolate_poses(
     ego: EgoState, poses_m: FloatArray, dt_s: float, times_s: FloatArray

@@ -7,8 +7,6 @@ autoware_perception_msgs, vision_msgs 4 and derived_object_msgs 4.
 
 from __future__ import annotations
 
-import importlib
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -213,26 +211,6 @@ OBJECT_TYPES = {
     "vision_msgs/Detection3DArray": ObjectsType(read_detections, is_tracked=False),
     "derived_object_msgs/ObjectArray": ObjectsType(read_derived, is_tracked=True),
 }
-
-
-def message_class(name: str) -> type:
-    """Returns the class of a message type.
-
-    Args:
-        name: Package and type, as in "vision_msgs/Detection3DArray".
-
-    Raises:
-        MessageError: If its package is not installed; the text says what to install.
-    """
-    package, kind = name.split("/")
-    try:
-        found: type = getattr(importlib.import_module(f"{package}.msg"), kind)
-    except ImportError as error:
-        distribution = os.environ.get("ROS_DISTRO", "jazzy")
-        raise MessageError(
-            f"{name} is not installed: apt install ros-{distribution}-{package.replace('_', '-')}"
-        ) from error
-    return found
 
 
 def _input(message: Message, rows: list[_Row]) -> ObjectsInput:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from rap_perception.objects import checked_objects, placed
 from rap_perception.rig import assign_slots, ego_from_camera_values
 from rap_perception.ros.camera_input import CameraInput, Unused
 from rap_perception.ros.conversions import add_transforms
-from rap_perception.ros.object_adapters import OBJECT_TYPES, message_class
+from rap_perception.ros.object_adapters import OBJECT_TYPES
 from rap_perception.synchronizer import PATIENCE, Dropped, ImageSet, Synchronizer, SyncSettings
 from rap_perception.tracker import Tracker
 from rap_perception.transform_tree import TransformError, TransformTree
@@ -36,6 +37,7 @@ from rap_raster.ros.conversions import MessageError, frame_msg, objects_msg, sta
 from rap_raster.ros.diagnostics import Health
 from rap_raster.ros.ego_input import EgoInput
 from rap_raster.ros.node import RapNode
+from rap_raster.ros.optional_messages import message_class
 from rap_raster.ros.parameters import (
     BASE_FRAME,
     BUNDLE_PATH,
@@ -110,6 +112,7 @@ class PerceptionNode(RapNode):
         self._map_frame = self.parameter(MAP_FRAME.name)
         self._ego = EgoInput(self._map_frame, self._base_frame)
         self._worker: LatestWorker[ImageSet[Any]] | None = None
+        self._decoders: ThreadPoolExecutor | None = None
         self._synchronizer: Synchronizer[Any] | None = None
         self._slots: list[CameraModel] = []
         self._camera_of_slot: dict[str, str] = {}
@@ -195,8 +198,11 @@ class PerceptionNode(RapNode):
             rate_hz=self.parameter("rate_hz"),
         )
         self._synchronizer = Synchronizer(used, settings)
+        self._decoders = ThreadPoolExecutor(len(used), thread_name_prefix="perception_decoder")
         self._worker = LatestWorker(
-            self._make_frame, partial(self.reject, "frame"), name="perception_worker"
+            partial(self._make_frame, self._decoders),
+            partial(self.reject, "frame"),
+            name="perception_worker",
         )
 
     def _wanted_slots(self) -> dict[str, str]:
@@ -230,6 +236,9 @@ class PerceptionNode(RapNode):
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
+        if self._decoders is not None:
+            self._decoders.shutdown()
+            self._decoders = None
 
     # Objects.
 
@@ -309,14 +318,15 @@ class PerceptionNode(RapNode):
             if self._worker is not None:
                 self._worker.submit(images)
 
-    def _make_frame(self, images: ImageSet[Any]) -> None:
+    def _make_frame(self, decoders: ThreadPoolExecutor, images: ImageSet[Any]) -> None:
         """Decodes and rectifies one image set; called in the worker's thread."""
-        usable: dict[str, SlotImage] = {}
-        for slot, name in self._camera_of_slot.items():
-            if name in images.images:
-                image = self._slot_image(self._cameras[name], *images.images[name])
-                if image is not None:
-                    usable[slot] = image
+        decoding = {  # beside each other: OpenCV releases the interpreter lock
+            slot: decoders.submit(self._slot_image, self._cameras[name], *images.images[name])
+            for slot, name in self._camera_of_slot.items()
+            if name in images.images
+        }
+        decoded = {slot: future.result() for slot, future in decoding.items()}
+        usable = {slot: image for slot, image in decoded.items() if image is not None}
         frame = make_frame(images.stamp_ns, self._calibrated_slots(), usable)
         self.post(lambda: self._publish(frame))
         if self._hand_over_frame is not None:

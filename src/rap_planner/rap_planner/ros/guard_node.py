@@ -23,6 +23,8 @@ from rclpy.parameter import Parameter
 from rap_planner.checks import Check, Mode
 from rap_planner.drivable import DrivableArea
 from rap_planner.guard import Guard, GuardDecision, GuardInputs, GuardState
+from rap_planner.ros.autoware_output import TOPICS as AUTOWARE_TOPICS
+from rap_planner.ros.autoware_output import AutowareOutput
 from rap_planner.ros.conversions import (
     candidates_from_msg,
     finite_objects,
@@ -33,20 +35,33 @@ from rap_planner.ros.guard_parameters import GUARD_PARAMETERS, TOPICS, guard_set
 from rap_planner.trajectory import STEP_S, Trajectory
 from rap_raster.ego_history import extrapolated
 from rap_raster.frames import FloatArray
-from rap_raster.ros.conversions import header, map_from_msg, path_msg, path_points
+from rap_raster.ros.conversions import (
+    MessageError,
+    header,
+    map_from_msg,
+    path_msg,
+    path_points,
+)
 from rap_raster.ros.diagnostics import Health
 from rap_raster.ros.ego_input import EgoInput
 from rap_raster.ros.node import RapNode
-from rap_raster.ros.parameters import BASE_FRAME, MAP_FRAME, Declared
+from rap_raster.ros.parameters import BASE_FRAME, MAP_FRAME, Declared, ParameterError
 from rap_raster.ros.qos import LATCHED, RESULT, STREAM
 from rap_raster.ros.spin import run_nodes
+
+FORWARD_SHARE = 0.5
+"""Of the period: candidates that come faster than that do not each bring a cycle forward."""
 
 GRAPH_PERIOD_S = 1.0
 """How often other publishers of the trajectory are looked for."""
 
 
 class GuardNode(RapNode):
-    """Checks candidates and publishes a trajectory at a fixed rate."""
+    """Checks candidates and publishes a trajectory at a fixed rate.
+
+    Candidates are looked at when they come, not up to a period later: the timer then starts anew,
+    so that cycles fall into step with a planner that is steady, and no gap grows.
+    """
 
     PARAMETERS: ClassVar[tuple[Declared, ...]] = (*GUARD_PARAMETERS, MAP_FRAME, BASE_FRAME)
 
@@ -64,14 +79,31 @@ class GuardNode(RapNode):
         self._answered_ns: int | None = None
         self._other_publishers: list[str] = []
         self._odometry_publishers = 0
+        self._period_s = 1.0 / self.parameter("rate_hz")
+        self._forward_ns = 0  # when a cycle was last brought forward, by the steady clock
 
     def setup(self) -> None:
         """Makes the guard."""
         self._guard = Guard(guard_settings(self.parameter))
         self._trajectories = self.advertise(PathMsg, TOPICS[self.parameter("mode")], RESULT)
+        self._autoware = self._autoware_output()
         self._states = self.advertise(GuardStateMsg, "rap/state", RESULT)
         self._requests = self.advertise(MrmRequest, "rap/mrm_request", LATCHED)
         self._end_to_end_ms = self.advertise(Float64Stamped, "rap/latency/end_to_end", RESULT)
+
+    def _autoware_output(self) -> AutowareOutput | None:
+        wanted = self.parameter("autoware_trajectory")
+        if wanted == "off":
+            return None
+        topic = AUTOWARE_TOPICS[self.parameter("mode")]
+        try:
+            return AutowareOutput(
+                self, topic, self._map_frame, self.parameter("vehicle.wheel_base_m")
+            )
+        except MessageError as error:
+            if wanted == "on":
+                raise ParameterError(f"autoware_trajectory: {error}") from error
+            return None
 
     def start(self) -> None:
         """Subscribes and starts the cycle, by the wall clock: nothing may stop it."""
@@ -80,7 +112,7 @@ class GuardNode(RapNode):
         self.subscribe(TrackedObjects, "rap/objects", self._on_objects, STREAM)
         self.subscribe(MapPrimitives, "rap/map", self._on_map, LATCHED)
         self.subscribe(PathMsg, "route", self._on_route, LATCHED)
-        self.every(1.0 / self.parameter("rate_hz"), self._cycle, self.steady_clock)
+        self._timer = self.every(self._period_s, self._cycle, self.steady_clock)
         self.every(GRAPH_PERIOD_S, self._look_around, self.steady_clock)
 
     def _on_candidates(self, message: TrajectoryCandidates) -> None:
@@ -88,7 +120,16 @@ class GuardNode(RapNode):
             candidates = candidates_from_msg(message, self._map_frame)
             return replace(self._newest, candidates=candidates)
 
-        self._take("rap/candidates", update)
+        if self._take("rap/candidates", update):
+            self._bring_forward()
+
+    def _bring_forward(self) -> None:
+        """Runs the next cycle now, unless candidates come in a burst."""
+        now_ns = self.steady_clock.now().nanoseconds
+        if now_ns - self._forward_ns >= FORWARD_SHARE * self._period_s * 1e9:
+            self._forward_ns = now_ns
+            self._timer.reset()
+            self._cycle()
 
     def _on_odometry(self, message: Odometry) -> None:
         def update() -> GuardInputs:
@@ -120,12 +161,14 @@ class GuardNode(RapNode):
 
         self._take("route", update)
 
-    def _take(self, topic: str, update: Callable[[], GuardInputs]) -> None:
+    def _take(self, topic: str, update: Callable[[], GuardInputs]) -> bool:
         """Takes a message in; one that cannot be used is counted and changes nothing."""
         try:
             self._newest = update()
         except Exception as error:  # whatever a message does, the cycle goes on
             self.reject(topic, error)
+            return False
+        return True
 
     def _cycle(self) -> None:
         try:
@@ -151,6 +194,8 @@ class GuardNode(RapNode):
         # The state first, so that who reads both knows what the trajectory is.
         self._states.publish(guard_state_msg(decision, now_ns, self._map_frame))
         self._trajectories.publish(self._path_of(decision.trajectory))
+        if self._autoware is not None:
+            self._autoware.publish(decision.trajectory)
         requested = decision.state is GuardState.MRM_REQUEST
         if requested != self._requested:
             self._requested = requested

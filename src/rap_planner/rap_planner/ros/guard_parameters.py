@@ -87,7 +87,13 @@ REACTIONS = (
 
 GUARD_PARAMETERS: tuple[Declared, ...] = (
     Declared("mode", "shadow", "active | shadow", choices=tuple(TOPICS)),
-    Declared("rate_hz", 20.0, "output rate, by the wall clock", 1.0, 100.0),
+    Declared("rate_hz", 20.0, "lowest output rate, by the wall clock", 1.0, 100.0),
+    Declared(
+        "autoware_trajectory",
+        "auto",
+        "also publish autoware_planning_msgs/Trajectory: on | off | auto: where it is installed",
+        choices=("auto", "on", "off"),
+    ),
     *(
         Declared(
             f"checks.{name}",

@@ -5,7 +5,6 @@ Because it knows the lanes, it is also what turns a route of lanelets into one o
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +23,7 @@ from rap_raster.maps.vector_map import VectorMap, shapes_near
 from rap_raster.ros.conversions import MessageError, check_frame, map_msg, route_msg, stamp_ns
 from rap_raster.ros.diagnostics import Health
 from rap_raster.ros.node import RapNode
+from rap_raster.ros.optional_messages import message_class
 from rap_raster.ros.parameters import MAP_FRAME, Declared, ParameterError
 from rap_raster.ros.qos import LATCHED
 from rap_raster.ros.spin import run_nodes
@@ -107,13 +107,11 @@ class MapNode(RapNode):
             )
         return Projection(ProjectionKind(kind), (origin[0], origin[1]) if has_origin else None)
 
-    def _route_type(self) -> Any:  # noqa: ANN401 - of a package that may be missing
+    def _route_type(self) -> type:
         try:
-            return importlib.import_module("autoware_planning_msgs.msg").LaneletRoute
-        except ImportError as error:
-            raise ParameterError(
-                f"route.from_lanelets: autoware_planning_msgs is not installed: {error}"
-            ) from error
+            return message_class("autoware_planning_msgs/LaneletRoute")
+        except MessageError as error:
+            raise ParameterError(f"route.from_lanelets: {error}") from error
 
     def _on_lanelet_route(self, message: Any) -> None:  # noqa: ANN401 - LaneletRoute
         map_frame = self.parameter(MAP_FRAME.name)

@@ -15,6 +15,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
+from rclpy.timer import Timer
 
 from rap_raster.ros.diagnostics import Health, ProblemLog
 from rap_raster.ros.parameters import (
@@ -119,10 +120,11 @@ class RapNode(LifecycleNode):
         self._on_cleanup.append(lambda: self.destroy_lifecycle_publisher(publisher))
         return publisher
 
-    def every(self, period_s: float, callback: Callable[[], None], clock: Clock) -> None:
+    def every(self, period_s: float, callback: Callable[[], None], clock: Clock) -> Timer:
         """Calls back periodically until deactivation."""
         timer = self.create_timer(period_s, callback, clock=clock)
         self._on_stop.append(lambda: self.destroy_timer(timer))
+        return timer
 
     def post(self, publish: Callable[[], None]) -> None:
         """Has the executor's thread call `publish`; may be called from any thread."""
