@@ -24,6 +24,9 @@ def closed_loop_command(
     routes: Annotated[int, typer.Option(help="How many, each of at least 300 m.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Of the routes and the traffic.")] = 0,
     replan_hz: Annotated[int, typer.Option(help="Plans a second: 1, 2, 5 or 10.")] = 2,
+    guarded: Annotated[
+        bool, typer.Option("--guard", help="Let the vehicle's guard choose among the candidates.")
+    ] = False,
     ray_address: RayOption = None,
 ) -> None:
     """Drives routes through reactive traffic; writes report.json, report.html and videos.
@@ -41,6 +44,7 @@ def closed_loop_command(
         routes=routes,
         seed=seed,
         replan_hz=replan_hz,
+        guarded=guarded,
         ray_address=ray_address,
     )
     with progress_bar("driving") as report:

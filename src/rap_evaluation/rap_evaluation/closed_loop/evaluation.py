@@ -15,7 +15,9 @@ from rap_evaluation.closed_loop.place import Place, open_place
 from rap_evaluation.closed_loop.report import RouteReport, route_report, summary, write_report
 from rap_evaluation.closed_loop.routes import Route, draw_routes
 from rap_evaluation.closed_loop.video import write_video
-from rap_evaluation.planners.choice import planner_maker
+from rap_evaluation.planners.bundle_planner import BundlePlanner
+from rap_evaluation.planners.choice import CONSTANT_VELOCITY, PDM_CLOSED, planner_maker
+from rap_evaluation.planners.guarded_planner import GuardedPlanner
 from rap_evaluation.planners.observation import Planner
 from rap_evaluation.sharding import process
 
@@ -40,6 +42,7 @@ class ClosedLoopOptions:
         routes: How many.
         seed: Of routes and traffic.
         replan_hz: Plans a second.
+        guarded: Plans of a bundle pass through the vehicle's guard.
         ray_address: See `sharding.process`.
     """
 
@@ -51,6 +54,7 @@ class ClosedLoopOptions:
     routes: int
     seed: int
     replan_hz: int
+    guarded: bool = False
     ray_address: str | None = None
 
 
@@ -113,7 +117,10 @@ def evaluate_in_turn(
 def _named_driver(options: ClosedLoopOptions) -> _Driver:
     place = open_place(options.map_path, options.cache)
     planner = planner_maker(options.planner, options.sensor)(place.map)
-    return _Driver(place, planner, options.out, options.replan_hz)
+    if not isinstance(planner, BundlePlanner) or not options.guarded:
+        return _Driver(place, planner, options.out, options.replan_hz)
+    guarded = GuardedPlanner(planner, place.map, replan_hz=options.replan_hz)
+    return _Driver(place, guarded, options.out, STEPS_PER_SECOND)
 
 
 class _Driver:
@@ -147,6 +154,7 @@ def _content(
         "map": place.map.name,
         "seed": options.seed,
         "replan_hz": options.replan_hz,
+        "guarded": options.guarded,
         **summary(rows),
         "real_time_factor": round(sum(row["seconds"] for row in rows) / wall_s, 2),
         "timing": {"wall_s": round(wall_s, 2)},
@@ -160,3 +168,5 @@ def check_options(options: ClosedLoopOptions) -> None:
         raise ClosedLoopError(f"routes: expected at least 1, got {options.routes}")
     if options.replan_hz < 1 or STEPS_PER_SECOND % options.replan_hz:
         raise ClosedLoopError(f"replan-hz: expected 1, 2, 5 or 10, got {options.replan_hz}")
+    if options.guarded and options.planner in (CONSTANT_VELOCITY, PDM_CLOSED):
+        raise ClosedLoopError(f"guard: {options.planner} has no candidates; expected a bundle")

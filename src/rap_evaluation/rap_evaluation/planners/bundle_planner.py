@@ -11,11 +11,15 @@ from rap_evaluation.planners.bundle_driver import BundleDriver
 from rap_evaluation.planners.camera_view import CameraView
 from rap_evaluation.planners.observation import Observation, Plan
 from rap_inference.bundle import Bundle
+from rap_planner.candidates import Candidates
 from rap_planner.route import Guidance
 from rap_raster.features import FeatureSource
 from rap_raster.geometry import place_seen
 from rap_raster.ground import build_ground
 from rap_raster.maps.vector_map import VectorMap
+
+Images = dict[str, npt.NDArray[np.uint8]]
+"""(H, W, 3) rgb by camera, left to right."""
 
 _AHEAD_M, _BEHIND_M = 80.0, 20.0
 """Stretch of the route around the ego that the planner looks at, as in training."""
@@ -44,6 +48,11 @@ class BundlePlanner:
 
     def plan(self, observation: Observation) -> Plan:
         """Plans from what the sensors see."""
+        candidates, images = self.candidates(observation)
+        return Plan(candidates.poses_m[candidates.best], candidates.dt_s, images)
+
+    def candidates(self, observation: Observation) -> tuple[Candidates, Images]:
+        """Returns all proposals, and what they were made from."""
         images = self._images(observation)
         history = self._driver.manifest.history
         ego = observation.ego
@@ -57,7 +66,7 @@ class BundlePlanner:
             Guidance.along(road.line_m[near], ego.pose),
         )
         seen = {self._driver.rig[slot].name: images[slot] for slot in self._left_to_right}
-        return Plan(candidates.poses_m[candidates.best], candidates.dt_s, seen)
+        return candidates, seen
 
     def _raster_view(self, vector_map: VectorMap) -> Callable[[Observation], npt.NDArray[np.uint8]]:
         style = self._driver.style

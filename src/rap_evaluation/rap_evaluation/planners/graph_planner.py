@@ -18,8 +18,9 @@ from typing import Protocol
 
 import numpy as np
 
-from rap_evaluation.metrics.pdm_scene import DT_S, HORIZON_STEPS
+from rap_evaluation.metrics.pdm_scene import DT_S
 from rap_evaluation.planners.observation import Observation, Plan, Road
+from rap_evaluation.planners.trajectory_plan import trajectory_plan
 from rap_planner.guard import GuardState
 from rap_planner.route import Command, command_from_route
 from rap_planner.trajectory import STEP_S
@@ -40,11 +41,6 @@ FIRST_TICKS = 10
 
 ATTEMPTS = 5
 """At the first plan of a route: nodes may not have found each other, or not have read the route."""
-
-TRACKED = 5
-"""Every fifth pose is tracked: the tracker of the PDM score, with which planners are compared,
-takes poses 0.5 s apart and draws straight lines between them. At a planning instant these are the
-poses of the plan itself; those between are interpolated by the guard, in its own way."""
 
 CYCLE_S = 0.1
 """Two cycles of a guard that looks by the wall clock: one may be under way when plans arrive."""
@@ -79,13 +75,6 @@ class Trajectory:
             and self.stamp_ns == other.stamp_ns
             and np.array_equal(self.poses_m, other.poses_m)
         )
-
-    def rest(self, now_ns: int) -> FloatArray:
-        """Returns the poses after a time, at least 4 s; where it ends, the vehicle is to stand."""
-        passed = max(0, round((now_ns - self.stamp_ns) / _STEP_NS))
-        left = self.poses_m[min(passed, len(self.poses_m) - 1) :]
-        missing = max(0, HORIZON_STEPS - len(left))
-        return np.concatenate([left, np.repeat(left[-1:], missing, axis=0)])
 
 
 @dataclass(slots=True)
@@ -283,6 +272,5 @@ class GraphPlanner:
             raise GraphError("no rap/trajectory was published")
         if self._plan is None or is_due or trajectory is not self._followed:
             self._followed = trajectory
-            poses_m = trajectory.rest(stamp_ns)[TRACKED - 1 :: TRACKED]
-            self._plan = Plan(poses_m, TRACKED * STEP_S)
+            self._plan = trajectory_plan(trajectory.stamp_ns, trajectory.poses_m, stamp_ns)
         return self._plan
