@@ -15,7 +15,7 @@ from rap_planner.checks import CheckLimits
 from rap_planner.route import Command
 from rap_raster.ego_history import EgoHistory, EgoState
 from rap_raster.maps.vector_map import VectorMap
-from rap_raster.scene import Boxes, Lights, Shapes
+from rap_raster.scene import Boxes, Lights, ObjectClass, Shapes
 
 SPEED_MPS = 10.0
 TIMES_S = 0.5 * np.arange(1, 11)
@@ -62,7 +62,7 @@ def car(x_m: float) -> Boxes:
     """One standing car."""
     return Boxes(
         ids=np.array([7], np.int32),
-        classes=np.array([0], np.uint8),
+        classes=np.array([ObjectClass.VEHICLE], np.uint8),
         centers_m=np.array([[x_m, 0.0, 0.75]]),
         sizes_m=np.array([[4.5, 1.9, 1.5]]),
         yaws_rad=np.zeros(1),

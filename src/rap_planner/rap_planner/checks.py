@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from rap_planner.bicycle import BicycleLimits, Demand
 from rap_planner.candidates import Candidates
-from rap_planner.collision import Obstacles, contacts
+from rap_planner.collision import Clearance, Obstacles, contacts
 from rap_planner.drivable import DrivableArea
 from rap_planner.trajectory import STEP_S, Trajectory
 from rap_raster.ego_history import EgoState
@@ -71,6 +71,8 @@ class CheckLimits:
         road_horizon_s: How far ahead the ego must be on the road.
         road_margin_m: How far its corners may reach over the edge.
         collision_horizon_s: How far ahead boxes must not meet.
+        clearance_ahead_m: Room to be kept before and behind the ego ...
+        clearance_aside_m: ... and to its sides.
         missing_cameras: How many camera slots may have no features at all.
         alignment_distance: Largest distance between camera and raster features.
         uncertainty: Largest uncertainty of the planner, 0 to 1.
@@ -90,11 +92,18 @@ class CheckLimits:
     road_horizon_s: float = 3.0
     road_margin_m: float = 0.3
     collision_horizon_s: float = 3.0
+    clearance_ahead_m: float = 1.0
+    clearance_aside_m: float = 0.2
     missing_cameras: int = 0
     alignment_distance: float = 1.0
     uncertainty: float = 0.6
     bicycle: BicycleLimits = field(default_factory=BicycleLimits)
     body: VehicleDimensions = PACIFICA
+
+    @property
+    def clearance(self) -> Clearance:
+        """Room to be kept around the ego."""
+        return Clearance(self.clearance_ahead_m, self.clearance_aside_m)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +317,7 @@ def _collision(situation: Situation, limits: CheckLimits) -> Verdict | None:
         return None
     poses_m, times_s = situation.ahead(limits.collision_horizon_s, COLLISION_STRIDE)
     later_s = age_in_s(situation.candidates.stamp_ns, situation.obstacles.stamp_ns)
-    found = contacts(poses_m, times_s + later_s, limits.body, situation.obstacles)
+    found = contacts(poses_m, times_s + later_s, limits.body, situation.obstacles, limits.clearance)
 
     def text(k: int) -> str:
         return f"candidate {k}: meets object {found.ids[k]} in {found.times_s[k]:.1f} s"

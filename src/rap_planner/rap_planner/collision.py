@@ -1,7 +1,7 @@
 """Whether the ego's box meets the box of an object, at which time, and whose fault that is.
 
-Objects go on as they move now, at constant speed and turn. That is a guess; a horizon of a few
-seconds keeps it an acceptable one.
+Objects go on as they move now: they turn on along their circle, and who brakes brakes on until it
+stands. That is a guess; a horizon of a few seconds keeps it an acceptable one.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from rap_raster.vehicle import VehicleDimensions
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.intp]
 
-TURN_BASELINE_S = 0.4
-"""Turn rates come from headings this far apart: 0.02 rad of noise are 0.07 rad/s then."""
+BASELINE_S = 0.4
+"""Turns and braking come from headings and speeds this far apart: 0.02 rad of noise are 0.07 rad/s
+then, 0.2 m/s are 0.7 m/s2."""
 
-MAX_TURN_BASELINE_S = 1.0
-"""Older headings say nothing about how an object turns now."""
+MAX_BASELINE_S = 1.0
+"""What was longer ago says nothing about how an object moves now."""
 
 TURNING_MPS = 2.0
 """Slower objects are taken to go straight: the heading of what stands is noise."""
@@ -31,8 +32,32 @@ TURNING_MPS = 2.0
 MAX_TURN_RADPS = 0.8
 """Faster turns are errors of the tracker: a car at 8 m/s would have 6 m/s2 across."""
 
+MIN_BRAKING_MPS2, MAX_BRAKING_MPS2 = 0.7, 9.0
+"""Less is the noise of speeds, more is no road vehicle's."""
+
 STANDING_M = 0.1
 """An ego that has moved less than this stands, and collides with nobody."""
+
+DRIFT = 0.1
+"""Share of the clearance by which an object may come closer that is too close already: its box is
+not known more exactly, and an ego that leaves it sideways turns a corner towards it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clearance:
+    """Room to be left around the ego.
+
+    Attributes:
+        ahead_m: Before the front and behind the rear.
+        aside_m: To either side.
+    """
+
+    ahead_m: float
+    aside_m: float
+
+
+TOUCH = Clearance(1e-3, 1e-3)
+"""None: only boxes that meet are too close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +72,7 @@ class Obstacles:
         yaws_rad: (N,) map frame.
         velocities_mps: (N, 2) map frame.
         turns_radps: (N,) of heading and velocity.
+        brakings_mps2: (N,) deceleration, not negative.
     """
 
     stamp_ns: int
@@ -56,6 +82,7 @@ class Obstacles:
     yaws_rad: FloatArray
     velocities_mps: FloatArray
     turns_radps: FloatArray
+    brakings_mps2: FloatArray
 
     def select(self, keep: BoolArray) -> Obstacles:
         """Returns those chosen by a mask."""
@@ -67,13 +94,15 @@ class Obstacles:
             self.yaws_rad[keep],
             self.velocities_mps[keep],
             self.turns_radps[keep],
+            self.brakings_mps2[keep],
         )
 
     def poses_at(self, times_s: FloatArray) -> FloatArray:
         """Returns (M, N, 3) centres and headings at (M,) seconds after the stamp."""
-        turned = np.multiply.outer(times_s, self.turns_radps)
+        driven_s = self._driven_s(times_s)
+        turned = driven_s * self.turns_radps  # the circle stays when the speed does not
         # Integral of a turning velocity: t sinc(w t / 2) along the mean direction.
-        reach_s = times_s[:, None] * np.sinc(0.5 * turned / np.pi)
+        reach_s = driven_s * np.sinc(0.5 * turned / np.pi)
         cos, sin = np.cos(0.5 * turned), np.sin(0.5 * turned)
         vx, vy = self.velocities_mps.T
         poses = np.empty((*turned.shape, 3))
@@ -82,9 +111,19 @@ class Obstacles:
         poses[..., 2] = self.yaws_rad + turned
         return poses
 
+    def _driven_s(self, times_s: FloatArray) -> FloatArray:
+        """Returns (M, N) the times in which the objects get as far without braking."""
+        speeds_mps = np.hypot(*self.velocities_mps.T)
+        brakes = self.brakings_mps2 > 0.0
+        stop_s = np.where(brakes, speeds_mps / np.where(brakes, self.brakings_mps2, 1.0), np.inf)
+        moving_s = np.minimum(times_s[:, None], stop_s)
+        lost = self.brakings_mps2 / np.maximum(speeds_mps, 1e-9)
+        result: FloatArray = moving_s - 0.5 * lost * moving_s**2
+        return result
+
 
 class ObjectMotion:
-    """Remembers objects for a moment, to tell how they turn."""
+    """Remembers objects for a moment, to tell how they turn and brake."""
 
     def __init__(self) -> None:
         """Knows no object."""
@@ -101,10 +140,11 @@ class ObjectMotion:
         if not recent or objects.stamp_ns > recent[-1].stamp_ns:
             recent.append(objects)
         # The first one stays as long as the second one is too new to replace it.
-        while len(recent) > 1 and _seconds(objects, recent[1]) >= TURN_BASELINE_S:
+        while len(recent) > 1 and _seconds(objects, recent[1]) >= BASELINE_S:
             recent.popleft()
         boxes = objects.boxes
         velocities_mps = np.nan_to_num(boxes.velocities_mps)
+        turns_radps, brakings_mps2 = _changes(recent[0], objects)
         return Obstacles(
             stamp_ns=objects.stamp_ns,
             ids=boxes.ids,
@@ -112,7 +152,8 @@ class ObjectMotion:
             half_sizes_m=0.5 * boxes.sizes_m[:, :2],
             yaws_rad=boxes.yaws_rad,
             velocities_mps=velocities_mps,
-            turns_radps=_turn_rates(recent[0], objects, np.hypot(*velocities_mps.T)),
+            turns_radps=turns_radps,
+            brakings_mps2=brakings_mps2,
         )
 
 
@@ -132,31 +173,37 @@ class Contacts:
 
 
 def contacts(
-    poses_m: FloatArray, times_s: FloatArray, body: VehicleDimensions, obstacles: Obstacles
+    poses_m: FloatArray,
+    times_s: FloatArray,
+    body: VehicleDimensions,
+    obstacles: Obstacles,
+    clearance: Clearance = TOUCH,
 ) -> Contacts:
-    """Finds collisions that the ego would cause.
+    """Finds collisions that the ego would cause; who comes too close counts as met.
 
     Left out are contacts that exist already at the first time, those with a follower that would
-    also run into an ego that stayed where it is, and those of an ego that stands.
+    also run into an ego that stayed where it is, and those of an ego that stands. Who is too close
+    already must not come closer.
 
     Args:
         poses_m: (K, M, 3) x, y, yaw of the rear axle, map frame; the first ones are those of now.
         times_s: (M,) seconds after the stamp of the obstacles.
         body: Size of the ego.
         obstacles: Whom to meet.
+        clearance: What is too close.
     """
-    half_m = np.array([0.5 * body.length_m, 0.5 * body.width_m])
     ego = _box_centers(poses_m, body.rear_axle_to_center_m)
-    near = _within_reach(ego, times_s, float(np.hypot(*half_m)), obstacles)
-    obstacles = obstacles.select(near)
+    shape = _Shape(np.array([0.5 * body.length_m, 0.5 * body.width_m]), clearance)
+    obstacles = obstacles.select(_within_reach(ego, times_s, shape.radius_m, obstacles))
     others = obstacles.poses_at(times_s)
     count = len(poses_m)
-    hits = _overlaps(ego, others, half_m, obstacles.half_sizes_m)
+    room = shape.room(ego, others, obstacles.half_sizes_m)
+    room_now = room[:, :1]
+    least = np.where(room_now > 0.0, np.clip(room_now - DRIFT, 0.0, 1.0), -np.inf)
+    hits = room <= least
     moved_m = np.linalg.norm(ego[..., :2] - ego[:, :1, :2], axis=-1)
     hits &= (moved_m > STANDING_M)[..., None]
-    excused = _overlaps(ego[:, :1], others[:1], half_m, obstacles.half_sizes_m)[:, 0]
-    excused |= _followers(ego, others, half_m, obstacles.half_sizes_m)
-    hits &= ~excused[:, None, :]
+    hits &= ~_followers(ego, others, shape, obstacles.half_sizes_m)[:, None, :]
     when = np.logical_or.reduce(hits, axis=2)
     first = when.argmax(axis=1)
     rows = np.arange(count)
@@ -172,17 +219,21 @@ def _seconds(later: TrackedObjects, earlier: TrackedObjects) -> float:
     return (later.stamp_ns - earlier.stamp_ns) * 1e-9
 
 
-def _turn_rates(before: TrackedObjects, now: TrackedObjects, speeds_mps: FloatArray) -> FloatArray:
-    """Returns (N,) turn rates of the objects of `now`."""
-    rates = np.zeros(len(now.boxes))
+def _changes(before: TrackedObjects, now: TrackedObjects) -> tuple[FloatArray, FloatArray]:
+    """Returns (N,) turn rates and (N,) decelerations of the objects of `now`."""
+    turns, brakings = np.zeros(len(now.boxes)), np.zeros(len(now.boxes))
     dt_s = _seconds(now, before)
-    if not TURN_BASELINE_S <= dt_s <= MAX_TURN_BASELINE_S:
-        return rates
+    if not BASELINE_S <= dt_s <= MAX_BASELINE_S:
+        return turns, brakings
     _, at_now, at_before = np.intersect1d(now.boxes.ids, before.boxes.ids, return_indices=True)
     turned = wrap_angle(now.boxes.yaws_rad[at_now] - before.boxes.yaws_rad[at_before])
-    rates[at_now] = turned / dt_s
-    rates[(speeds_mps < TURNING_MPS) | (np.abs(rates) > MAX_TURN_RADPS)] = 0.0
-    return rates
+    turns[at_now] = turned / dt_s
+    speeds_mps = np.hypot(*np.nan_to_num(now.boxes.velocities_mps).T)
+    turns[(speeds_mps < TURNING_MPS) | (np.abs(turns) > MAX_TURN_RADPS)] = 0.0
+    slowed_mps = np.hypot(*before.boxes.velocities_mps[at_before].T) - speeds_mps[at_now]
+    brakings[at_now] = np.nan_to_num(slowed_mps / dt_s)
+    brakings[(brakings < MIN_BRAKING_MPS2) | (brakings > MAX_BRAKING_MPS2)] = 0.0
+    return turns, brakings
 
 
 def _box_centers(poses_m: FloatArray, rear_axle_to_center_m: float) -> FloatArray:
@@ -205,35 +256,58 @@ def _within_reach(
     return near
 
 
-def _overlaps(
-    ego: FloatArray, others: FloatArray, half_m: FloatArray, other_halves_m: FloatArray
-) -> BoolArray:
-    """Returns (K, M, N) whether boxes of the same time overlap.
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """The ego's box: half of length and width, and the room around it."""
 
-    Two rectangles are apart if and only if one of their four side directions separates them.
-    """
-    delta = others[None, ..., :2] - ego[:, :, None, :2]
-    reach_m = np.hypot(*half_m) + np.hypot(*other_halves_m.T)
-    result: BoolArray = (delta**2).sum(axis=-1) <= reach_m**2
-    k, m, n = np.nonzero(result)
-    yaw = ego[k, m, 2]
-    turn = others[m, n, 2] - yaw
-    dx, dy = delta[k, m, n].T
-    dx, dy = np.cos(yaw) * dx + np.sin(yaw) * dy, np.cos(yaw) * dy - np.sin(yaw) * dx
-    cos, sin = np.cos(turn), np.sin(turn)
-    a, b = half_m
-    c, d = other_halves_m[n].T
-    result[k, m, n] = (
-        (np.abs(dx) <= a + np.abs(cos) * c + np.abs(sin) * d)
-        & (np.abs(dy) <= b + np.abs(sin) * c + np.abs(cos) * d)
-        & (np.abs(cos * dx + sin * dy) <= c + np.abs(cos) * a + np.abs(sin) * b)
-        & (np.abs(cos * dy - sin * dx) <= d + np.abs(sin) * a + np.abs(cos) * b)
-    )
-    return result
+    half_m: FloatArray
+    clearance: Clearance
+
+    @property
+    def radius_m(self) -> float:
+        """Of a circle around the box and its clearance."""
+        ahead_m = self.half_m[0] + self.clearance.ahead_m
+        return float(np.hypot(ahead_m, self.half_m[1] + self.clearance.aside_m))
+
+    def room(self, ego: FloatArray, others: FloatArray, other_halves_m: FloatArray) -> FloatArray:
+        """Returns (K, M, N) how much of the clearance is left between boxes of the same time.
+
+        Two rectangles are apart if and only if one of their four side directions separates them. At
+        0 they touch, below it they overlap; from 1 on the clearance is kept; infinite far away.
+
+        Args:
+            ego: (K, M, 3) centres and headings.
+            others: (M, N, 3) the same.
+            other_halves_m: (N, 2) half of length and width.
+        """
+        delta = others[None, ..., :2] - ego[:, :, None, :2]
+        reach_m = self.radius_m + np.hypot(*other_halves_m.T)
+        k, m, n = np.nonzero((delta**2).sum(axis=-1) <= reach_m**2)
+        yaw = ego[k, m, 2]
+        turn = others[m, n, 2] - yaw
+        dx, dy = delta[k, m, n].T
+        dx, dy = np.cos(yaw) * dx + np.sin(yaw) * dy, np.cos(yaw) * dy - np.sin(yaw) * dx
+        cos, sin = np.cos(turn), np.sin(turn)
+        along, across = np.abs(cos), np.abs(sin)
+        a, b = self.half_m
+        c, d = other_halves_m[n].T
+        ahead_m, aside_m = self.clearance.ahead_m, self.clearance.aside_m
+        result = np.full((*ego.shape[:2], len(other_halves_m)), np.inf)
+        result[k, m, n] = np.maximum.reduce(
+            [
+                (np.abs(dx) - a - along * c - across * d) / ahead_m,
+                (np.abs(dy) - b - across * c - along * d) / aside_m,
+                (np.abs(cos * dx + sin * dy) - c - along * a - across * b)
+                / (along * ahead_m + across * aside_m),
+                (np.abs(cos * dy - sin * dx) - d - across * a - along * b)
+                / (across * ahead_m + along * aside_m),
+            ]
+        )
+        return result
 
 
 def _followers(
-    ego: FloatArray, others: FloatArray, half_m: FloatArray, other_halves_m: FloatArray
+    ego: FloatArray, others: FloatArray, shape: _Shape, other_halves_m: FloatArray
 ) -> BoolArray:
     """Returns (K, N) who comes from behind and would also hit an ego that stayed where it is."""
     start = ego[:, :1]
@@ -241,5 +315,6 @@ def _followers(
         start[..., 2]
     ) * (others[:1, :, 1] - start[..., 1])
     stays = np.broadcast_to(start, (*ego.shape[:2], 3))
-    result: BoolArray = (behind_m < 0.0) & _overlaps(stays, others, half_m, other_halves_m).any(1)
+    too_close = (shape.room(stays, others, other_halves_m) < 1.0).any(1)
+    result: BoolArray = (behind_m < 0.0) & too_close
     return result

@@ -31,7 +31,7 @@ from rap_planner.checks import (
     age_in_s,
     evaluate,
 )
-from rap_planner.collision import ObjectMotion, Obstacles, contacts
+from rap_planner.collision import TOUCH, ObjectMotion, Obstacles, contacts
 from rap_planner.drivable import DrivableArea
 from rap_planner.stop import STOP_HORIZON_S, Stop
 from rap_planner.trajectory import STEP_S, Trajectory, dense_times, interpolate_poses
@@ -196,6 +196,7 @@ class Guard:
         self._good_cycles = 0
         self._stop: Stop | None = None
         self._stop_problem = ""
+        self._stop_room = TOUCH
         self._stopping_since_ns = 0
         self._motion = ObjectMotion()
 
@@ -333,15 +334,20 @@ class Guard:
         return True
 
     def _begin_stop(self, now_ns: int, path: Trajectory, obstacles: Obstacles | None) -> None:
-        """Brakes as gently as the path and the objects allow, at most at the vehicle's limit."""
+        """Brakes as gently as the path and the objects allow, at most at the vehicle's limit.
+
+        Where even that does not keep the clearance, it is enough to meet nobody.
+        """
         hardest = self._settings.limits.bicycle.braking_mps2
         gentlest = min(self._settings.deceleration_mps2, hardest)
-        for share in (0.0, 0.5, 1.0):
+        clearance = self._settings.limits.clearance
+        for share, room in ((0.0, clearance), (0.5, clearance), (1.0, clearance), (1.0, TOUCH)):
             deceleration = gentlest + share * (hardest - gentlest)
             jerk = self._settings.jerk_mps3 + share * (
                 max(EMERGENCY_JERK_MPS3, self._settings.jerk_mps3) - self._settings.jerk_mps3
             )
             self._stop = Stop.along(path, now_ns, deceleration, jerk)
+            self._stop_room = room
             self._stop_problem = self._problem_of(self._stop, now_ns, obstacles)
             if not self._stop_problem:
                 return
@@ -358,7 +364,11 @@ class Guard:
         times_s = dense_times(STOP_HORIZON_S)[looked_at]
         poses_m = poses_m[:, looked_at]
         found = contacts(
-            poses_m, times_s + age_in_s(now_ns, obstacles.stamp_ns), limits.body, obstacles
+            poses_m,
+            times_s + age_in_s(now_ns, obstacles.stamp_ns),
+            limits.body,
+            obstacles,
+            self._stop_room,
         )
         return f"meets object {found.ids[0]} in {found.times_s[0]:.1f} s" if found.found[0] else ""
 

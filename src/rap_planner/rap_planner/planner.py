@@ -10,10 +10,14 @@ import numpy.typing as npt
 from rap_inference.bundle import Bundle
 from rap_inference.network import Network
 from rap_planner.candidates import Candidates, manoeuvre_entropy
+from rap_planner.patience import Patience
 from rap_planner.route import Command, Guidance, route_ahead
 from rap_raster.ego_history import EgoState
 from rap_raster.features import AlignedFeatures, FeatureSource
 from rap_raster.frames import FloatArray, inverse, to_parent
+
+PATIENCE_S = 10.0
+"""How long to stand before candidates that stay lose score."""
 
 
 class PlannerError(ValueError):
@@ -21,12 +25,19 @@ class PlannerError(ValueError):
 
 
 class Planner:
-    """Runs the planner network of a bundle."""
+    """Runs the planner network of a bundle, on one drive after the other."""
 
-    def __init__(self, bundle: Bundle, network: Network) -> None:
-        """Wraps the planner network of a bundle."""
+    def __init__(self, bundle: Bundle, network: Network, *, patience_s: float = PATIENCE_S) -> None:
+        """Wraps the planner network of a bundle.
+
+        Args:
+            bundle: Has its manifest.
+            network: Runs it.
+            patience_s: See `rap_planner.patience`.
+        """
         self._network = network
         self._manifest = bundle.manifest
+        self._patience = Patience(patience_s)
 
     def plan(
         self,
@@ -57,6 +68,7 @@ class Planner:
         outputs = self._network.run(inputs)
         inference_ms = 1e3 * (time.perf_counter() - start)
         proposals, scores = self._checked(outputs["proposals"], outputs["scores"])
+        scores = scores - self._patience.losses(ego, proposals[:, -1, :2])
         return Candidates(
             stamp_ns=features.stamp_ns,
             ego=ego,

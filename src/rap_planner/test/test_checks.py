@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rap_planner.bicycle import BicycleLimits, demands
 from rap_planner.checks import Check
-from rap_planner.collision import ObjectMotion, contacts
+from rap_planner.collision import TOUCH, Clearance, ObjectMotion, contacts
 from rap_planner.drivable import CELL_M, DrivableArea
 from rap_planner.guard import Guard, GuardInputs, GuardSettings
 from rap_planner.stop import StopProfile
@@ -91,36 +91,50 @@ def rectangle(x: float, y: float, yaw: float, length: float, width: float) -> sh
     return shapely.affinity.affine_transform(box, [cos, -sin, sin, cos, x, y])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.tuples(st.floats(-8, 20), st.floats(-6, 6), st.floats(-4, 4)),
     st.tuples(st.floats(-6, 6), st.floats(-6, 6)),
+    st.sampled_from([TOUCH, Clearance(1.0, 0.2), Clearance(0.3, 1.5)]),
 )
-def test_contacts_are_those_of_the_exact_rectangles(pose, velocity):
-    """The reference moves shapely rectangles and knows no excuse but the three that are stated."""
+def test_contacts_are_those_of_the_exact_rectangles(pose, velocity, clearance):
+    """The reference moves shapely rectangles and knows no excuse but those that are stated."""
     times_s = 0.2 * np.arange(12)
     ego = np.stack([6.0 * times_s, 0 * times_s, 0.03 * times_s], axis=1)
-    found = contacts(
-        ego[None], times_s, BODY, ObjectMotion().obstacles(objects(0, (*pose, *velocity)))
-    )
+    obstacles = ObjectMotion().obstacles(objects(0, (*pose, *velocity)))
+    found = contacts(ego[None], times_s, BODY, obstacles, clearance)
 
     def ego_box(x: float, y: float, yaw: float) -> shapely.Polygon:
         ahead = BODY.rear_axle_to_center_m
-        return rectangle(x + ahead * np.cos(yaw), y + ahead * np.sin(yaw), yaw, 4.8, 2.0)
+        x, y = x + ahead * np.cos(yaw), y + ahead * np.sin(yaw)
+        return rectangle(x, y, yaw, 4.8 + 2 * clearance.ahead_m, 2.0 + 2 * clearance.aside_m)
 
     others = [
         rectangle(pose[0] + velocity[0] * t, pose[1] + velocity[1] * t, pose[2], 4.0, 2.0)
         for t in times_s
     ]
     gaps = np.array([ego_box(*e).distance(o) for e, o in zip(ego, others, strict=True)])
+    if gaps[0] == 0.0 or np.abs(gaps - 1e-6).min() < 1e-6:
+        return  # too close from the beginning, of which the next tests tell; or on the edge
     stays = [ego_box(*ego[0]).intersects(other) for other in others]
     follower = pose[0] < BODY.rear_axle_to_center_m and any(stays)
-    hits = (gaps == 0.0) & (gaps[0] > 0.0) & (not follower)
-    if np.abs(gaps - 1e-6).min() < 1e-6 and not hits.any():
-        return  # they touch, to rounding
+    hits = (gaps == 0.0) & (not follower)
     assert found.found[0] == hits.any()
     if hits.any():
         assert found.times_s[0] == pytest.approx(times_s[hits.argmax()])
+
+
+def test_who_is_too_close_already_must_not_come_closer():
+    """A car stands half a metre before the bumper, one metre being the least."""
+    times_s = 0.2 * np.arange(16)
+    front_m = BODY.rear_axle_to_center_m + 0.5 * BODY.length_m
+    obstacles = ObjectMotion().obstacles(objects(0, (front_m + 0.5 + 2.0, 0.0, 0.0, 0.0, 0.0)))
+
+    def creeps(by_m: float) -> bool:
+        ego = np.stack([np.linspace(0.0, by_m, 16), 0 * times_s, 0 * times_s], axis=1)
+        return bool(contacts(ego[None], times_s, BODY, obstacles, Clearance(1.0, 0.2)).found[0])
+
+    assert [creeps(by_m) for by_m in (-3.0, 0.05, 0.3, 2.0)] == [False, False, True, True]
 
 
 def driving(*cars: tuple[float, ...]) -> np.ndarray:
@@ -153,6 +167,27 @@ def test_an_object_that_turns_goes_on_turning():
         obstacles = motion.obstacles(objects(k * SECOND // 10, seen(0.1 * k)))
     assert obstacles.turns_radps[0] == pytest.approx(rate, rel=1e-6)
     np.testing.assert_allclose(obstacles.poses_at(np.array([2.0]))[0, 0], seen(2.5)[:3], atol=1e-6)
+
+
+def test_an_object_that_brakes_brakes_on_until_it_stands():
+    """A car brakes with 2 m/s2 on a curve; its path is integrated in small steps."""
+    motion, braking, curvature = ObjectMotion(), 2.0, 0.03
+    steps_s = 0.001
+    speeds = np.maximum(8.0 - braking * steps_s * np.arange(8000), 0.0)
+    yaws = np.cumsum(speeds * curvature * steps_s)
+    path = np.cumsum(speeds[:, None] * np.c_[np.cos(yaws), np.sin(yaws)] * steps_s, axis=0)
+    for k in range(6):
+        at = 100 * k
+        velocity = speeds[at] * np.array([np.cos(yaws[at]), np.sin(yaws[at])])
+        obstacles = motion.obstacles(objects(k * SECOND // 10, (*path[at], yaws[at], *velocity)))
+    assert obstacles.brakings_mps2[0] == pytest.approx(braking, rel=1e-3)
+    for after_s in (0.0, 1.0, 2.5, 6.0):
+        expected = [*path[500 + int(1000 * after_s)], yaws[500 + int(1000 * after_s)]]
+        pose = obstacles.poses_at(np.array([after_s]))[0, 0]
+        np.testing.assert_allclose(
+            pose, expected, atol=0.15
+        )  # turns are those of half a baseline ago
+    assert ObjectMotion().obstacles(objects(0, (0.0, 0.0, 0.0, 8.0, 0.0))).brakings_mps2[0] == 0.0
 
 
 STAR = [(0, 0), (40, 5), (70, -20), (60, 30), (20, 60), (25, 25), (-30, 40)]

@@ -42,7 +42,7 @@ _STEERING_RATE_COST = 1.0
 
 _ACCELERATION_SHARE = DT_S / (DT_S + 0.2)
 _STEERING_SHARE = DT_S / (DT_S + 0.05)
-_MAX_STEERING_RAD = math.pi / 3
+MAX_STEERING_RAD = math.pi / 3
 """Low-pass filters of the actuators and the steering stop. Source: NAVSIM,
 `batch_kinematic_bicycle.py`."""
 
@@ -213,7 +213,7 @@ def _advance(now: Array, after: Array, acceleration: float, steering_rate: float
     filtered = now[_AX] + _ACCELERATION_SHARE * (acceleration - now[_AX])
     turned = angle + _STEERING_SHARE * DT_S * steering_rate
     new_speed = speed + filtered * DT_S
-    new_angle = min(max(turned, -_MAX_STEERING_RAD), _MAX_STEERING_RAD)
+    new_angle = min(max(turned, -MAX_STEERING_RAD), MAX_STEERING_RAD)
     after[_X] = now[_X] + speed * math.cos(now[_HEADING]) * DT_S
     after[_Y] = now[_Y] + speed * math.sin(now[_HEADING]) * DT_S
     after[_HEADING] = _wrap(now[_HEADING] + speed * math.tan(angle) / WHEEL_BASE_M * DT_S)

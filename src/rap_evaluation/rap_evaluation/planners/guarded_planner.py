@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from rap_evaluation.metrics.pdm_scene import DT_S
+from rap_evaluation.metrics.pdm_simulator import MAX_STEERING_RAD
 from rap_evaluation.planners.bundle_planner import BundlePlanner, Images
 from rap_evaluation.planners.observation import Observation, Plan, Road
 from rap_evaluation.planners.trajectory_plan import trajectory_plan
@@ -32,7 +33,7 @@ class GuardedPlanner:
     """Lets the guard choose among a bundle's candidates; to be asked at every step of 0.1 s."""
 
     def __init__(self, planner: BundlePlanner, vector_map: VectorMap, *, replan_hz: int) -> None:
-        """Makes a guard with the shipped limits.
+        """Makes a guard with the shipped limits, but the steering of the simulated ego.
 
         Args:
             planner: Proposes.
@@ -40,9 +41,13 @@ class GuardedPlanner:
             replan_hz: Plans a second; divides 10.
         """
         limits = CheckLimits()
-        age_s = max(limits.candidate_age_s, 1.0 / replan_hz + PLAN_MARGIN_S)
+        limits = replace(
+            limits,
+            candidate_age_s=max(limits.candidate_age_s, 1.0 / replan_hz + PLAN_MARGIN_S),
+            bicycle=replace(limits.bicycle, max_steering_rad=MAX_STEERING_RAD),
+        )
         self._planner = planner
-        self._guard = Guard(GuardSettings(limits=replace(limits, candidate_age_s=age_s)))
+        self._guard = Guard(GuardSettings(limits=limits))
         road = DrivableArea(vector_map.polygons)
         self._nothing = GuardInputs(road=None if road.is_empty else road)
         self._plan_every = round(1.0 / DT_S / replan_hz)

@@ -19,7 +19,7 @@ from std_msgs.msg import UInt8
 from rap_inference.bundle import Bundle, BundleError, load_bundle
 from rap_inference.latest_worker import LatestWorker
 from rap_planner.candidates import Candidates
-from rap_planner.planner import Planner
+from rap_planner.planner import PATIENCE_S, Planner
 from rap_planner.ros.conversions import candidates_msg, number_msg
 from rap_planner.route import NO_GUIDANCE, Command, Guidance
 from rap_raster.ego_history import EgoState, history_rows
@@ -48,6 +48,13 @@ class PlannerNode(RapNode):
         BUNDLE_PATH,
         *INFERENCE,
         ODOMETRY_WAIT,
+        Declared(
+            "patience_s",
+            PATIENCE_S,
+            "standing for longer, candidates that stay lose score",
+            0.0,
+            3600.0,
+        ),
         MAP_FRAME,
         BASE_FRAME,
     )
@@ -85,7 +92,8 @@ class PlannerNode(RapNode):
         self._encoder_sha256 = bundle.manifest.encoder.sha256
         self._slot_names = [camera.name for camera in nominal_rig(bundle)]
         self._inference = NodeInference(self)
-        self._planner = Planner(bundle, self._inference.open(bundle.planner_path, batch=1))
+        network = self._inference.open(bundle.planner_path, batch=1)
+        self._planner = Planner(bundle, network, patience_s=self.parameter("patience_s"))
         _try_out(self._planner, bundle)
         if self._takes_topics:
             self._worker = LatestWorker(

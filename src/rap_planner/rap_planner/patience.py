@@ -1,0 +1,55 @@
+"""What gets a planner going again that has waited for too long.
+
+A network that learned from drives tends to stay where it stands, because whoever it learned from
+stood there for a reason. Where it stands without one, going is scored a little below staying, and
+nothing changes any more. Where there is a reason, the distance is larger. So the candidates that
+stay lose score as the wait goes on, but never more than a reason is worth.
+
+Source of the problem: "inertia", Codevilla et al., Exploring the Limitations of Behavior Cloning
+for Autonomous Driving, 2019; against it TransFuser (Chitta et al., 2022) creeps after 55 s.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from rap_raster.ego_history import EgoState
+
+STANDING_MPS = 0.3
+"""Slower is standing."""
+
+GOING_M = 10.0
+"""Candidates that end nearer stay: at a red light creeping up to the line is staying, too."""
+
+LOSS_PER_S = 0.05
+LARGEST_LOSS = 1.0
+"""Of the default bundle's scores, measured at stops: going is 0.25 below staying without a reason,
+1.3 and more at red lights and behind others."""
+
+
+class Patience:
+    """Counts how long the ego stands."""
+
+    def __init__(self, patience_s: float) -> None:
+        """Takes the time after which candidates that stay begin to lose score."""
+        self._patience_s = patience_s
+        self._stands_since_ns: int | None = None
+
+    def losses(self, ego: EgoState, ends_m: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """Returns (K,) what to take from the scores.
+
+        Args:
+            ego: Now; earlier stamps than the last one mean a new drive.
+            ends_m: (K, 2) end points of the candidates, ego frame.
+        """
+        since_ns = self._stands_since_ns
+        if abs(ego.vx_mps) > STANDING_MPS:
+            since_ns = None
+        elif since_ns is None or ego.stamp_ns < since_ns:
+            since_ns = ego.stamp_ns
+        self._stands_since_ns = since_ns
+        waited_s = 0.0 if since_ns is None else 1e-9 * (ego.stamp_ns - since_ns)
+        loss = np.clip(LOSS_PER_S * (waited_s - self._patience_s), 0.0, LARGEST_LOSS)
+        stays = np.hypot(*ends_m.T) < GOING_M
+        return np.where(stays, loss, 0.0).astype(np.float32)

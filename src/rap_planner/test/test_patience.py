@@ -1,0 +1,36 @@
+"""A planner that waits for good goes on; one that waits for a reason waits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rap_planner.patience import Patience
+from rap_raster.ego_history import EgoState
+
+ENDS_M = np.array([[0.0, 0.0], [4.0, 1.0], [25.0, 3.0]])
+
+
+def ego(at_s: float, speed_mps: float = 0.0) -> EgoState:
+    return EgoState(round(at_s * 1e9), 0.0, 0.0, 0.0, 0.0, speed_mps, 0.0, 0.0)
+
+
+def losses(patience: Patience, at_s: float, speed_mps: float = 0.0) -> list[float]:
+    return patience.losses(ego(at_s, speed_mps), ENDS_M).tolist()
+
+
+def test_what_stays_loses_from_some_time_on_and_only_so_much():
+    patience = Patience(10.0)
+    assert losses(patience, 100.0) == losses(patience, 110.0) == [0.0, 0.0, 0.0]
+    first, creeping, going = losses(patience, 116.0)
+    assert first == creeping > 0.0
+    assert going == 0.0
+    assert losses(patience, 400.0) == losses(patience, 500.0)
+
+
+@pytest.mark.parametrize(("at_s", "speed_mps"), [(150.0, 1.0), (5.0, 0.0)])
+def test_who_moves_or_begins_a_new_drive_has_not_waited(at_s, speed_mps):
+    patience = Patience(10.0)
+    losses(patience, 100.0)
+    assert losses(patience, at_s, speed_mps) == [0.0, 0.0, 0.0]
+    assert losses(patience, at_s + 5.0) == [0.0, 0.0, 0.0]
