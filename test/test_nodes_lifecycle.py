@@ -113,7 +113,11 @@ def test_a_network_that_does_not_fit_the_manifest_fails_configure_and_not_the_dr
 @pytest.mark.parametrize(
     ("kind", "parameters", "expected"),
     [
-        (GuardNode, {"foo": 1}, "foo: unknown parameter, guard_node has autostart, checks."),
+        (
+            GuardNode,
+            {"foo": 1},
+            "foo: unknown parameter, guard_node has autostart, autoware",
+        ),
         (GuardNode, {"mode": "on"}, "mode: is 'on', expected one of active, shadow"),
         (GuardNode, {"rate_hz": 20}, "rate_hz"),
         (PerceptionNode, {"cameras__names": ["a"]}, "cameras.extrinsics.a: is not set"),

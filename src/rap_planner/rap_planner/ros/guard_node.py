@@ -41,6 +41,7 @@ from rap_raster.ros.conversions import (
     map_from_msg,
     path_msg,
     path_points,
+    stamp_ns,
 )
 from rap_raster.ros.diagnostics import Health
 from rap_raster.ros.ego_input import EgoInput
@@ -121,15 +122,21 @@ class GuardNode(RapNode):
             return replace(self._newest, candidates=candidates)
 
         if self._take("rap/candidates", update):
-            self._bring_forward()
+            self._bring_forward(stamp_ns(message.header.stamp))
 
-    def _bring_forward(self) -> None:
-        """Runs the next cycle now, unless candidates come in a burst."""
+    def _bring_forward(self, planned_ns: int) -> None:
+        """Runs a cycle now, unless candidates come in a burst.
+
+        If it follows the new candidates, it stands for the next one. Else that one comes in its
+        time: the clock or the odometry may be on their way.
+        """
         now_ns = self.steady_clock.now().nanoseconds
-        if now_ns - self._forward_ns >= FORWARD_SHARE * self._period_s * 1e9:
-            self._forward_ns = now_ns
+        if now_ns - self._forward_ns < FORWARD_SHARE * self._period_s * 1e9:
+            return
+        self._forward_ns = now_ns
+        self._cycle()
+        if self._decision is not None and self._decision.trajectory.stamp_ns == planned_ns:
             self._timer.reset()
-            self._cycle()
 
     def _on_odometry(self, message: Odometry) -> None:
         def update() -> GuardInputs:
