@@ -51,7 +51,8 @@ def workspace(tmp_path_factory) -> Path:
     install = folder / "install"
     messages = ROOT / "src" / "rap_msgs"
     in_place = ("--base-paths", messages, "--build-base", ROOT / "build", "--install-base", install)
-    colcon_build(colcon, folder, *in_place)
+    # The folder to install to is another one in every run, which colcon alone does not notice.
+    colcon_build(colcon, folder, *in_place, "--cmake-force-configure")
     colcon_build(colcon, folder, "--packages-skip", "rap_msgs")
     return folder
 
