@@ -147,13 +147,13 @@ def test_from_waiting_to_a_request_and_back():
         road.until_state(GuardState.NOMINAL, AHEAD)
         road.until(lambda: len(road.latencies) > 0)
         assert 0.0 < road.latencies[0].data < 40e3
-        road.places = ((14.0, -0.8),)
+        road.places = ((14.0, -1.2),)
         road.until_state(GuardState.NOMINAL, BESIDE)
         assert road.states[-1].check_rejections[road.states[-1].check_names.index("collision")] == 1
 
         # The state is followed from here on: none may be left out.
         first = len(road.states)
-        road.places = ((14.0, -0.8), (14.0, 2.5))
+        road.places = ((14.0, -1.2), (14.0, 2.5))
         road.until_state(GuardState.MRM_REQUEST)
         order = list(dict.fromkeys(state.state for state in road.states[first:]))
         assert order[-3:] == [

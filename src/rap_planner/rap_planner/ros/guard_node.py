@@ -201,8 +201,6 @@ class GuardNode(RapNode):
         # The state first, so that who reads both knows what the trajectory is.
         self._states.publish(guard_state_msg(decision, now_ns, self._map_frame))
         self._trajectories.publish(self._path_of(decision.trajectory))
-        if self._autoware is not None:
-            self._autoware.publish(decision.trajectory)
         requested = decision.state is GuardState.MRM_REQUEST
         if requested != self._requested:
             self._requested = requested
@@ -217,6 +215,9 @@ class GuardNode(RapNode):
         if decision.state is GuardState.NOMINAL and stamp_ns != self._answered_ns:
             self._answered_ns = stamp_ns
             self._end_to_end_ms.publish(number_msg(stamp_ns, 1e-6 * (now_ns - stamp_ns)))
+        # Last: what goes wrong with a package from elsewhere must not hold up a request.
+        if self._autoware is not None:
+            self._autoware.publish(decision.trajectory)
 
     def _path_of(self, trajectory: Trajectory) -> PathMsg:
         """Converts a trajectory, or takes the message of the last cycle if it is the same one."""
