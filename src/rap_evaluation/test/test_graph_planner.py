@@ -49,7 +49,8 @@ class FakeGraph:
     answers: Answers = field(default_factory=Answers)
     clock_ns: list[int] = field(default_factory=list)
     odometry_ns: list[int] = field(default_factory=list)
-    sensors_ns: list[int] = field(default_factory=list)
+    objects_ns: list[int] = field(default_factory=list)
+    images_ns: list[int] = field(default_factory=list)
     routes: int = 0
     _unread: int = 0
     _candidates: Trajectory | None = None
@@ -74,9 +75,14 @@ class FakeGraph:
         self.odometry_ns.append(ego.stamp_ns)
         self._ego = ego
 
-    def publish_sensors(self, stamp_ns, observation):
-        assert self.odometry_ns[-1] == stamp_ns, "no odometry for the sensors' stamp"
-        self.sensors_ns.append(stamp_ns)
+    def publish_objects(self, stamp_ns, observation):
+        assert self.odometry_ns[-1] == stamp_ns, "no odometry for the objects' stamp"
+        self.objects_ns.append(stamp_ns)
+        self.answers.seen_ns = stamp_ns
+
+    def publish_images(self, stamp_ns, observation):
+        assert self.objects_ns[-1] == stamp_ns, "no objects for the images' stamp"
+        self.images_ns.append(stamp_ns)
         if not self.plans:
             return
         x_m = self._ego.x_m + SPEED_MPS * 0.1 * np.arange(1, 51)
@@ -105,7 +111,8 @@ def test_the_plan_of_an_instant_is_followed_from_that_instant_on(replan_hz):
         begin_m = 20.0 + SPEED_MPS * 0.1 * (step - step % every)
         expected_m = begin_m + SPEED_MPS * plan.dt_s * np.arange(1, 11)
         np.testing.assert_allclose(plan.poses_m[:, 0], expected_m)
-    assert planner.counts.instants == 20 // every == len(graph.sensors_ns)
+    assert planner.counts.instants == 20 // every == len(graph.images_ns)
+    assert graph.objects_ns == graph.odometry_ns, "the guard must see everybody at every step"
     assert planner.counts.not_followed == planner.counts.unplanned == 0
     assert np.all(np.diff(graph.odometry_ns) == 100_000_000)
     assert np.all(np.diff(graph.clock_ns) >= TICK_NS)
@@ -120,7 +127,7 @@ def test_time_leaps_between_routes_and_never_goes_back():
     drive(planner, straight_road(), range(7))  # Another road, though it looks the same.
     assert graph.routes == 2
     assert graph.odometry_ns[7] - last_ns >= LEAP_NS - 1_000_000_000
-    assert graph.odometry_ns[7] == graph.sensors_ns[2], "a route begins with a plan"
+    assert graph.odometry_ns[7] == graph.images_ns[2], "a route begins with a plan"
     assert np.all(np.diff(graph.clock_ns) > 0)
 
 
@@ -180,7 +187,7 @@ def test_a_route_that_was_not_read_yet_is_asked_for_again():
     planner = GraphPlanner(graph, replan_hz=2, patience_s=1.0)
     drive(planner, straight_road(), range(3))
     assert graph.routes == 1
-    assert len(graph.sensors_ns) == 3
+    assert len(graph.images_ns) == 3
     assert graph.answers.command is Command.STRAIGHT
 
 

@@ -42,7 +42,7 @@ class ClosedLoopOptions:
         routes: How many.
         seed: Of routes and traffic.
         replan_hz: Plans a second.
-        guarded: Plans of a bundle pass through the vehicle's guard.
+        guarded: Plans of a bundle pass through the vehicle's guard; those of a graph always do.
         ray_address: See `sharding.process`.
     """
 

@@ -2,10 +2,10 @@
 
 Simulated time belongs to the simulation: it stands still until the graph has answered, so a slow
 machine makes the drive slower and not worse. One step of 0.1 s goes like this. The clock reaches
-the step and odometry is published. At a planning instant objects, or images too, follow, and the
-clock waits for the candidates of that very stamp. Then it moves on by half a step, the guard's
-period, so that the guard looks at those candidates and publishes the trajectory. The ego follows
-that one from the instant on, as planners of the offline closed loop are followed.
+the step, odometry and objects are published. At a planning instant images follow, if there are
+cameras, and the clock waits for the candidates of that very stamp. Then it moves on by half a
+step, the guard's period, so that the guard looks at those candidates and publishes the trajectory.
+The ego follows that one from the instant on, as planners of the offline closed loop are followed.
 
 Between routes the clock leaps ahead, by more than any history in the graph remembers.
 """
@@ -43,7 +43,10 @@ ATTEMPTS = 5
 """At the first plan of a route: nodes may not have found each other, or not have read the route."""
 
 CYCLE_S = 0.1
-"""Two cycles of a guard that looks by the wall clock: one may be under way when plans arrive."""
+"""Two cycles of a guard that looks by the wall clock: one may be under way when plans arrive.
+
+It is also what objects get to pass through perception.
+"""
 
 QUICK_S = 0.05
 """Patience with a guard that has just missed a cycle: it is dead until it shows up again."""
@@ -83,6 +86,7 @@ class Answers:
 
     Attributes:
         planned_ns: Stamp of the candidates.
+        seen_ns: Stamp of the objects that the guard gets to see.
         command: What they were told to do.
         cycle_ns: Time of the guard's cycle.
         state: Of the guard then.
@@ -91,6 +95,7 @@ class Answers:
     """
 
     planned_ns: int = -1
+    seen_ns: int = -1
     command: Command = Command.UNKNOWN
     cycle_ns: int = -1
     state: GuardState = GuardState.WAITING
@@ -133,8 +138,11 @@ class Graph(Protocol):
     def publish_odometry(self, ego: EgoState) -> None:
         """Publishes the ego's state; its stamp is simulated time."""
 
-    def publish_sensors(self, stamp_ns: int, observation: Observation) -> None:
-        """Publishes what there is to see."""
+    def publish_objects(self, stamp_ns: int, observation: Observation) -> None:
+        """Publishes what is around; without cameras, plans are made of it."""
+
+    def publish_images(self, stamp_ns: int, observation: Observation) -> None:
+        """Publishes what the cameras see, if there are any."""
 
     def wait_until(self, condition: Callable[[], bool], patience_s: float) -> bool:
         """Waits for a condition on the answers; False if it does not come true in time."""
@@ -217,15 +225,17 @@ class GraphPlanner:
         self._tick(self._stamp_ns(observation))
 
     def _show(self, observation: Observation) -> None:
-        stamp_ns = self._stamp_ns(observation)
+        stamp_ns, answers = self._stamp_ns(observation), self._graph.answers
         self._tick(stamp_ns)
         self._graph.publish_odometry(replace(observation.ego, stamp_ns=stamp_ns))
+        self._graph.publish_objects(stamp_ns, observation)
+        self._graph.wait_until(lambda: answers.seen_ns >= stamp_ns, CYCLE_S)
 
     def _ask(self, observation: Observation, ticks: int) -> bool:
-        """Publishes sensors, and waits for the plan and for the guard; True if all came."""
+        """Publishes images, and waits for the plan and for the guard; True if all came."""
         stamp_ns, answers = self._stamp_ns(observation), self._graph.answers
         self.counts.instants += 1
-        self._graph.publish_sensors(stamp_ns, observation)
+        self._graph.publish_images(stamp_ns, observation)
         if not self._graph.wait_until(lambda: answers.planned_ns >= stamp_ns, self._patience_s):
             self.counts.unplanned += 1
             return False

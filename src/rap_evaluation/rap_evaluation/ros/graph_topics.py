@@ -109,6 +109,7 @@ class GraphTopics:
         """Listens to the graph."""
         node = self._node
         node.subscribe(TrajectoryCandidates, "rap/candidates", self._on_candidates, RESULT)
+        node.subscribe(TrackedObjectsMsg, "rap/objects", self._on_seen, STREAM)
         node.subscribe(GuardStateMsg, "rap/state", self._on_state, RESULT)
         node.subscribe(PathMsg, "rap/trajectory", self._on_trajectory, RESULT)
         node.subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, STREAM)
@@ -168,7 +169,7 @@ class GraphTopics:
         """See `Graph`."""
         self._publish("odometry", odometry_msg(ego, *self._frames))
 
-    def publish_sensors(self, stamp_ns: int, observation: Observation) -> None:
+    def publish_objects(self, stamp_ns: int, observation: Observation) -> None:
         """See `Graph`; says now and then how far the drive is."""
         self._node.get_logger().info(
             f"{1e-9 * observation.ego.stamp_ns:.0f} s, {observation.along_m:.0f} m on the route",
@@ -176,6 +177,9 @@ class GraphTopics:
         )
         objects = seen_objects(stamp_ns, observation.surroundings)
         self._publish("objects", objects_msg(objects, self._frames[0]))
+
+    def publish_images(self, stamp_ns: int, observation: Observation) -> None:
+        """See `Graph`."""
         if self._rig is None:
             return
         for camera, image in zip(self._rig.cameras, self._rig.view(observation), strict=True):
@@ -218,6 +222,11 @@ class GraphTopics:
         with self._changed:
             self.answers.planned_ns = stamp_ns(message.header.stamp)
             self.answers.command = command
+            self._changed.notify_all()
+
+    def _on_seen(self, message: TrackedObjectsMsg) -> None:
+        with self._changed:
+            self.answers.seen_ns = stamp_ns(message.header.stamp)
             self._changed.notify_all()
 
     def _on_state(self, message: GuardStateMsg) -> None:

@@ -92,6 +92,7 @@ class SimNode(RapNode):
             routes=self.parameter("routes"),
             seed=self.parameter("seed"),
             replan_hz=self.parameter("replan_hz"),
+            guarded=True,
         )
 
     def start(self) -> None:
