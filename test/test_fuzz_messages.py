@@ -26,7 +26,7 @@ from rap_perception.ros.conversions import camera_model, pixels
 from rap_perception.ros.object_adapters import read_rap
 from rap_planner.candidates import Candidates
 from rap_planner.guard import Guard, GuardInputs, GuardSettings
-from rap_planner.ros.conversions import candidates_from_msg, candidates_msg, finite_objects
+from rap_planner.ros.conversions import candidates_from_msg, candidates_msg, usable_objects
 from rap_planner.route import Command, Guidance
 from rap_raster.ego_history import EgoHistory, EgoState
 from rap_raster.features import AlignedFeatures
@@ -113,7 +113,7 @@ def use_candidates(message: Any) -> Any:
 
 
 def use_objects_in_guard(message: Any) -> Any:
-    found = finite_objects(message, "map")
+    found, _ = usable_objects(message, "map")
     now = EgoState(STAMP_NS, 1.0, 2.0, 0.0, 0.1, 5.0, 0.0, 0.0)
     seen = GuardInputs(candidates_from_msg(candidates(), "map"), now, now, found)
     decision = Guard(GuardSettings()).step(STAMP_NS, seen)

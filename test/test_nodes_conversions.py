@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from geometry_msgs.msg import Quaternion
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMsg
 from rap_msgs.msg import MapPrimitives
@@ -136,6 +137,7 @@ def test_odometry_becomes_an_ego_state():
         ("child_frame_id", "imu", "child_frame_id is 'imu', expected 'base_link'"),
         ("pose.pose.position.x", float("nan"), "pose or twist is not finite"),
         ("twist.twist.linear.x", float("inf"), "pose or twist is not finite"),
+        ("pose.pose.orientation", Quaternion(w=0.0), r"orientation has the length 0\.000"),
     ],
 )
 def test_unusable_odometry_is_refused(field, value, expected):

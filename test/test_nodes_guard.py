@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from graph_probe import SPEED_MPS, START, Probe, Process
@@ -18,9 +19,10 @@ from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMsg
 from rap_msgs.msg import Float64Stamped, GuardState, MrmRequest, TrajectoryCandidates
 from rap_msgs.msg import TrackedObjects as TrackedObjectsMsg
+from rosgraph_msgs.msg import Clock
 
 from rap_planner.candidates import Candidates
-from rap_planner.ros.conversions import candidates_msg
+from rap_planner.ros.conversions import candidates_msg, usable_objects
 from rap_planner.route import Command
 from rap_raster.ego_history import EgoState
 from rap_raster.observations import TrackedObjects
@@ -30,6 +32,8 @@ from rap_raster.ros.qos import LATCHED, RESULT, STREAM
 from rap_raster.scene import Boxes, Lights
 
 pytestmark = pytest.mark.ros
+
+SECOND = 1_000_000_000
 
 GUARD = "rap_planner.ros.guard_node"
 PARAMS_FILE = "config/rap.param.yaml"
@@ -246,3 +250,35 @@ def test_without_a_clock_the_guard_waits_and_says_why():
         assert {state.state for state in road.states} == {GuardState.WAITING}
         texts = [s.message for r in road.reports for s in r.status]
         assert any("no /clock received" in text for text in texts), texts
+        clocks = probe.node.create_publisher(Clock, "/clock", STREAM)
+        road.until(lambda: clocks.get_subscription_count() == 1)
+        for sec in (-1, -(2**31), 1):
+            clocks.publish(Clock(clock=Time(sec=sec)))
+        road.until(lambda: stamp_ns(road.states[-1].header.stamp) == SECOND)
+        assert {state.state for state in road.states} == {GuardState.WAITING}
+
+
+def test_an_object_that_is_no_object_hides_no_other_one():
+    message = objects_msg(
+        TrackedObjects(
+            SECOND,
+            Boxes.from_rows(
+                [
+                    (1, 1, 5.0, 0.0, 0.8, 4.0, 2.0, 1.6, 0.0, 1.0, 0.0),
+                    (2, 1, math.nan, 0.0, 0.8, 4.0, 2.0, 1.6, 0.0, 1.0, 0.0),
+                    (3, 1, 7.0, 0.0, 0.8, 0.0, 2.0, 1.6, 0.0, 1.0, 0.0),
+                    (4, 1, 9.0, 0.0, 0.8, 4.0, 2.0, -1.0, 0.0, math.nan, 0.0),
+                    (5, 1, 9.0, 0.0, 0.8, 4.0, 1e30, 1.6, 0.0, 1.0, 0.0),
+                ]
+            ),
+            Lights.empty(),
+            np.arange(5, dtype=np.float32),
+            np.ones(5, np.float32),
+        ),
+        "map",
+    )
+    found, problem = usable_objects(message, "map")
+    assert found.boxes.ids.tolist() == [1, 4]  # Height and an unknown velocity do not matter.
+    assert found.ages_s.tolist() == [0.0, 3.0]
+    assert problem.startswith("object 1: place or size is not usable: [nan, ")
+    assert problem.endswith(", and 2 more")

@@ -144,7 +144,7 @@ def test_parameters_tell_their_range_and_choices_and_are_refused_while_driving(m
     node.start_by_itself()
     (rate,) = node.describe_parameters(["rate_hz"])
     limits = rate.floating_point_range[0]
-    assert (limits.from_value, limits.to_value, rate.read_only) == (1.0, 100.0, True)
+    assert (limits.from_value, limits.to_value, rate.read_only) == (20.0, 100.0, True)
     (mode,) = node.describe_parameters(["mode"])
     assert mode.additional_constraints == "active | shadow"
     for name in ("mode", "rate_hz", "frames.map"):

@@ -93,7 +93,6 @@ def demands(poses_m: FloatArray, start_speed_mps: float, limits: BicycleLimits) 
     creep_m = CREEP_MPS * STEP_S
     moved_m = np.maximum(np.abs(ahead_m), creep_m)
     curvature = steps_m[..., 2] / moved_m
-    lateral_mps2 = speeds_mps * steps_m[..., 2] / STEP_S
     slip_rad = np.arctan(aside_m / moved_m)
     return [
         Demand("acceleration", "m/s2", _most(gained_mps2), limits.acceleration_mps2),
@@ -101,7 +100,7 @@ def demands(poses_m: FloatArray, start_speed_mps: float, limits: BicycleLimits) 
         Demand(
             "lateral acceleration",
             "m/s2",
-            _most(np.abs(lateral_mps2)),
+            lateral_acceleration_mps2(poses_m),
             limits.lateral_acceleration_mps2,
         ),
         Demand("curvature", "1/m", _most(np.abs(curvature)), limits.curvature_per_m),
@@ -114,6 +113,13 @@ def demands(poses_m: FloatArray, start_speed_mps: float, limits: BicycleLimits) 
         Demand("slip", "rad", _most(np.abs(slip_rad)), limits.slip_rad),
         Demand("reverse", "m", np.maximum(-ahead_m, 0.0).sum(axis=1), limits.reverse_m),
     ]
+
+
+def lateral_acceleration_mps2(poses_m: FloatArray) -> FloatArray:
+    """Returns (K,) the largest one, to either side, of (K, M + 1, 3) poses 0.1 s apart."""
+    steps_m = np.diff(poses_m, axis=1)
+    moved_m = np.linalg.norm(steps_m[..., :2], axis=-1)
+    return _most(moved_m * np.abs(steps_m[..., 2])) / STEP_S**2
 
 
 def steering_angles(

@@ -6,6 +6,7 @@ never OK. What a check raises is contained: all candidates fail it, and the text
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -27,9 +28,6 @@ BoolArray = npt.NDArray[np.bool_]
 
 MAX_FUTURE_S = 0.1
 """Inputs stamped further ahead of the clock than this belong to another clock."""
-
-MAX_SPEED_MPS = 70.0
-"""Poses that only a faster vehicle could reach are broken numbers; 250 km/h."""
 
 COLLISION_STRIDE, ROAD_STRIDE = 2, 2
 """Every second pose is looked at: 0.2 s, in which a car at 20 m/s moves less than its length."""
@@ -67,7 +65,7 @@ class CheckLimits:
         start_speed_mps: The same for the speed.
         shift_horizon_s: How far ahead candidates are compared with what is followed.
         shift_lateral_m: Largest difference to either side of the followed trajectory.
-        shift_longitudinal_m: Largest difference along it.
+        shift_longitudinal_m: Largest lead over it.
         road_horizon_s: How far ahead the ego must be on the road.
         road_margin_m: How far its corners may reach over the edge.
         collision_horizon_s: How far ahead boxes must not meet.
@@ -248,7 +246,7 @@ def _start(situation: Situation, limits: CheckLimits) -> Verdict | None:
     there, begin = situation.odometry_then, situation.candidates.ego
     if there is None:
         return None
-    away_m = float(np.hypot(begin.x_m - there.x_m, begin.y_m - there.y_m))
+    away_m = math.hypot(begin.x_m - there.x_m, begin.y_m - there.y_m, begin.z_m - there.z_m)
     turned_rad = abs(float(wrap_angle(begin.yaw_rad - there.yaw_rad)))
     faster_mps = abs(begin.vx_mps - there.vx_mps)
     for name, unit, value, limit in (
@@ -273,7 +271,10 @@ def _feasible(situation: Situation, _: CheckLimits) -> Verdict:
 
 
 def _shift(situation: Situation, limits: CheckLimits) -> Verdict | None:
-    """Candidates go on about where the followed trajectory goes on."""
+    """Candidates go on about where the followed trajectory goes on, or brake.
+
+    What is left behind along it is braking, which `feasibility` judges.
+    """
     if situation.followed is None:
         return None
     poses_m, times_s = situation.ahead(limits.shift_horizon_s, 1)
@@ -281,16 +282,16 @@ def _shift(situation: Situation, limits: CheckLimits) -> Verdict | None:
     followed_m = situation.followed.at(later_s)
     dx, dy = np.moveaxis(poses_m[..., :2] - followed_m[:, :2], -1, 0)
     cos, sin = np.cos(followed_m[:, 2]), np.sin(followed_m[:, 2])
-    along_m = np.abs(cos * dx + sin * dy).max(axis=1)
+    ahead_m = (cos * dx + sin * dy).max(axis=1)
     across_m = np.abs(cos * dy - sin * dx).max(axis=1)
 
     def text(k: int) -> str:
         return (
-            f"candidate {k}: shift of {across_m[k]:.2f} m across and {along_m[k]:.2f} m along, "
+            f"candidate {k}: shift of {across_m[k]:.2f} m across and {ahead_m[k]:.2f} m ahead, "
             f"limits {limits.shift_lateral_m:.2f} and {limits.shift_longitudinal_m:.2f}"
         )
 
-    passed = (across_m <= limits.shift_lateral_m) & (along_m <= limits.shift_longitudinal_m)
+    passed = (across_m <= limits.shift_lateral_m) & (ahead_m <= limits.shift_longitudinal_m)
     return Verdict(passed, text)
 
 
@@ -336,7 +337,7 @@ def _cameras(situation: Situation, limits: CheckLimits) -> Verdict | None:
 
 def _alignment(situation: Situation, limits: CheckLimits) -> Verdict | None:
     distance = situation.candidates.alignment_distance
-    if not np.isfinite(distance):
+    if np.isnan(distance):
         return None
     problem = f"alignment distance {distance:.2f}, limit {limits.alignment_distance:.2f}"
     return _of_all(situation, problem if distance > limits.alignment_distance else None)
@@ -344,7 +345,7 @@ def _alignment(situation: Situation, limits: CheckLimits) -> Verdict | None:
 
 def _uncertainty(situation: Situation, limits: CheckLimits) -> Verdict | None:
     uncertainty = situation.candidates.uncertainty
-    if not np.isfinite(uncertainty):
+    if np.isnan(uncertainty):
         return None
     problem = f"planner uncertainty {uncertainty:.2f}, limit {limits.uncertainty:.2f}"
     return _of_all(situation, problem if uncertainty > limits.uncertainty else None)

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rap_planner.trajectory import MAX_SPEED_MPS
 from rap_raster.frames import FloatArray, wrap_angle
 from rap_raster.observations import TrackedObjects
+from rap_raster.scene import Boxes
 from rap_raster.vehicle import VehicleDimensions
 
 BoolArray = npt.NDArray[np.bool_]
@@ -97,6 +99,15 @@ class Obstacles:
             self.brakings_mps2[keep],
         )
 
+    def nearest(self, place_m: FloatArray, count: int) -> Obstacles:
+        """Returns at most so many, those nearest to a (2,) place."""
+        if len(self.ids) <= count:
+            return self
+        distances_m = np.linalg.norm(self.centers_m - place_m, axis=1)
+        keep = np.zeros(len(self.ids), dtype=np.bool_)
+        keep[np.argpartition(distances_m, count)[:count]] = True
+        return self.select(keep)
+
     def poses_at(self, times_s: FloatArray) -> FloatArray:
         """Returns (M, N, 3) centres and headings at (M,) seconds after the stamp."""
         driven_s = self._driven_s(times_s)
@@ -132,7 +143,8 @@ class ObjectMotion:
     def obstacles(self, objects: TrackedObjects) -> Obstacles:
         """Takes the newest objects in and returns how they go on.
 
-        Objects of unknown velocity stand, those that were not seen before go straight on.
+        Objects of unknown or impossible velocity stand, those that were not seen before go straight
+        on.
         """
         recent = self._recent
         if recent and objects.stamp_ns < recent[-1].stamp_ns:
@@ -143,7 +155,7 @@ class ObjectMotion:
         while len(recent) > 1 and _seconds(objects, recent[1]) >= BASELINE_S:
             recent.popleft()
         boxes = objects.boxes
-        velocities_mps = np.nan_to_num(boxes.velocities_mps)
+        velocities_mps = _velocities(boxes)
         turns_radps, brakings_mps2 = _changes(recent[0], objects)
         return Obstacles(
             stamp_ns=objects.stamp_ns,
@@ -219,6 +231,13 @@ def _seconds(later: TrackedObjects, earlier: TrackedObjects) -> float:
     return (later.stamp_ns - earlier.stamp_ns) * 1e-9
 
 
+def _velocities(boxes: Boxes) -> FloatArray:
+    """Returns (N, 2) velocities; 0 where they are unknown or impossible."""
+    known = np.hypot(*boxes.velocities_mps.T) <= MAX_SPEED_MPS
+    result: FloatArray = np.where(known[:, None], boxes.velocities_mps, 0.0)
+    return result
+
+
 def _changes(before: TrackedObjects, now: TrackedObjects) -> tuple[FloatArray, FloatArray]:
     """Returns (N,) turn rates and (N,) decelerations of the objects of `now`."""
     turns, brakings = np.zeros(len(now.boxes)), np.zeros(len(now.boxes))
@@ -228,10 +247,10 @@ def _changes(before: TrackedObjects, now: TrackedObjects) -> tuple[FloatArray, F
     _, at_now, at_before = np.intersect1d(now.boxes.ids, before.boxes.ids, return_indices=True)
     turned = wrap_angle(now.boxes.yaws_rad[at_now] - before.boxes.yaws_rad[at_before])
     turns[at_now] = turned / dt_s
-    speeds_mps = np.hypot(*np.nan_to_num(now.boxes.velocities_mps).T)
+    speeds_mps = np.hypot(*_velocities(now.boxes).T)
     turns[(speeds_mps < TURNING_MPS) | (np.abs(turns) > MAX_TURN_RADPS)] = 0.0
-    slowed_mps = np.hypot(*before.boxes.velocities_mps[at_before].T) - speeds_mps[at_now]
-    brakings[at_now] = np.nan_to_num(slowed_mps / dt_s)
+    slowed_mps = np.hypot(*_velocities(before.boxes)[at_before].T) - speeds_mps[at_now]
+    brakings[at_now] = slowed_mps / dt_s
     brakings[(brakings < MIN_BRAKING_MPS2) | (brakings > MAX_BRAKING_MPS2)] = 0.0
     return turns, brakings
 

@@ -15,13 +15,12 @@ from enum import IntEnum
 
 import numpy as np
 
-from rap_planner.bicycle import BicycleLimits, Demand, demands
+from rap_planner.bicycle import BicycleLimits, Demand, demands, lateral_acceleration_mps2
 from rap_planner.candidates import Candidates
 from rap_planner.checks import (
     COLLISION_STRIDE,
     DEFAULT_MODES,
     MAX_FUTURE_S,
-    MAX_SPEED_MPS,
     BoolArray,
     Check,
     CheckLimits,
@@ -34,8 +33,14 @@ from rap_planner.checks import (
 from rap_planner.collision import TOUCH, ObjectMotion, Obstacles, contacts
 from rap_planner.drivable import DrivableArea
 from rap_planner.stop import STOP_HORIZON_S, Stop
-from rap_planner.trajectory import STEP_S, Trajectory, dense_times, interpolate_poses
-from rap_raster.ego_history import EgoState
+from rap_planner.trajectory import (
+    MAX_SPEED_MPS,
+    STEP_S,
+    Trajectory,
+    dense_times,
+    interpolate_poses,
+)
+from rap_raster.ego_history import JUMP_NS, EgoState
 from rap_raster.frames import FloatArray
 from rap_raster.observations import TrackedObjects
 
@@ -44,6 +49,16 @@ EMERGENCY_JERK_MPS3 = 15.0
 
 STANDING_MPS = 0.1
 """Slower is standing; wheel odometry is not more exact than that."""
+
+MAX_OBJECTS = 128
+"""The nearest ones are looked at: more would take longer than a cycle, and farther away than so
+many others nobody is met within the horizon."""
+
+REROUTED_S = 1.0
+"""After a new route, plans need not go on where the followed one goes on for this long."""
+
+LATERAL_MARGIN = 1.05
+"""Of the limit, in stops: their poses are interpolated between those of a plan at the limit."""
 
 MAX_YAW_RAD = 100.0
 """Headings are angles; larger numbers are broken ones."""
@@ -192,6 +207,7 @@ class Guard:
         self._plan: _Plan | None = None
         self._index = 0
         self._followed: Trajectory | None = None
+        self._followed_plan: _Plan | None = None
         self._valid_until_ns = 0  # last cycle in which a candidate passed
         self._good_cycles = 0
         self._stop: Stop | None = None
@@ -199,22 +215,37 @@ class Guard:
         self._stop_room = TOUCH
         self._stopping_since_ns = 0
         self._motion = ObjectMotion()
+        self._speed_mps = 0.0
+        self._route_ns: int | None = None  # while plans may leave what is followed
 
     def new_route(self) -> None:
-        """Forgets what was followed, and ends a request for a minimum-risk manoeuvre."""
-        self._reset()
+        """Lets plans go elsewhere, and lets a request for a minimum-risk manoeuvre end.
+
+        A vehicle that stands forgets all; one that moves must not lose what it follows, least of
+        all a stop.
+        """
+        if self._speed_mps < STANDING_MPS or self._last_now_ns is None:
+            self._reset()
+        else:
+            self._route_ns = self._last_now_ns
 
     def step(self, now_ns: int, inputs: GuardInputs) -> GuardDecision:
         """Runs one cycle; never raises.
 
         Args:
-            now_ns: The clock; when it jumps back (a replay that loops) the guard starts anew.
+            now_ns: The clock. When it jumps (a replay that loops, a process that was stopped), the
+                guard starts anew; a clock that is set back by less stands still.
             inputs: What is known.
         """
-        if self._last_now_ns is not None and now_ns < self._last_now_ns:
-            self._reset()
+        if self._last_now_ns is not None:
+            if abs(now_ns - self._last_now_ns) > JUMP_NS:
+                self._reset()
+            else:
+                now_ns = max(now_ns, self._last_now_ns)
         self._last_now_ns = now_ns
         inputs = replace(inputs, odometry=_finite_or_none(inputs.odometry))
+        if inputs.odometry is not None:
+            self._speed_mps = abs(inputs.odometry.vx_mps)
         try:
             with np.errstate(all="ignore"):  # Broken numbers are the checks' to find.
                 return self._step(now_ns, inputs)
@@ -222,7 +253,7 @@ class Guard:
             return self._last_resort(now_ns, inputs, f"guard: {type(error).__name__}: {error}")
 
     def _step(self, now_ns: int, inputs: GuardInputs) -> GuardDecision:
-        obstacles = self._obstacles(now_ns, inputs.objects)
+        obstacles = self._obstacles(now_ns, inputs.objects, inputs.odometry)
         plan = self._planned(inputs.candidates)
         choice = self._choose(now_ns, plan, inputs, obstacles)
         if choice is not None and plan is not None and choice.chosen is not None:
@@ -237,18 +268,26 @@ class Guard:
             self._follow(plan, choice)
         return self._decision(now_ns, problem, choice, inputs.odometry)
 
-    def _obstacles(self, now_ns: int, objects: TrackedObjects | None) -> Obstacles | None:
+    def _obstacles(
+        self, now_ns: int, objects: TrackedObjects | None, odometry: EgoState | None
+    ) -> Obstacles | None:
         """Returns the objects if they are fresh."""
         if objects is None:
             return None
         age_s = age_in_s(now_ns, objects.stamp_ns)
         if not -MAX_FUTURE_S <= age_s <= self._settings.limits.objects_age_s:
             return None
-        return self._motion.obstacles(objects)
+        obstacles = self._motion.obstacles(objects)
+        return (
+            obstacles if odometry is None else obstacles.nearest(odometry.planar[:2], MAX_OBJECTS)
+        )
 
     def _planned(self, candidates: Candidates | None) -> _Plan | None:
-        """Returns the candidates, made ready if they are new ones."""
-        if candidates is not None and (self._plan is None or self._plan.source is not candidates):
+        """Returns the candidates, made ready if they are new ones and none of before."""
+        plan = self._plan
+        if candidates is None or (plan is not None and plan.source is candidates):
+            return plan
+        if plan is None or not 0 < plan.source.stamp_ns - candidates.stamp_ns < JUMP_NS:
             self._plan = _Plan.of(candidates, self._settings.limits.bicycle)
         return self._plan
 
@@ -273,7 +312,7 @@ class Guard:
             odometry_then=inputs.odometry_then,
             obstacles=obstacles,
             road=inputs.road,
-            followed=self._followed if steady else None,
+            followed=self._followed if steady and self._route_ns is None else None,
         )
         outcomes = evaluate(situation, self._settings.limits, self._settings.modes)
         enforced = [
@@ -296,9 +335,8 @@ class Guard:
         """Takes the chosen candidate as what is followed, unless a stop still goes on."""
         if self._state is not GuardState.NOMINAL or choice.chosen is None:
             return
-        is_same = self._followed is not None and self._followed.stamp_ns == plan.candidates.stamp_ns
-        if not is_same or self._index != choice.chosen:
-            self._index = choice.chosen
+        if plan is not self._followed_plan or self._index != choice.chosen:
+            self._index, self._followed_plan = choice.chosen, plan
             self._followed = plan.trajectory(choice.chosen)
 
     def _move_on(
@@ -312,6 +350,8 @@ class Guard:
         if not problem:
             if self._may_resume(odometry):
                 self._state, self._stop = GuardState.NOMINAL, None
+                if self._route_ns is not None and age_in_s(now_ns, self._route_ns) > REROUTED_S:
+                    self._route_ns = None
         elif self._followed is not None and self._state not in STOPPING:
             held_s = age_in_s(now_ns, self._valid_until_ns)
             if held_s <= self._settings.hold_s:
@@ -324,7 +364,10 @@ class Guard:
             self._watch_stop(now_ns, self._stop, obstacles)
 
     def _may_resume(self, odometry: EgoState | None) -> bool:
-        if self._state is GuardState.CONTROLLED_STOP:
+        rerouted = self._route_ns is not None
+        if self._state is GuardState.CONTROLLED_STOP or (
+            self._state is GuardState.MRM_REQUEST and rerouted
+        ):
             return self._good_cycles >= self._settings.resume_cycles
         if self._state is GuardState.MRM_REQUEST:
             standing = odometry is not None and abs(odometry.vx_mps) < STANDING_MPS
@@ -356,6 +399,11 @@ class Guard:
         """Returns why a stop does not do, empty if it does."""
         if not stop.fits:
             return f"needs {stop.profile.length_m:.1f} m, which is more than the path has"
+        # Braked less than the plan would have been, it comes faster into the plan's bends.
+        aside_mps2 = float(lateral_acceleration_mps2(stop.poses_m[None])[0])
+        limit_mps2 = self._settings.limits.bicycle.lateral_acceleration_mps2
+        if aside_mps2 > LATERAL_MARGIN * limit_mps2:
+            return f"has {aside_mps2:.2f} m/s2 across, limit {limit_mps2:.2f}"
         if obstacles is None or self._settings.modes["collision"] is not Mode.ENFORCE:
             return ""
         limits = self._settings.limits
@@ -401,16 +449,19 @@ class Guard:
         self, now_ns: int, followed: Trajectory | None, odometry: EgoState | None
     ) -> Trajectory:
         if followed is None:
-            return Trajectory.standing(now_ns, odometry)
+            return Trajectory.standing(self._stamp_ns(now_ns, odometry), odometry)
         if self._stop is None:
             return followed
-        stamp_ns = now_ns
+        # Before its begin there was no stop: odometry may be older than that.
+        return self._stop.trajectory(max(self._stamp_ns(now_ns, odometry), self._stop.begin_ns))
+
+    def _stamp_ns(self, now_ns: int, odometry: EgoState | None) -> int:
+        """Returns the stamp of fresh odometry, else the clock."""
         if odometry is not None:
             age_s = age_in_s(now_ns, odometry.stamp_ns)
             if -MAX_FUTURE_S <= age_s <= self._settings.limits.odometry_age_s:
-                stamp_ns = odometry.stamp_ns
-        # Before its begin there was no stop: odometry may be older than that.
-        return self._stop.trajectory(max(stamp_ns, self._stop.begin_ns))
+                return odometry.stamp_ns
+        return now_ns
 
     def _reason(self, problem: str, choice: _Choice | None) -> str:
         if self._state is GuardState.MRM_REQUEST:
@@ -427,7 +478,7 @@ class Guard:
     def _last_resort(self, now_ns: int, inputs: GuardInputs, error: str) -> GuardDecision:
         """Stands still and asks for help."""
         self._state, self._stop_problem, self._good_cycles = GuardState.MRM_REQUEST, error, 0
-        self._followed, self._stop, self._plan = None, None, None
+        self._followed, self._followed_plan, self._stop, self._plan = None, None, None, None
         return GuardDecision(
             state=self._state,
             reason=error,
@@ -436,7 +487,9 @@ class Guard:
             count=0,
             candidate_index=None,
             candidate_age_s=None,
-            trajectory=Trajectory.standing(now_ns, inputs.odometry),
+            trajectory=Trajectory.standing(
+                self._stamp_ns(now_ns, inputs.odometry), inputs.odometry
+            ),
             error=error,
         )
 

@@ -40,7 +40,7 @@ class Patience:
         """Returns (K,) what to take from the scores.
 
         Args:
-            ego: Now; earlier stamps than the last one mean a new drive.
+            ego: Now; a stamp from before it stood means a new drive.
             ends_m: (K, 2) end points of the candidates, ego frame.
         """
         since_ns = self._stands_since_ns

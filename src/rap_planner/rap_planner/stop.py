@@ -99,7 +99,8 @@ class Stop:
         end_s = STEP_S * len(followed.poses_m)
         later_s = dense_times(end_s)
         times_s = np.concatenate([[elapsed_s], later_s[later_s > elapsed_s]])
-        around_m = followed.at(elapsed_s + STEP_S * np.array([-1.0, 0.0, 1.0]))
+        # A trajectory says nothing of the time before its stamp.
+        around_m = followed.at(max(elapsed_s, STEP_S) + STEP_S * np.array([-1.0, 0.0, 1.0]))
         before_mps, after_mps = np.linalg.norm(np.diff(around_m[:, :2], axis=0), axis=1) / STEP_S
         profile = StopProfile(
             speed_mps=0.5 * float(before_mps + after_mps),
@@ -115,6 +116,11 @@ class Stop:
         steps_m = np.diff(self.path_m[:, :2], axis=0)
         path_length_m = float(np.linalg.norm(steps_m, axis=1).sum())
         return self.profile.length_m <= path_length_m + END_TOLERANCE_M
+
+    @property
+    def poses_m(self) -> FloatArray:
+        """(M, 3) all of it, 0.1 s apart, where it begins included."""
+        return np.concatenate([self.path_m[:1], self.trajectory(self.begin_ns).poses_m])
 
     def trajectory(self, stamp_ns: int) -> Trajectory:
         """Returns the part of the stop that follows a stamp."""

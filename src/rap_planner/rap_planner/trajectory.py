@@ -18,6 +18,9 @@ from rap_raster.frames import FloatArray
 STEP_S = 0.1
 """Time between the poses of `rap/trajectory`. Source: the ROS contract."""
 
+MAX_SPEED_MPS = 70.0
+"""What only something faster could do are broken numbers; 250 km/h."""
+
 MONOTONE_LIMIT = 3.0
 """A knot slope of at most three times the smaller neighbouring chord keeps a cubic monotone."""
 
@@ -43,12 +46,12 @@ class Trajectory:
         """Returns one pose, which means: do not move.
 
         Args:
-            stamp_ns: Of the trajectory if there is no ego state.
+            stamp_ns: Of the trajectory.
             ego: Where to stand. None: wherever the vehicle is, which only its own frame can say.
         """
         if ego is None:
             return cls(stamp_ns, np.zeros((1, 3)), 0.0, in_map=False)
-        return cls(ego.stamp_ns, ego.planar[None], ego.z_m)
+        return cls(stamp_ns, ego.planar[None], ego.z_m)
 
     def at(self, times_s: FloatArray) -> FloatArray:
         """Returns (M, 3) poses at (M,) seconds after the stamp, held where it ends."""

@@ -46,6 +46,17 @@ def candidates(stamp_ns: int, speed_mps: float = SPEED_MPS) -> Candidates:
     return candidates_of(poses, [0.1, 0.9], ego)
 
 
+def gaining(stamp_ns: int, gain_mps2: float) -> Candidates:
+    """One candidate straight ahead that gains speed, or loses it until it stands."""
+    ego = odometry(stamp_ns)
+    times_s = DT_S * np.arange(1, STEPS + 1)
+    if gain_mps2 < 0.0:
+        times_s = np.minimum(times_s, -SPEED_MPS / gain_mps2)
+    poses = np.zeros((1, STEPS, 3))
+    poses[0, :, 0] = ego.x_m + SPEED_MPS * times_s + 0.5 * gain_mps2 * times_s**2
+    return candidates_of(poses, [1.0], ego)
+
+
 def objects(stamp_ns: int, *rows: tuple[float, ...]) -> TrackedObjects:
     """Cars of 4 by 2 m from x, y, yaw, vx, vy."""
     boxes = Boxes.from_rows(

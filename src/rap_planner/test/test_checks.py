@@ -7,7 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import shapely
-from guard_cases import CYCLE, SECOND, candidates, candidates_of, inputs, objects, odometry
+from guard_cases import (
+    CYCLE,
+    SECOND,
+    candidates,
+    candidates_of,
+    gaining,
+    inputs,
+    objects,
+    odometry,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -267,6 +276,16 @@ def test_a_sudden_shift_is_seen_at_matching_times_and_not_by_a_later_stamp_alone
     assert decision.outcomes["shift"].verdict.text(1).startswith("candidate 1: shift of 3.")
 
 
+def test_a_plan_that_brakes_is_no_sudden_shift_and_one_that_leaps_ahead_is():
+    guard = Guard(GuardSettings())
+    guard.step(0, inputs(0, candidates(0)))
+    now = 6 * CYCLE
+    for gain_mps2, expected in ((-5.0, Check.OK), (5.0, Check.FAILED)):
+        outcomes = guard.step(now, inputs(now, gaining(now - 4 * CYCLE, gain_mps2))).outcomes
+        assert outcomes["feasibility"].result(0) is Check.OK
+        assert outcomes["shift"].result(0) is expected
+
+
 @pytest.mark.parametrize(
     ("change", "name", "expected"),
     [
@@ -275,6 +294,8 @@ def test_a_sudden_shift_is_seen_at_matching_times_and_not_by_a_later_stamp_alone
         ({"camera_sources": np.zeros(0, np.uint8)}, "cameras", Check.NOT_CHECKED),
         ({"alignment_distance": 0.9}, "alignment", Check.OK),
         ({"alignment_distance": 1.1}, "alignment", Check.FAILED),
+        ({"alignment_distance": float("inf")}, "alignment", Check.FAILED),
+        ({"alignment_distance": float("nan")}, "alignment", Check.NOT_CHECKED),
         ({"uncertainty": 0.9}, "uncertainty", Check.FAILED),
         ({"uncertainty": float("nan")}, "uncertainty", Check.NOT_CHECKED),
     ],

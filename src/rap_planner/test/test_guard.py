@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from guard_cases import (
     CYCLE,
+    DT_S,
     SECOND,
     SPEED_MPS,
+    STEPS,
     candidates,
     candidates_of,
     cycles,
+    gaining,
     inputs,
     objects,
     odometry,
@@ -18,7 +21,8 @@ from guard_cases import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rap_planner.bicycle import BicycleLimits, demands
+from rap_planner.bicycle import BicycleLimits, demands, lateral_acceleration_mps2
+from rap_planner.candidates import Candidates
 from rap_planner.checks import CHECKS, DEFAULT_MODES, Check, Mode
 from rap_planner.guard import Guard, GuardDecision, GuardInputs, GuardSettings, GuardState
 from rap_raster.ego_history import EgoState
@@ -166,14 +170,54 @@ def test_a_stop_that_lasts_becomes_a_request_that_only_standing_ends():
     assert states == [GuardState.MRM_REQUEST] * 4 + [GuardState.NOMINAL]
 
 
-def test_a_new_route_ends_a_request_and_forgets_the_last_path():
+def requesting() -> Guard:
     guard = Guard(replace(SETTINGS, mrm_after_s=0.0))
-    decisions = cycles(guard, 0, 30, candidates(0))
-    assert decisions[-1].state is GuardState.MRM_REQUEST
+    assert cycles(guard, 0, 30, candidates(0))[-1].state is GuardState.MRM_REQUEST
+    return guard
+
+
+def test_a_new_route_makes_a_standing_vehicle_forget_request_and_path():
+    guard = requesting()
+    now = 30 * CYCLE
+    guard.step(now, GuardInputs(candidates(0), odometry(now, 0.0), odometry(0)))
+    guard.new_route()
+    after = cycles(guard, 31 * CYCLE, 1, candidates(0))[0]
+    assert (after.state, len(after.trajectory.poses_m)) == (GuardState.WAITING, 1)
+    assert cycles(guard, 32 * CYCLE, 1, candidates(32 * CYCLE))[0].state is GuardState.NOMINAL
+
+
+def test_a_new_route_at_speed_goes_on_with_the_stop_until_plans_are_good_again():
+    guard = requesting()
     guard.new_route()
     after = cycles(guard, 30 * CYCLE, 1, candidates(0))[0]
-    assert (after.state, len(after.trajectory.poses_m)) == (GuardState.WAITING, 1)
-    assert cycles(guard, 31 * CYCLE, 1, candidates(31 * CYCLE))[0].state is GuardState.NOMINAL
+    assert after.state is GuardState.MRM_REQUEST
+    assert len(after.trajectory.poses_m) > 1
+    states = [d.state for d in cycles(guard, 31 * CYCLE, 3, candidates(31 * CYCLE))]
+    assert states == [GuardState.MRM_REQUEST] * 2 + [GuardState.NOMINAL]
+
+
+def bend(now: int, side: float) -> Candidates:
+    """An arc of 66 m radius, 1.5 m/s2 across: arcs to both sides are 1.5 m apart after 1 s."""
+    ego, radius_m = odometry(now), side * SPEED_MPS**2 / 1.5
+    yaw = SPEED_MPS * DT_S * np.arange(1, STEPS + 1) / radius_m
+    poses = np.stack([ego.x_m + radius_m * np.sin(yaw), radius_m * (1.0 - np.cos(yaw)), yaw], 1)
+    return candidates_of(poses[None], [1.0], ego)
+
+
+def test_after_a_new_route_plans_may_leave_the_followed_one_for_a_second():
+    guard = Guard(SETTINGS)
+    guard.step(0, inputs(0, bend(0, 1.0)))
+    assert guard.step(CYCLE, inputs(CYCLE, bend(CYCLE, -1.0))).checks["shift"] is Check.FAILED
+    guard = Guard(SETTINGS)
+    guard.step(0, inputs(0, bend(0, 1.0)))
+    guard.new_route()
+    after = [
+        guard.step(now, inputs(now, bend(now, (-1.0) ** step))).state
+        for step, now in enumerate(range(CYCLE, 30 * CYCLE, CYCLE))
+    ]
+    changed = after.index(GuardState.HOLD_LAST)
+    assert changed * CYCLE == SECOND + CYCLE
+    assert set(after[:changed]) == {GuardState.NOMINAL}
 
 
 def blocked(ahead_m: float) -> GuardDecision:
@@ -242,10 +286,109 @@ def test_inputs_from_the_future_point_to_use_sim_time():
     assert decision.reason == "candidates: stamped 1.00 s ahead of the clock (use_sim_time set?)"
 
 
-def test_a_clock_that_jumps_back_starts_the_guard_anew():
+@pytest.mark.parametrize("now", [CYCLE, 220 * CYCLE])
+def test_a_clock_that_jumps_starts_the_guard_anew(now):
     guard, _ = stop_after_candidates_ended()
-    decision = guard.step(CYCLE, inputs(CYCLE, None))
+    decision = guard.step(now, inputs(now, None))
     assert (decision.state, len(decision.trajectory.poses_m)) == (GuardState.WAITING, 1)
+
+
+def test_a_clock_that_is_set_back_a_little_does_not_end_a_stop():
+    guard, decisions = stop_after_candidates_ended()
+    now = 198 * CYCLE
+    decision = guard.step(now, inputs(now, None))
+    assert decision.state is decisions[-1].state is GuardState.CONTROLLED_STOP
+
+
+def test_someone_in_the_way_of_a_stop_that_has_just_begun_is_braked_for_from_the_full_speed():
+    """As if they had been there when it began, one cycle before."""
+    for ahead_m, state in ((24.0, GuardState.MRM_REQUEST), (30.0, GuardState.CONTROLLED_STOP)):
+        guard = Guard(SETTINGS)
+        first = next(
+            d for d in cycles(guard, 0, 40, candidates(0)) if d.state is GuardState.CONTROLLED_STOP
+        )
+        guard = Guard(SETTINGS)
+        begin = first.trajectory.stamp_ns
+        cycles(guard, 0, begin // CYCLE + 1, candidates(0))
+        now = begin + CYCLE
+        decision = guard.step(
+            now, inputs(now, candidates(0), objects(now, (ahead_m, 0.0, 0.0, 0.0, 0.0)))
+        )
+        assert decision.state is state
+        start_m = odometry(now).planar[None]
+        asked = demands(np.concatenate([start_m, decision.trajectory.poses_m])[None], 10.0, BICYCLE)
+        assert asked[1].values[0] < 1.05 * BICYCLE.braking_mps2
+
+
+def test_a_stop_brakes_before_bends_as_hard_as_they_need():
+    """A plan that brakes at 4 m/s2 into a bend; a stop at 2.5 m/s2 would be too fast in it."""
+    times_s = DT_S * np.arange(1, STEPS + 1)
+    dense_s = np.arange(0.0, 5.01, 0.01)
+    speeds = np.maximum(SPEED_MPS - 4.0 * dense_s, 3.0)
+    along_m = np.concatenate([[0.0], np.cumsum(0.01 * speeds[:-1])])
+    yaw = np.maximum(along_m - 11.0, 0.0) / 7.0
+    x = np.concatenate([[0.0], np.cumsum(0.01 * speeds[:-1] * np.cos(yaw[:-1]))])
+    y = np.concatenate([[0.0], np.cumsum(0.01 * speeds[:-1] * np.sin(yaw[:-1]))])
+    at = np.round(times_s / 0.01).astype(int)
+    poses_m = np.stack([x, y, yaw], axis=1)[at][None]
+    guard = Guard(SETTINGS)
+    plan = candidates_of(poses_m, [1.0], odometry(0))
+    states = []
+    for now in range(0, 30 * CYCLE, CYCLE):
+        decision = guard.step(now, GuardInputs(plan, odometry(now), odometry(0)))
+        states.append(decision.state)
+        if decision.state is GuardState.CONTROLLED_STOP:
+            aside_mps2 = lateral_acceleration_mps2(decision.trajectory.poses_m[None])[0]
+            assert aside_mps2 <= 1.06 * BICYCLE.lateral_acceleration_mps2
+    assert states[0] is GuardState.NOMINAL
+    assert GuardState.CONTROLLED_STOP in states
+
+
+def test_what_is_followed_is_what_was_checked_though_stamps_repeat():
+    guard = Guard(SETTINGS)
+    guard.step(0, inputs(0, candidates(0)))
+    guard.step(CYCLE, inputs(CYCLE, gaining(0, 0.0)))
+    other = gaining(0, -4.0)
+    decision = guard.step(2 * CYCLE, inputs(2 * CYCLE, other))
+    assert decision.state is GuardState.NOMINAL
+    np.testing.assert_allclose(decision.trajectory.poses_m[4::5, 0], other.poses_m[0, :, 0])
+
+
+def test_candidates_of_before_do_not_replace_newer_ones():
+    guard = Guard(SETTINGS)
+    guard.step(2 * CYCLE, inputs(2 * CYCLE, candidates(2 * CYCLE)))
+    decision = guard.step(3 * CYCLE, inputs(3 * CYCLE, candidates(CYCLE)))
+    assert decision.state is GuardState.NOMINAL
+    assert decision.trajectory.stamp_ns == 2 * CYCLE
+
+
+@pytest.mark.parametrize("velocity_mps", [np.nan, np.inf, 1e30, 1e5])
+def test_an_object_of_impossible_velocity_stands(velocity_mps):
+    guard = Guard(SETTINGS)
+    seen = objects(0, (20.0, 0.0, 0.0, velocity_mps, 0.0))
+    decision = guard.step(0, inputs(0, candidates(0), seen))
+    assert decision.reason.endswith("meets object 1 in 1.4 s")
+
+
+def test_of_a_crowd_the_nearest_are_looked_at():
+    far = [(300.0 + k, 50.0, 0.0, 0.0, 0.0) for k in range(400)]
+    crowd = objects(0, *far[:200], (20.0, 0.0, 0.0, 0.0, 0.0), *far[200:])
+    decision = Guard(SETTINGS).step(0, inputs(0, candidates(0), crowd))
+    assert decision.reason.endswith("meets object 201 in 1.4 s")
+
+
+def test_a_waiting_guard_never_takes_a_stamp_from_the_future():
+    late = replace(odometry(0), stamp_ns=100 * SECOND)
+    decision = Guard(SETTINGS).step(SECOND, GuardInputs(None, late))
+    assert decision.trajectory.stamp_ns == SECOND
+
+
+def test_a_plan_at_another_height_than_the_vehicle_is_not_followed():
+    plan = candidates(0)
+    plan = replace(plan, ego=replace(plan.ego, z_m=1e300))
+    decision = Guard(SETTINGS).step(0, inputs(0, plan))
+    assert decision.state is GuardState.WAITING
+    assert decision.checks["start"] is Check.FAILED
 
 
 def test_a_check_that_crashes_stops_the_vehicle_and_not_the_guard(monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from rap_msgs.msg import Float64Stamped, TrajectoryCandidates
 from rap_msgs.msg import GuardState as GuardStateMsg
@@ -11,8 +13,10 @@ from rap_planner.candidates import Candidates
 from rap_planner.guard import GuardDecision
 from rap_planner.route import Command
 from rap_raster.ego_history import EgoState
+from rap_raster.features import FeatureSource
 from rap_raster.observations import TrackedObjects
 from rap_raster.ros.conversions import (
+    MAX_PLACE_M,
     MessageError,
     check_frame,
     header,
@@ -25,8 +29,11 @@ from rap_raster.ros.conversions import (
 MIN_HORIZON_S, MAX_HORIZON_S = 1.0, 30.0
 """A shorter plan is no plan: the guard could not stop on it. A longer one is a broken number."""
 
-MAX_CANDIDATES = 1024
-"""More would take the guard longer than its cycle."""
+MAX_CANDIDATES = 128
+"""More would take the guard longer than its cycle; a planner proposes 64."""
+
+MAX_SIZE_M = 100.0
+"""Nobody on a road is larger."""
 
 
 def candidates_msg(candidates: Candidates, map_frame: str) -> TrajectoryCandidates:
@@ -56,7 +63,7 @@ def candidates_from_msg(message: TrajectoryCandidates, map_frame: str) -> Candid
 
     Raises:
         MessageError: If the frame is another one, lengths disagree, there is no candidate or far
-            too many, the command is unknown, or the poses cover no usable time.
+            too many, a code is unknown, or the poses cover no usable time.
     """
     check_frame(message.header, map_frame)
     count, poses = message.num_candidates, message.num_poses
@@ -79,6 +86,11 @@ def candidates_from_msg(message: TrajectoryCandidates, map_frame: str) -> Candid
         )
     if message.command > max(Command):
         raise MessageError(f"command: is {message.command}, expected 0 to {int(max(Command))}")
+    if max(message.camera_sources, default=0) > max(FeatureSource):
+        raise MessageError(
+            f"camera_sources: are {list(message.camera_sources)}, "
+            f"expected 0 to {int(max(FeatureSource))}"
+        )
     return _candidates(message)
 
 
@@ -101,22 +113,35 @@ def _candidates(message: TrajectoryCandidates) -> Candidates:
     )
 
 
-def finite_objects(message: TrackedObjectsMsg, map_frame: str) -> TrackedObjects:
+def usable_objects(message: TrackedObjectsMsg, map_frame: str) -> tuple[TrackedObjects, str]:
     """Converts objects for the guard, which must not rely on perception having checked them.
 
+    Those whose place or size on the ground is not a number to calculate with are left out, so that
+    the others stay known. Unknown velocities are allowed.
+
+    Returns:
+        The objects, and what is wrong with those left out; empty if none is.
+
     Raises:
-        MessageError: If the frame is another one, lengths disagree, or a place or size is not a
-            number to calculate with. Unknown velocities are allowed.
+        MessageError: If the frame is another one or lengths disagree.
     """
     objects = objects_from_msg(message, map_frame)
     boxes = objects.boxes
-    table = np.column_stack([boxes.centers_m, boxes.sizes_m, boxes.yaws_rad])
-    bad = np.flatnonzero(~np.isfinite(table).all(axis=1) | (boxes.sizes_m <= 0).any(axis=1))
-    if len(bad):
-        raise MessageError(
-            f"object {bad[0]}: place or size is not usable: {table[bad[0]].tolist()}"
-        )
-    return objects
+    table = np.column_stack([boxes.centers_m, boxes.yaws_rad, boxes.sizes_m[:, :2]])
+    sizes_m = table[:, 4:]
+    in_reach = (np.abs(table) <= MAX_PLACE_M).all(axis=1)
+    good = np.asarray(in_reach & ((sizes_m > 0.0) & (sizes_m <= MAX_SIZE_M)).all(axis=1))
+    if good.all():
+        return objects, ""
+    first, bad = int(np.argmin(good)), int((~good).sum())
+    kept = replace(
+        objects,
+        boxes=boxes.select(good),
+        ages_s=objects.ages_s[good],
+        existences=objects.existences[good],
+    )
+    problem = f"object {first}: place or size is not usable: {table[first].tolist()}"
+    return kept, problem if bad == 1 else f"{problem}, and {bad - 1} more"
 
 
 def number_msg(stamp: int, value: float) -> Float64Stamped:

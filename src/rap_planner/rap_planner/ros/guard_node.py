@@ -27,9 +27,9 @@ from rap_planner.ros.autoware_output import TOPICS as AUTOWARE_TOPICS
 from rap_planner.ros.autoware_output import AutowareOutput
 from rap_planner.ros.conversions import (
     candidates_from_msg,
-    finite_objects,
     guard_state_msg,
     number_msg,
+    usable_objects,
 )
 from rap_planner.ros.guard_parameters import GUARD_PARAMETERS, TOPICS, guard_settings
 from rap_planner.trajectory import STEP_S, Trajectory
@@ -84,8 +84,8 @@ class GuardNode(RapNode):
         self._forward_ns = 0  # when a cycle was last brought forward, by the steady clock
 
     def setup(self) -> None:
-        """Makes the guard."""
-        self._guard = Guard(guard_settings(self.parameter))
+        """Reads the limits and makes the publishers."""
+        self._settings = guard_settings(self.parameter)
         self._trajectories = self.advertise(PathMsg, TOPICS[self.parameter("mode")], RESULT)
         self._autoware = self._autoware_output()
         self._states = self.advertise(GuardStateMsg, "rap/state", RESULT)
@@ -107,7 +107,13 @@ class GuardNode(RapNode):
             return None
 
     def start(self) -> None:
-        """Subscribes and starts the cycle, by the wall clock: nothing may stop it."""
+        """Subscribes and starts the cycle, by the wall clock: nothing may stop it.
+
+        The guard is a new one: where the vehicle has gone in the meantime is not known.
+        """
+        self._guard = Guard(self._settings)
+        self._newest, self._route_m = GuardInputs(), None
+        self._decision, self._requested = None, None
         self.subscribe(TrajectoryCandidates, "rap/candidates", self._on_candidates, RESULT)
         self.subscribe(Odometry, "odometry", self._on_odometry, STREAM)
         self.subscribe(TrackedObjects, "rap/objects", self._on_objects, STREAM)
@@ -147,7 +153,10 @@ class GuardNode(RapNode):
 
     def _on_objects(self, message: TrackedObjects) -> None:
         def update() -> GuardInputs:
-            return replace(self._newest, objects=finite_objects(message, self._map_frame))
+            objects, problem = usable_objects(message, self._map_frame)
+            if problem:
+                self.reject("rap/objects", MessageError(problem))
+            return replace(self._newest, objects=objects)
 
         self._take("rap/objects", update)
 

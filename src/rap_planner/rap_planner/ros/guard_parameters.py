@@ -89,7 +89,7 @@ REACTIONS = (
 
 GUARD_PARAMETERS: tuple[Declared, ...] = (
     Declared("mode", "shadow", "active | shadow", choices=tuple(TOPICS)),
-    Declared("rate_hz", 20.0, "lowest output rate, by the wall clock", 1.0, 100.0),
+    Declared("rate_hz", 20.0, "lowest output rate, by the wall clock", 20.0, 100.0),
     Declared(
         "autoware_trajectory",
         "auto",

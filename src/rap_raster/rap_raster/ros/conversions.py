@@ -33,6 +33,9 @@ NANOSECONDS = 1_000_000_000
 MAX_PLACE_M = 1e8
 """Farther from the map's origin than this is damaged data: the Earth is 4e7 m around."""
 
+UNIT_TOLERANCE = 0.01
+"""Of the length of a quaternion; one that was never set has none."""
+
 
 class MessageError(ValueError):
     """A message that must not be used; the text names field, value and what was expected."""
@@ -72,7 +75,7 @@ def ego_state_from_msg(message: Odometry, map_frame: str, base_frame: str) -> Eg
     """Converts odometry: pose in the map frame, twist in the base frame.
 
     Raises:
-        MessageError: If a frame is another one or a number is not finite.
+        MessageError: If a frame is another one, a number is not finite, or the orientation is none.
     """
     check_frame(message.header, map_frame)
     if message.child_frame_id != base_frame:
@@ -86,6 +89,9 @@ def ego_state_from_msg(message: Odometry, map_frame: str, base_frame: str) -> Eg
             f"pose or twist is not finite or beyond {MAX_PLACE_M:g}: "
             f"{[float(value) for value in values]}"
         )
+    length = float(np.sqrt(q.x * q.x + q.y * q.y + q.z * q.z + q.w * q.w))
+    if abs(length - 1.0) > UNIT_TOLERANCE:
+        raise MessageError(f"pose.orientation has the length {length:.3f}, expected 1")
     return EgoState(stamp_ns(message.header.stamp), *map(float, values))
 
 

@@ -58,7 +58,13 @@ def _spin(nodes: Sequence[RapNode]) -> None:
     executor = SingleThreadedExecutor()
     for node in nodes:
         executor.add_node(node)
-    executor.spin()
+    while rclpy.ok():
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            raise
+        except Exception as error:  # of a callback that is not ours: a clock may be no time
+            nodes[0].get_logger().error(one_line(error), throttle_duration_sec=1.0)
 
 
 def _shut_down(nodes: Sequence[RapNode]) -> None:
