@@ -32,6 +32,9 @@ MAX_FUTURE_S = 0.1
 COLLISION_STRIDE, ROAD_STRIDE = 2, 2
 """Every second pose is looked at: 0.2 s, in which a car at 20 m/s moves less than its length."""
 
+ROAD_STEP_M, ROAD_STEPS = 0.3, 5
+"""How finely it is told how far off the road somebody is, and up to where."""
+
 TOLERANCE = 1e-6
 """Relative; a limit itself passes."""
 
@@ -153,10 +156,12 @@ class Verdict:
     Attributes:
         passed: (K,) which pass.
         text: Why a candidate that does not pass fails, with the numbers.
+        preferred: (K,) which are better than they have to be; None: no difference is made.
     """
 
     passed: BoolArray
     text: Callable[[int], str]
+    preferred: BoolArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,21 +301,42 @@ def _shift(situation: Situation, limits: CheckLimits) -> Verdict | None:
 
 
 def _drivable_area(situation: Situation, limits: CheckLimits) -> Verdict | None:
-    """The ego stays on the road; where it is off the road already, it must not go farther off."""
+    """The ego gets no farther off the road than the margin, or than it is; best is no farther."""
     if situation.road is None:
         return None
     poses_m, times_s = situation.ahead(limits.road_horizon_s, ROAD_STRIDE)
-    corners_m = _corners(poses_m, limits.body, limits.road_margin_m)
-    off = (~situation.road.contains(corners_m)).sum(axis=-1)
-    back = np.logical_or.accumulate(off == 0, axis=1)
-    left = back & (off > 0)
-    farther = ~back[:, -1] & (off[:, -1] > off[:, 0])
-    first = np.where(left.any(axis=1), left.argmax(axis=1), -1)
+    levels = _levels_off_road(poses_m, situation.road, limits)
+    nearest = np.minimum.accumulate(levels, axis=1)
+    before = np.concatenate([levels[:, :1], nearest[:, :-1]], axis=1)
+    farther = levels > np.maximum(before, 1)
+    first = farther.argmax(axis=1)
 
     def text(k: int) -> str:
         return f"candidate {k}: off the road in {times_s[first[k]] - times_s[0]:.1f} s"
 
-    return Verdict(~(left.any(axis=1) | farther), text)
+    preferred = np.logical_not(np.any(levels > before, axis=1))
+    return Verdict(np.logical_not(np.any(farther, axis=1)), text, np.asarray(preferred))
+
+
+def _levels_off_road(
+    poses_m: FloatArray, road: DrivableArea, limits: CheckLimits
+) -> npt.NDArray[np.intp]:
+    """Returns (K, M) how far corners of the ego are off the road.
+
+    0: not at all, 1: by the margin at most, then one more for every `ROAD_STEP_M`; with the middle
+    off the road too, one more for every corner.
+    """
+    margins_m = [0.0, *(limits.road_margin_m + ROAD_STEP_M * np.arange(ROAD_STEPS))]
+    levels = np.zeros(poses_m.shape[:2], dtype=np.intp)
+    for level, margin_m in enumerate(margins_m):
+        off = levels == level
+        if not off.any():
+            break
+        corners_m = _corners(poses_m[off], limits.body, margin_m)
+        levels[off] += ~road.contains(corners_m).all(axis=-1)
+    deep = levels == len(margins_m)
+    levels[deep] += (~road.contains(_corners(poses_m[deep], limits.body, 0.0))).sum(axis=-1)
+    return levels
 
 
 def _collision(situation: Situation, limits: CheckLimits) -> Verdict | None:

@@ -41,8 +41,8 @@ STANDING_M = 0.1
 """An ego that has moved less than this stands, and collides with nobody."""
 
 DRIFT = 0.1
-"""Share of the clearance by which an object may come closer that is too close already: its box is
-not known more exactly, and an ego that leaves it sideways turns a corner towards it."""
+"""Share of the clearance by which an object may come closer that is too close already, or nearly:
+its box is not known more exactly, and an ego that leaves it sideways turns a corner towards it."""
 
 
 @dataclass(frozen=True, slots=True)

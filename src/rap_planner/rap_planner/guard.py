@@ -298,7 +298,10 @@ class Guard:
         inputs: GuardInputs,
         obstacles: Obstacles | None,
     ) -> _Choice | None:
-        """Runs the checks and picks the best candidate that passes all enforced ones."""
+        """Runs the checks and picks the best candidate that passes all enforced ones.
+
+        Those that pass with more than they need come before all others.
+        """
         if plan is None:
             return None
         steady = self._state in {GuardState.NOMINAL, GuardState.HOLD_LAST}
@@ -325,7 +328,10 @@ class Guard:
         best = int(order[0])
         if inputs.odometry is None:
             return _Choice(outcomes, None, best, "no odometry yet")
-        passing = order[good[order]]
+        preferred = np.logical_and.reduce(
+            [good, *(verdict.preferred for verdict in enforced if verdict.preferred is not None)]
+        )
+        passing = order[(preferred if preferred.any() else good)[order]]
         if len(passing):
             return _Choice(outcomes, int(passing[0]), int(passing[0]), "")
         texts = [verdict.text(best) for verdict in enforced if not verdict.passed[best]]

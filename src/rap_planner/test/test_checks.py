@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 from rap_planner.bicycle import BicycleLimits, demands
 from rap_planner.checks import Check
-from rap_planner.collision import TOUCH, Clearance, ObjectMotion, contacts
+from rap_planner.collision import DRIFT, TOUCH, Clearance, ObjectMotion, contacts
 from rap_planner.drivable import CELL_M, DrivableArea
-from rap_planner.guard import Guard, GuardInputs, GuardSettings
+from rap_planner.guard import Guard, GuardDecision, GuardInputs, GuardSettings
 from rap_planner.stop import StopProfile
 from rap_raster.ego_history import EgoState
 from rap_raster.scene import PolygonKind, Shapes
@@ -113,17 +113,19 @@ def test_contacts_are_those_of_the_exact_rectangles(pose, velocity, clearance):
     obstacles = ObjectMotion().obstacles(objects(0, (*pose, *velocity)))
     found = contacts(ego[None], times_s, BODY, obstacles, clearance)
 
-    def ego_box(x: float, y: float, yaw: float) -> shapely.Polygon:
+    def ego_box(x: float, y: float, yaw: float, share: float = 1.0) -> shapely.Polygon:
         ahead = BODY.rear_axle_to_center_m
         x, y = x + ahead * np.cos(yaw), y + ahead * np.sin(yaw)
-        return rectangle(x, y, yaw, 4.8 + 2 * clearance.ahead_m, 2.0 + 2 * clearance.aside_m)
+        length = 4.8 + 2 * share * clearance.ahead_m
+        return rectangle(x, y, yaw, length, 2.0 + 2 * share * clearance.aside_m)
 
     others = [
         rectangle(pose[0] + velocity[0] * t, pose[1] + velocity[1] * t, pose[2], 4.0, 2.0)
         for t in times_s
     ]
     gaps = np.array([ego_box(*e).distance(o) for e, o in zip(ego, others, strict=True)])
-    if gaps[0] == 0.0 or np.abs(gaps - 1e-6).min() < 1e-6:
+    nearly = ego_box(*ego[0], 1.0 + DRIFT)
+    if nearly.intersects(others[0]) or np.abs(gaps - 1e-6).min() < 1e-6:
         return  # too close from the beginning, of which the next tests tell; or on the edge
     stays = [ego_box(*ego[0]).intersects(other) for other in others]
     follower = pose[0] < BODY.rear_axle_to_center_m and any(stays)
@@ -223,16 +225,23 @@ def test_polygons_that_share_an_edge_leave_no_gap_and_other_kinds_are_no_road():
     assert DrivableArea(Shapes.from_list([bump])).is_empty
 
 
-def road_check(ego_y_m: float, drift_mps: float) -> Check:
-    """A straight road of 8 m; the ego, 2.3 m wide, drives along it and drifts."""
+def on_road(ego_y_m: float, *drifts_mps: float) -> GuardDecision:
+    """A straight road of 8 m; the ego, 2.3 m wide, drives along it and drifts.
+
+    The first candidate is the best one.
+    """
     ring = [(-50.0, -4.0, 0.0), (150.0, -4.0, 0.0), (150.0, 4.0, 0.0), (-50.0, 4.0, 0.0)]
     road = DrivableArea(Shapes.from_list([(PolygonKind.DRIVABLE, ring)]))
     ego = EgoState(0, 0.0, ego_y_m, 0.0, 0.0, 10.0, 0.0, 0.0)
     times_s = 0.5 * np.arange(1, 11)
-    poses = np.stack([10.0 * times_s, ego_y_m + drift_mps * times_s, 0 * times_s], axis=1)
-    newest = candidates_of(poses[None], [0.0], ego)
-    decision = Guard(GuardSettings()).step(0, GuardInputs(newest, ego, ego, None, road))
-    return decision.checks["drivable_area"]
+    poses = np.array(
+        [
+            np.stack([10.0 * times_s, ego_y_m + drift_mps * times_s, 0 * times_s], axis=1)
+            for drift_mps in drifts_mps
+        ]
+    )
+    newest = candidates_of(poses, [-float(k) for k in range(len(poses))], ego)
+    return Guard(GuardSettings()).step(0, GuardInputs(newest, ego, ego, None, road))
 
 
 @pytest.mark.parametrize(
@@ -244,10 +253,18 @@ def road_check(ego_y_m: float, drift_mps: float) -> Check:
         (4.0, -1.0, Check.OK),  # half off the road, coming back
         (4.0, 0.0, Check.OK),  # half off, no farther
         (4.0, 1.0, Check.FAILED),
+        (3.3, -0.2, Check.OK),  # 0.45 m off
+        (3.3, 0.2, Check.FAILED),  # the same corners are off, but farther
     ],
 )
 def test_the_way_off_the_road_is_closed_and_the_way_back_is_open(ego_y_m, drift_mps, expected):
-    assert road_check(ego_y_m, drift_mps) is expected
+    assert on_road(ego_y_m, drift_mps).checks["drivable_area"] is expected
+
+
+def test_the_margin_at_the_edge_is_used_only_where_there_is_no_better_way():
+    assert on_road(2.0, 0.35).candidate_index == 0  # 0.2 m over the edge after 3 s
+    assert on_road(2.0, 0.35, 0.1).candidate_index == 1
+    assert on_road(2.0, 0.35, 1.3).candidate_index == 0
 
 
 @pytest.mark.parametrize(

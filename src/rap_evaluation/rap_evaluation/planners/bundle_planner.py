@@ -13,7 +13,6 @@ from rap_evaluation.planners.observation import Observation, Plan
 from rap_inference.bundle import Bundle
 from rap_planner.candidates import Candidates
 from rap_planner.route import Guidance
-from rap_planner.trajectory import STEP_S, dense_times, interpolate_poses
 from rap_raster.features import FeatureSource
 from rap_raster.geometry import place_seen
 from rap_raster.ground import build_ground
@@ -48,11 +47,9 @@ class BundlePlanner:
         self._left_to_right = np.argsort([-np.arctan2(y, x) for x, y in axes])
 
     def plan(self, observation: Observation) -> Plan:
-        """Plans from what the sensors see: the best proposal, as the guard would publish it."""
+        """Plans from what the sensors see."""
         candidates, images = self.candidates(observation)
-        best_m, dt_s = candidates.poses_m[candidates.best], candidates.dt_s
-        times_s = dense_times(dt_s * len(best_m))
-        return Plan(interpolate_poses(candidates.ego, best_m, dt_s, times_s), STEP_S, images)
+        return Plan(candidates.poses_m[candidates.best], candidates.dt_s, images)
 
     def candidates(self, observation: Observation) -> tuple[Candidates, Images]:
         """Returns all proposals, and what they were made from."""

@@ -12,6 +12,11 @@ from rap_evaluation.planners.observation import Plan
 from rap_planner.trajectory import STEP_S
 from rap_raster.frames import FloatArray
 
+TRACKED = 5
+"""Every fifth pose is tracked: the tracker of the PDM score, with which planners are compared,
+takes poses 0.5 s apart and draws straight lines between them. At a planning instant these are the
+poses of the plan itself; those between are interpolated by the guard, in its own way."""
+
 
 def trajectory_plan(
     stamp_ns: int,
@@ -31,4 +36,4 @@ def trajectory_plan(
     left = poses_m[min(passed, len(poses_m) - 1) :]
     missing = max(0, HORIZON_STEPS - len(left))
     rest = np.concatenate([left, np.repeat(left[-1:], missing, axis=0)])
-    return Plan(rest, STEP_S, images or {})
+    return Plan(rest[TRACKED - 1 :: TRACKED], TRACKED * STEP_S, images or {})
