@@ -29,6 +29,9 @@ from rap_raster.ros.conversions import objects_msg, packed, time_msg
 from rap_raster.ros.qos import RESULT, STREAM
 
 ROOT = Path(__file__).parents[1]
+os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(ROOT / "config" / "fastdds_shm.xml"))
+# As camera drivers should: readers that are killed fill the default segment sooner or later.
+
 DOMAIN_ID = 50 + os.getpid() % 50
 """Own domain per test process; Linux allows ids up to 101 with default ports."""
 

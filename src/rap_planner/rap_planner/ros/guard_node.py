@@ -259,7 +259,7 @@ class GuardNode(RapNode):
             others = ", ".join(self._other_publishers)
             health.error(
                 f"{self._trajectories.topic_name}: published by others too: {others} "
-                "(a killed process stays listed for 20 s)"
+                "(a killed process stays listed for up to 20 s)"
             )
         if self._odometry_publishers > 1:
             health.warn(f"odometry: {self._odometry_publishers} publishers, expected one")

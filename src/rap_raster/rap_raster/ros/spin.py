@@ -11,7 +11,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from rap_raster.ros.node import ConfigureError, RapNode, one_line
-from rap_raster.ros.shared_memory import dead_ports_taken, domain_id, remove_dead_segments
+from rap_raster.ros.shared_memory import remove_dead_segments
 
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -37,8 +37,7 @@ def run_nodes(program: str, make_nodes: Callable[[], Sequence[RapNode]]) -> int:
         handles_signals = True
         signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
         remove_dead_segments()
-        with dead_ports_taken(domain_id()):
-            nodes += make_nodes()
+        nodes += make_nodes()
         for node in nodes:
             node.start_by_itself()
         gc.collect()

@@ -69,6 +69,8 @@ def write_page(catalog: Catalog, results: Path) -> Path:
             _write(path.parent / image, plot(arms.values(), _claimed(experiment)))
             parts.append(f"![{experiment.title}: every training and the intervals]({image})\n")
         parts.append(_verdicts(experiment, arms))
+        if experiment.remarks:
+            parts.append(f"{experiment.remarks}\n")
     _write(path, "\n".join(parts))
     return path
 

@@ -109,6 +109,7 @@ class Experiment(StrictModel):
         evaluation: Of all arms.
         arms: By name, in the order of tables.
         claims: What is expected.
+        remarks: What else is known of the outcome, and what was tried to find out why.
     """
 
     title: str
@@ -118,6 +119,7 @@ class Experiment(StrictModel):
     evaluation: Evaluation = Evaluation()
     arms: Annotated[dict[str, Arm], Field(min_length=1)]
     claims: tuple[Claim, ...]
+    remarks: str = ""
 
     @model_validator(mode="before")
     @classmethod
