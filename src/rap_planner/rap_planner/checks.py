@@ -68,7 +68,7 @@ class CheckLimits:
         start_speed_mps: The same for the speed.
         shift_horizon_s: How far ahead candidates are compared with what is followed.
         shift_lateral_m: Largest difference to either side of the followed trajectory.
-        shift_longitudinal_m: Largest lead over it.
+        shift_longitudinal_m: Largest difference along it.
         road_horizon_s: How far ahead the ego must be on the road.
         road_margin_m: How far its corners may reach over the edge.
         collision_horizon_s: How far ahead boxes must not meet.
@@ -276,10 +276,7 @@ def _feasible(situation: Situation, _: CheckLimits) -> Verdict:
 
 
 def _shift(situation: Situation, limits: CheckLimits) -> Verdict | None:
-    """Candidates go on about where the followed trajectory goes on, or brake.
-
-    What is left behind along it is braking, which `feasibility` judges.
-    """
+    """Candidates go on about where the followed trajectory goes on."""
     if situation.followed is None:
         return None
     poses_m, times_s = situation.ahead(limits.shift_horizon_s, 1)
@@ -287,16 +284,16 @@ def _shift(situation: Situation, limits: CheckLimits) -> Verdict | None:
     followed_m = situation.followed.at(later_s)
     dx, dy = np.moveaxis(poses_m[..., :2] - followed_m[:, :2], -1, 0)
     cos, sin = np.cos(followed_m[:, 2]), np.sin(followed_m[:, 2])
-    ahead_m = (cos * dx + sin * dy).max(axis=1)
+    along_m = np.abs(cos * dx + sin * dy).max(axis=1)
     across_m = np.abs(cos * dy - sin * dx).max(axis=1)
 
     def text(k: int) -> str:
         return (
-            f"candidate {k}: shift of {across_m[k]:.2f} m across and {ahead_m[k]:.2f} m ahead, "
+            f"candidate {k}: shift of {across_m[k]:.2f} m across and {along_m[k]:.2f} m along, "
             f"limits {limits.shift_lateral_m:.2f} and {limits.shift_longitudinal_m:.2f}"
         )
 
-    passed = (across_m <= limits.shift_lateral_m) & (ahead_m <= limits.shift_longitudinal_m)
+    passed = (across_m <= limits.shift_lateral_m) & (along_m <= limits.shift_longitudinal_m)
     return Verdict(passed, text)
 
 
