@@ -10,8 +10,9 @@ from bundles import CHANNELS, COLUMNS, HEIGHT, ROWS, VIEW_YAWS_RAD, WIDTH
 
 from rap_inference.bundle import load_bundle
 from rap_inference.network import OnnxRuntimeNetwork
+from rap_raster.encoder import FeatureEncoder, nominal_rig
 from rap_raster.feature_step import FeaturePolicy, FeatureStep
-from rap_raster.features import FeatureEncoder, FeatureSource, nominal_rig
+from rap_raster.features import FeatureSource
 from rap_raster.frames import Pose
 from rap_raster.geometry import build_geometry
 from rap_raster.observations import CameraFrame

@@ -19,7 +19,8 @@ from std_msgs.msg import UInt8
 from rap_inference.bundle import load_bundle
 from rap_planner.ros.planner_node import PlannerNode
 from rap_planner.route import Command
-from rap_raster.features import AlignedFeatures, nominal_rig
+from rap_raster.encoder import nominal_rig
+from rap_raster.features import AlignedFeatures
 from rap_raster.ros.ego_input import EgoInput
 from rap_raster.ros.qos import LATCHED, RESULT
 

@@ -48,7 +48,7 @@ from rap_bringup.processes import (
 from rap_bringup.rotations import quaternion_from_rotation
 from rap_inference.bundle import load_bundle
 from rap_planner.checks import CHECKS
-from rap_raster.features import nominal_rig
+from rap_raster.encoder import nominal_rig
 from rap_raster.ros.conversions import packed, stamp_ns, time_msg
 from rap_raster.ros.qos import RESULT, SENSOR, STREAM
 

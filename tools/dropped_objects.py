@@ -32,8 +32,8 @@ from rap_perception.tracker import Tracker
 from rap_planner.planner import Planner
 from rap_planner.route import NO_GUIDANCE, Guidance
 from rap_raster.ego_history import EgoHistory
+from rap_raster.encoder import FeatureEncoder, nominal_rig
 from rap_raster.feature_step import FeaturePolicy, FeatureStep
-from rap_raster.features import FeatureEncoder, nominal_rig
 from rap_raster.frames import FloatArray
 from rap_raster.geometry import place_seen
 from rap_raster.ground import build_ground

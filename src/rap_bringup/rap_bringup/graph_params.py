@@ -14,7 +14,7 @@ from rap_bringup.paths import PARAMS_FILE, REPLAY_PARAMS, resource
 from rap_bringup.rotations import quaternion_from_rotation
 from rap_inference.bundle import Bundle
 from rap_perception.rig import assign_slots
-from rap_raster.features import nominal_rig
+from rap_raster.encoder import nominal_rig
 
 PERCEPTION, RASTER, PLANNER, GUARD, MAP = (
     "/**/perception_node",

@@ -32,7 +32,7 @@ from rap_inference.bundle import Bundle
 from rap_planner.route import Command
 from rap_raster.camera import CameraModel
 from rap_raster.ego_history import EgoState
-from rap_raster.features import nominal_rig
+from rap_raster.encoder import nominal_rig
 from rap_raster.frames import wrap_angle
 from rap_raster.maps.vector_map import VectorMap, shapes_near
 

@@ -42,7 +42,7 @@ from rap_evaluation.planners.choice import SENSORS, PlannerChoiceError
 from rap_evaluation.traffic.towns import map_path
 from rap_inference.bundle import Bundle, load_bundle
 from rap_planner.checks import CHECKS
-from rap_raster.features import nominal_rig
+from rap_raster.encoder import nominal_rig
 
 SIM = "/**/sim_node"
 SIM_MODULE = "rap_evaluation.ros.sim_node"

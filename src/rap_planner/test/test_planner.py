@@ -12,7 +12,8 @@ from rap_inference.bundle import RouteInput, load_bundle
 from rap_planner.planner import Planner, PlannerError
 from rap_planner.route import NO_GUIDANCE, Command, Guidance, route_ahead
 from rap_raster.ego_history import EgoState, history_rows
-from rap_raster.features import AlignedFeatures, FeatureSource, nominal_rig
+from rap_raster.encoder import nominal_rig
+from rap_raster.features import AlignedFeatures, FeatureSource
 
 BUNDLE = Path(__file__).parents[3] / "models" / "default"
 EGO = EgoState(0, 100.0, -50.0, 1.0, 0.4, 6.0, 0.0, 0.0)

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rap_raster.camera import CameraModel
-from rap_raster.features import AlignedFeatures, FeatureEncoder, FeatureSource, relative_distance
+from rap_raster.encoder import FeatureEncoder
+from rap_raster.features import AlignedFeatures, FeatureSource, relative_distance
 from rap_raster.geometry import Geometry
 from rap_raster.observations import CameraFrame
 from rap_raster.rasterizer import render, render_batch

@@ -8,7 +8,8 @@ from rap_inference.bundle import load_bundle
 from rap_inference.network import OnnxRuntimeNetwork
 from rap_planner.planner import planner_inputs
 from rap_planner.route import Command
-from rap_raster.features import AlignedFeatures, FeatureEncoder, nominal_rig
+from rap_raster.encoder import FeatureEncoder, nominal_rig
+from rap_raster.features import AlignedFeatures
 from rap_training.config import TrainingConfig
 from rap_training.export import export_bundle
 from rap_training.model.rap_model import RapModel

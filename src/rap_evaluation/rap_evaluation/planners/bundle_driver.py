@@ -11,7 +11,8 @@ from rap_planner.candidates import Candidates
 from rap_planner.planner import Planner
 from rap_planner.route import Guidance
 from rap_raster.ego_history import EgoState
-from rap_raster.features import AlignedFeatures, FeatureEncoder, FeatureSource, nominal_rig
+from rap_raster.encoder import FeatureEncoder, nominal_rig
+from rap_raster.features import AlignedFeatures, FeatureSource
 from rap_raster.geometry import Geometry
 from rap_raster.rasterizer import render_batch
 from rap_raster.styles import load_style

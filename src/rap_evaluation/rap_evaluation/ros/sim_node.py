@@ -28,7 +28,7 @@ from rap_evaluation.ros.graph_topics import GraphTopics, Rig, StoppedError
 from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.towns import map_path
 from rap_inference.bundle import load_bundle
-from rap_raster.features import nominal_rig
+from rap_raster.encoder import nominal_rig
 from rap_raster.ros.diagnostics import Health
 from rap_raster.ros.node import RapNode, one_line
 from rap_raster.ros.parameters import BASE_FRAME, BUNDLE_PATH, MAP_FRAME, Declared, ParameterError

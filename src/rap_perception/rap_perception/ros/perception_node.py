@@ -30,7 +30,7 @@ from rap_perception.synchronizer import PATIENCE, Dropped, ImageSet, Synchronize
 from rap_perception.tracker import Tracker
 from rap_perception.transform_tree import TransformError, TransformTree
 from rap_raster.camera import CameraModel
-from rap_raster.features import nominal_rig
+from rap_raster.encoder import nominal_rig
 from rap_raster.frames import FloatArray
 from rap_raster.observations import CameraFrame, TrackedObjects
 from rap_raster.ros.conversions import MessageError, frame_msg, objects_msg, stamp_ns

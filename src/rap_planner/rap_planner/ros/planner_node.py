@@ -23,7 +23,8 @@ from rap_planner.planner import PATIENCE_S, Planner
 from rap_planner.ros.conversions import candidates_msg, number_msg
 from rap_planner.route import NO_GUIDANCE, Command, Guidance
 from rap_raster.ego_history import EgoState, history_rows
-from rap_raster.features import AlignedFeatures, nominal_rig
+from rap_raster.encoder import nominal_rig
+from rap_raster.features import AlignedFeatures
 from rap_raster.frames import FloatArray
 from rap_raster.ros.conversions import MessageError, features_from_msg, path_points
 from rap_raster.ros.diagnostics import Health

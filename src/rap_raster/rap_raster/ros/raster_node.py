@@ -22,8 +22,9 @@ from rap_inference.backends import encoder_batch
 from rap_inference.bundle import BundleError, load_bundle
 from rap_inference.latest_worker import LatestWorker
 from rap_raster.ego_history import JUMP_NS
+from rap_raster.encoder import FeatureEncoder, nominal_rig
 from rap_raster.feature_step import FeaturePolicy, FeatureStep, StepResult
-from rap_raster.features import AlignedFeatures, FeatureEncoder, FeatureSource, nominal_rig
+from rap_raster.features import AlignedFeatures, FeatureSource
 from rap_raster.frames import Pose
 from rap_raster.geometry import Geometry, place, place_seen
 from rap_raster.ground import Ground, build_ground
