@@ -68,7 +68,7 @@ class CheckLimits:
         start_speed_mps: The same for the speed.
         shift_horizon_s: How far ahead candidates are compared with what is followed.
         shift_lateral_m: Largest difference to either side of the followed trajectory.
-        shift_longitudinal_m: Largest difference along it.
+        shift_longitudinal_m: Largest lead over it, or over the present speed if that is less.
         road_horizon_s: How far ahead the ego must be on the road.
         road_margin_m: How far its corners may reach over the edge.
         collision_horizon_s: How far ahead boxes must not meet.
@@ -147,6 +147,13 @@ class Situation:
         last = first + round(horizon_s / STEP_S)
         steps = np.arange(first, min(last + 1, self.dense_m.shape[1]), stride)
         return self.dense_m[:, steps], steps * STEP_S
+
+    def gained_m(self, times_s: FloatArray) -> FloatArray:
+        """Returns (K, m) leads over the present speed at (m,) times after the stamp."""
+        steps_m = np.linalg.norm(np.diff(self.dense_m[..., :2], axis=1), axis=-1)
+        ways_m = np.concatenate([np.zeros((len(steps_m), 1)), steps_m.cumsum(axis=1)], axis=1)
+        steps = np.rint(times_s / STEP_S).astype(np.intp)
+        return ways_m[:, steps] - self.candidates.ego.vx_mps * times_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +283,11 @@ def _feasible(situation: Situation, _: CheckLimits) -> Verdict:
 
 
 def _shift(situation: Situation, limits: CheckLimits) -> Verdict | None:
-    """Candidates go on about where the followed trajectory goes on."""
+    """Candidates go on about where the followed trajectory or the present speed leads, or brake.
+
+    Braking is left to `feasibility`. Whoever has followed a plan that brakes may go on as fast as
+    the ego still is, although that is far ahead of this plan.
+    """
     if situation.followed is None:
         return None
     poses_m, times_s = situation.ahead(limits.shift_horizon_s, 1)
@@ -284,16 +295,16 @@ def _shift(situation: Situation, limits: CheckLimits) -> Verdict | None:
     followed_m = situation.followed.at(later_s)
     dx, dy = np.moveaxis(poses_m[..., :2] - followed_m[:, :2], -1, 0)
     cos, sin = np.cos(followed_m[:, 2]), np.sin(followed_m[:, 2])
-    along_m = np.abs(cos * dx + sin * dy).max(axis=1)
+    ahead_m = np.minimum(cos * dx + sin * dy, situation.gained_m(times_s)).max(axis=1)
     across_m = np.abs(cos * dy - sin * dx).max(axis=1)
 
     def text(k: int) -> str:
         return (
-            f"candidate {k}: shift of {across_m[k]:.2f} m across and {along_m[k]:.2f} m along, "
+            f"candidate {k}: shift of {across_m[k]:.2f} m across and {ahead_m[k]:.2f} m ahead, "
             f"limits {limits.shift_lateral_m:.2f} and {limits.shift_longitudinal_m:.2f}"
         )
 
-    passed = (across_m <= limits.shift_lateral_m) & (along_m <= limits.shift_longitudinal_m)
+    passed = (across_m <= limits.shift_lateral_m) & (ahead_m <= limits.shift_longitudinal_m)
     return Verdict(passed, text)
 
 

@@ -12,6 +12,7 @@ from guard_cases import (
     SECOND,
     candidates,
     candidates_of,
+    gaining,
     inputs,
     objects,
     odometry,
@@ -290,6 +291,27 @@ def test_a_sudden_shift_is_seen_at_matching_times_and_not_by_a_later_stamp_alone
     decision = guard.step(4 * CYCLE, inputs(4 * CYCLE, both))
     assert decision.checks["shift"] is Check.FAILED
     assert decision.outcomes["shift"].verdict.text(1).startswith("candidate 1: shift of 3.")
+
+
+def shift_of(guard: Guard, now_ns: int, gain_mps2: float) -> Check:
+    plan = gaining(now_ns - 4 * CYCLE, gain_mps2)
+    outcomes = guard.step(now_ns, inputs(now_ns, plan)).outcomes
+    assert outcomes["feasibility"].result(0) is Check.OK
+    return outcomes["shift"].result(0)
+
+
+def test_a_plan_that_brakes_is_no_sudden_shift_and_one_that_leaps_ahead_is():
+    guard = Guard(GuardSettings())
+    guard.step(0, inputs(0, candidates(0)))
+    assert shift_of(guard, 6 * CYCLE, 5.0) is Check.FAILED
+    assert shift_of(guard, 6 * CYCLE, -5.0) is Check.OK
+
+
+def test_after_a_plan_that_brakes_going_on_is_no_sudden_shift_and_leaping_ahead_is():
+    guard = Guard(GuardSettings())
+    assert shift_of(guard, 6 * CYCLE, -5.0) is Check.NOT_CHECKED
+    assert shift_of(guard, 8 * CYCLE, 5.0) is Check.FAILED
+    assert shift_of(guard, 8 * CYCLE, 0.0) is Check.OK
 
 
 @pytest.mark.parametrize(
