@@ -17,7 +17,7 @@ from rap_bringup.bag_types import CONTROL_MODE_TYPE, Message, deserialized, raw_
 from rap_bringup.bags import EGO_FRAME, MAP_FRAME, BagError
 from rap_bringup.drives.recorded_drive import RecordedObjects
 from rap_perception.camera_info import CalibrationError, camera_model_from_info
-from rap_perception.rig import RigError, ego_from_camera_values
+from rap_perception.transform_tree import TransformError, TransformTree
 from rap_raster.camera import CameraModel
 from rap_raster.ego_history import EgoState
 from rap_raster.frames import FloatArray
@@ -334,26 +334,20 @@ def _cameras(path: Path, topics: dict[str, BagTopic]) -> dict[str, BagCamera]:
                 found.setdefault(name, (topic.name, suffix == "image/compressed"))
     if not found:
         return {}
-    extrinsics = _extrinsics(path)
+    transforms = _static_transforms(path)
     return {
-        name: BagCamera(name, _calibration(path, name, topics, extrinsics), image_topic, compressed)
+        name: BagCamera(name, _calibration(path, name, topics, transforms), image_topic, compressed)
         for name, (image_topic, compressed) in found.items()
     }
 
 
 def _calibration(
-    path: Path, name: str, topics: dict[str, BagTopic], extrinsics: dict[str, FloatArray]
+    path: Path, name: str, topics: dict[str, BagTopic], transforms: TransformTree
 ) -> CameraModel:
     topic = f"camera/{name}/camera_info"
     if topic not in topics or topics[topic].type_name != INFO_TYPE:
         raise BagError(f"{path}: camera {name}: no messages on /{topic}, expected {INFO_TYPE}")
     info = _content(path, _first(path, {topic}), INFO_TYPE)
-    frame_id = info.header.frame_id
-    if frame_id not in extrinsics:
-        known = ", ".join(sorted(extrinsics)) or "none"
-        raise BagError(
-            f"{path}: camera {name}: /tf_static has no {EGO_FRAME} -> {frame_id} (it has: {known})"
-        )
     try:
         return camera_model_from_info(
             name,
@@ -362,27 +356,30 @@ def _calibration(
             k=list(info.k),
             d=list(info.d),
             distortion_model=info.distortion_model,
-            ego_from_camera=extrinsics[frame_id],
+            ego_from_camera=transforms.look_up(EGO_FRAME, info.header.frame_id.lstrip("/")),
         )
+    except TransformError as error:
+        raise BagError(f"{path}: camera {name}: /tf_static: {error}") from error
     except CalibrationError as error:
         raise BagError(f"{path}: camera {error}") from error
 
 
-def _extrinsics(path: Path) -> dict[str, FloatArray]:
-    """Returns frame id to (4, 4) ego-from-camera of the direct children of base_link."""
-    result = {}
+def _static_transforms(path: Path) -> TransformTree:
+    """Returns all frames of /tf_static."""
+    tree = TransformTree()
     for item in _read(path, {"tf_static"}):
         for stamped in _content(path, item, TYPES["tf_static"]).transforms:
-            if stamped.header.frame_id.lstrip("/") != EGO_FRAME:
-                continue
             shift, turn = stamped.transform.translation, stamped.transform.rotation
-            values = [shift.x, shift.y, shift.z, turn.x, turn.y, turn.z, turn.w]
-            name = stamped.child_frame_id.lstrip("/")
             try:
-                result[name] = ego_from_camera_values(name, values)
-            except RigError as error:
+                tree.add(
+                    stamped.header.frame_id.lstrip("/"),
+                    stamped.child_frame_id.lstrip("/"),
+                    np.array([shift.x, shift.y, shift.z]),
+                    np.array([turn.x, turn.y, turn.z, turn.w]),
+                )
+            except TransformError as error:
                 raise BagError(f"{path}: /tf_static: {error}") from error
-    return result
+    return tree
 
 
 def _shapes(kinds: Message, offsets: Message, points: Message) -> Shapes:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,15 @@ from rap_bringup.bag_reader import (
     read_route,
     step_stamps,
 )
-from rap_bringup.bag_types import LATCHED, RELIABLE, deserialized, serialized, typestore
+from rap_bringup.bag_types import (
+    LATCHED,
+    RELIABLE,
+    deserialized,
+    serialized,
+    typestore,
+    vector3,
+    yaw_quaternion,
+)
 from rap_bringup.bags import BagError, write_bag
 
 
@@ -141,7 +150,10 @@ def test_a_bag_without_objects_and_cameras_is_refused(drive, tmp_path):
     [
         ("/odometry", "no messages on /odometry"),
         ("/camera/front/camera_info", "camera front: no messages on /camera/front/camera_info"),
-        ("/tf_static", "camera front: /tf_static has no base_link -> front"),
+        (
+            "/tf_static",
+            "camera front: /tf_static: no chain of static transforms from 'base_link' to",
+        ),
     ],
 )
 def test_what_is_missing_is_named(bag_path, tmp_path, left_out, text):
@@ -149,6 +161,20 @@ def test_what_is_missing_is_named(bag_path, tmp_path, left_out, text):
     _copy(bag_path, copy, StoragePlugin.MCAP, left_out)
     with pytest.raises(BagError, match=text):
         open_bag(copy)
+
+
+def test_cameras_may_hang_below_other_frames(bag_path, tmp_path):
+    """As those of most vehicles: base_link, sensor kit, camera, optical frame."""
+    cameras = open_bag(bag_path).cameras
+    copy = tmp_path / "copy"
+    _copy(bag_path, copy, StoragePlugin.MCAP, change=_hung_below_a_kit)
+    hung = open_bag(copy).cameras
+    assert hung.keys() == cameras.keys()
+    for name, camera in hung.items():
+        expected = cameras[name].model.ego_from_camera + np.outer(
+            np.eye(4)[0], np.eye(4)[3]
+        )  # 1 m ahead
+        np.testing.assert_allclose(camera.model.ego_from_camera, expected, atol=1e-12)
 
 
 def test_only_inputs_of_the_contract_count_whatever_else_was_recorded(bag_path, tmp_path):
@@ -239,7 +265,22 @@ def test_objects_of_another_type_are_refused_with_both_types(tmp_path):
         open_bag(tmp_path / "bag")
 
 
-def _copy(source, target, plugin, left_out=None):
+def _hung_below_a_kit(topic, raw):
+    """Moves the cameras by 1 m, with the frame they hang below; other messages stay."""
+    if topic != "/tf_static":
+        return raw
+    content = deserialized(raw, "tf2_msgs/msg/TFMessage")
+    kit = deepcopy(content.transforms[0])
+    kit.child_frame_id = "kit"
+    kit.transform.translation = vector3(1.0, 0.0, 0.0)
+    kit.transform.rotation = yaw_quaternion(0.0)
+    for transform in content.transforms:
+        transform.header.frame_id = "kit"
+    content.transforms.append(kit)
+    return serialized(content)
+
+
+def _copy(source, target, plugin, left_out=None, change=lambda _, raw: raw):
     with (
         Reader(source) as reader,
         Writer(target, version=9, storage_plugin=plugin) as writer,
@@ -255,4 +296,5 @@ def _copy(source, target, plugin, left_out=None):
             for c in kept
         }
         for connection, stamp_ns, raw in reader.messages(connections=kept):
-            writer.write(connections[connection.topic], stamp_ns, raw)
+            content = change(connection.topic, raw)
+            writer.write(connections[connection.topic], stamp_ns, content)
