@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from geometry_msgs.msg import Quaternion
+from geometry_msgs.msg import PoseStamped, Quaternion
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMsg
 from rap_msgs.msg import MapPrimitives
+from rclpy.serialization import serialize_message
 
 from rap_planner.candidates import Candidates
-from rap_planner.ros.conversions import candidates_from_msg, candidates_msg
+from rap_planner.ros.conversions import candidates_from_msg, candidates_msg, last_pose
 from rap_planner.route import Command
 from rap_raster.ego_history import EgoState
 from rap_raster.features import AlignedFeatures
@@ -178,6 +179,28 @@ def test_path_poses_are_stamped_one_step_apart_after_the_header():
     np.testing.assert_allclose(conversions.path_points(message, "map"), [[1, 2, 7], [3, 4, 7]])
     orientation = message.poses[0].pose.orientation
     assert 2 * np.arctan2(orientation.z, orientation.w) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("frame", ["map", "mapx", "a/longer/frame"])
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_the_last_pose_of_a_serialized_path_is_its_goal(frame, count):
+    def path(sec: int, poses: list[PoseStamped]) -> bytes:
+        message = PathMsg(poses=poses)
+        message.header.frame_id, message.header.stamp.sec = frame, sec
+        return serialize_message(message)
+
+    poses = [PoseStamped() for _ in range(count)]
+    for row, pose in enumerate(poses):
+        pose.header.frame_id = row * "x"
+        pose.pose.position.x, pose.pose.orientation.w = 7.0 * row, 1.0
+    goal = last_pose(path(5, poses), frame)
+    expected = [7.0 * (count - 1), 0.0, 0.0, 0.0, 0.0, 0.0, 1.0] if count else []
+    assert np.frombuffer(goal).tolist() == expected
+    assert last_pose(path(9, poses[1:]), frame) == (goal if count > 1 else b"")
+    with pytest.raises(conversions.MessageError, match="frame_id is"):
+        last_pose(path(5, poses), "odom")
+    with pytest.raises(conversions.MessageError, match="too short: 6 bytes"):
+        last_pose(path(5, poses)[:6], frame)
 
 
 def test_an_empty_route_is_no_route():

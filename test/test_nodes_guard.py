@@ -171,13 +171,60 @@ def test_from_waiting_to_a_request_and_back():
         assert late[-1].reason.startswith("stop ")
 
         road.places = ()
-        message = PathMsg()
-        message.header.frame_id = "map"
-        message.poses = [PoseStamped(), PoseStamped()]
-        message.poses[1].pose.position.x = 500.0
-        road.route.publish(message)
+        road.route.publish(route(2))
         road.until_state(GuardState.NOMINAL)
         road.until(lambda: not road.requests[-1].requested)
+
+
+def route(count: int) -> PathMsg:
+    """A route of so many poses, a metre apart."""
+    message = PathMsg(poses=[PoseStamped() for _ in range(count)])
+    message.header.frame_id = "map"
+    for row, pose in enumerate(message.poses):
+        pose.pose.position.x = float(row)
+    return message
+
+
+def test_long_routes_hold_up_no_cycle():
+    """Deserialized, 20,000 poses took a second."""
+    long_route = route(20_000)
+    with Probe() as probe, Process(GUARD, ACTIVE, PARAMS_FILE):
+        road = Road(probe, planning=True)
+        road.until_state(GuardState.NOMINAL)
+        first = len(road.states)
+        for _ in range(3):
+            road.route.publish(long_route)
+            before = len(road.states)
+            road.until(lambda before=before: len(road.states) > before + 10)
+        assert {state.state for state in road.states[first:]} == {GuardState.NOMINAL}
+
+
+def test_a_guard_in_shadow_asks_nobody_for_help():
+    with Probe() as probe, Process(GUARD, [*ACTIVE, "mode:=shadow"], PARAMS_FILE):
+        road = Road(probe, planning=True)
+        shadow = probe.watch(MrmRequest, "rap/shadow/mrm_request", LATCHED)
+        road.until_state(GuardState.NOMINAL)
+        road.places = ((14.0, -1.2), (14.0, 2.5))
+        road.until(lambda: len(shadow) > 0 and shadow[-1].requested)
+        assert road.requests == road.paths == []
+
+
+def test_a_guard_that_is_started_again_withdraws_no_request():
+    with Probe() as probe:
+        road = Road(probe, planning=True)
+        with Process(GUARD, ACTIVE, PARAMS_FILE) as guard:
+            road.until_state(GuardState.NOMINAL)
+            road.places = ((14.0, -1.2), (14.0, 2.5))
+            road.until(lambda: len(road.requests) > 0 and road.requests[-1].requested)
+            guard.end(signal.SIGKILL)
+        dead_ns = probe.node.get_clock().now().nanoseconds
+        with Process(GUARD, ACTIVE, PARAMS_FILE):
+            road.until(lambda: len(road.states_since(dead_ns)) > 20)
+            assert set(road.states_since(dead_ns)) == {GuardState.WAITING}
+            assert road.requests[-1].requested
+            road.places = ()
+            road.until_state(GuardState.NOMINAL)
+            road.until(lambda: not road.requests[-1].requested)
 
 
 def nonsense(road: Road) -> Callable[[int], None]:

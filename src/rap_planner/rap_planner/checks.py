@@ -32,6 +32,9 @@ MAX_FUTURE_S = 0.1
 COLLISION_STRIDE, ROAD_STRIDE = 2, 2
 """Every second pose is looked at: 0.2 s, in which a car at 20 m/s moves less than its length."""
 
+SHIFT_GAIN_MPS2 = 2.0
+"""Who gains more speed than a car usually does leaps ahead, if the followed trajectory does not."""
+
 ROAD_STEP_M, ROAD_STEPS = 0.3, 5
 """How finely it is told how far off the road somebody is, and up to where."""
 
@@ -67,8 +70,8 @@ class CheckLimits:
         start_heading_rad: The same for the heading.
         start_speed_mps: The same for the speed.
         shift_horizon_s: How far ahead candidates are compared with what is followed.
-        shift_lateral_m: Largest difference to either side of the followed trajectory.
-        shift_longitudinal_m: Largest lead over it, or over the present speed if that is less.
+        shift_lateral_m: Largest distance to either side of its path.
+        shift_longitudinal_m: Largest lead over it at the same times of who gains speed.
         road_horizon_s: How far ahead the ego must be on the road.
         road_margin_m: How far its corners may reach over the edge.
         collision_horizon_s: How far ahead boxes must not meet.
@@ -148,12 +151,13 @@ class Situation:
         steps = np.arange(first, min(last + 1, self.dense_m.shape[1]), stride)
         return self.dense_m[:, steps], steps * STEP_S
 
-    def gained_m(self, times_s: FloatArray) -> FloatArray:
-        """Returns (K, m) leads over the present speed at (m,) times after the stamp."""
-        steps_m = np.linalg.norm(np.diff(self.dense_m[..., :2], axis=1), axis=-1)
-        ways_m = np.concatenate([np.zeros((len(steps_m), 1)), steps_m.cumsum(axis=1)], axis=1)
-        steps = np.rint(times_s / STEP_S).astype(np.intp)
-        return ways_m[:, steps] - self.candidates.ego.vx_mps * times_s
+    def gained_m(self, horizon_s: float) -> FloatArray:
+        """Returns (K,) how much farther than at the present speed candidates get from now on."""
+        poses_m, times_s = self.ahead(horizon_s, 1)
+        ways_m = np.linalg.norm(np.diff(poses_m[..., :2], axis=1), axis=-1).sum(axis=1)
+        ego = self.odometry or self.candidates.ego
+        gained: FloatArray = ways_m - ego.vx_mps * (times_s[-1] - times_s[0])
+        return gained
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,29 +287,47 @@ def _feasible(situation: Situation, _: CheckLimits) -> Verdict:
 
 
 def _shift(situation: Situation, limits: CheckLimits) -> Verdict | None:
-    """Candidates go on about where the followed trajectory or the present speed leads, or brake.
+    """Candidates keep to the path of the followed trajectory, and do not leap ahead of it.
 
-    Braking is left to `feasibility`. Whoever has followed a plan that brakes may go on as fast as
-    the ego still is, although that is far ahead of this plan.
+    Who follows a plan that brakes is far behind one that goes on: a lead counts only if speed is
+    gained as well. Braking is left to `feasibility`.
     """
     if situation.followed is None:
         return None
-    poses_m, times_s = situation.ahead(limits.shift_horizon_s, 1)
+    horizon_s = limits.shift_horizon_s
+    poses_m, times_s = situation.ahead(horizon_s, 1)
     later_s = times_s - age_in_s(situation.followed.stamp_ns, situation.candidates.stamp_ns)
-    followed_m = situation.followed.at(later_s)
-    dx, dy = np.moveaxis(poses_m[..., :2] - followed_m[:, :2], -1, 0)
-    cos, sin = np.cos(followed_m[:, 2]), np.sin(followed_m[:, 2])
-    ahead_m = np.minimum(cos * dx + sin * dy, situation.gained_m(times_s)).max(axis=1)
-    across_m = np.abs(cos * dy - sin * dx).max(axis=1)
+    ahead_m = _in_frames(situation.followed.at(later_s), poses_m)[..., 0].max(axis=1)
+    gained_m = situation.gained_m(horizon_s)
+    across_m = _across(situation.followed.poses_m, poses_m)
+    most_m = 0.5 * SHIFT_GAIN_MPS2 * horizon_s**2
 
     def text(k: int) -> str:
         return (
-            f"candidate {k}: shift of {across_m[k]:.2f} m across and {ahead_m[k]:.2f} m ahead, "
-            f"limits {limits.shift_lateral_m:.2f} and {limits.shift_longitudinal_m:.2f}"
+            f"candidate {k}: shift of {across_m[k]:.2f} m across, or {ahead_m[k]:.2f} m ahead "
+            f"while gaining {gained_m[k]:.2f} m, limits {limits.shift_lateral_m:.2f}, "
+            f"{limits.shift_longitudinal_m:.2f} and {most_m:.2f}"
         )
 
-    passed = (across_m <= limits.shift_lateral_m) & (ahead_m <= limits.shift_longitudinal_m)
-    return Verdict(passed, text)
+    leaps = (ahead_m > limits.shift_longitudinal_m) & (gained_m > most_m)
+    return Verdict((across_m <= limits.shift_lateral_m) & ~leaps, text)
+
+
+def _in_frames(frames_m: FloatArray, poses_m: FloatArray) -> FloatArray:
+    """Returns (..., 2) x ahead and y to the left of poses, each in the frame of its own pose."""
+    offsets_m = poses_m[..., :2] - frames_m[..., :2]
+    cos, sin = np.cos(frames_m[..., 2]), np.sin(frames_m[..., 2])
+    ahead_m = cos * offsets_m[..., 0] + sin * offsets_m[..., 1]
+    left_m = cos * offsets_m[..., 1] - sin * offsets_m[..., 0]
+    return np.stack([ahead_m, left_m], axis=-1)
+
+
+def _across(path_m: FloatArray, poses_m: FloatArray) -> FloatArray:
+    """Returns (K,) how far (K, m, 3) poses get to the side of a path, which goes on straight."""
+    offsets_m = poses_m[:, :, None, :2] - path_m[:, :2]
+    nearest = (offsets_m**2).sum(axis=-1).argmin(axis=-1)
+    across_m: FloatArray = np.abs(_in_frames(path_m[nearest], poses_m)[..., 1]).max(axis=1)
+    return across_m
 
 
 def _drivable_area(situation: Situation, limits: CheckLimits) -> Verdict | None:

@@ -54,8 +54,9 @@ MAX_OBJECTS = 128
 """The nearest ones are looked at: more would take longer than a cycle, and farther away than so
 many others nobody is met within the horizon."""
 
-REROUTED_S = 1.0
-"""After a new route, plans need not go on where the followed one goes on for this long."""
+REROUTED_S, REROUTED_AGAIN_S = 1.0, 10.0
+"""After a new route, plans need not go on where the followed one goes on for this long; not again
+before the other time: some send the next stretch of a route every second."""
 
 LATERAL_MARGIN = 1.05
 """Of the limit, in stops: their poses are interpolated between those of a plan at the limit."""
@@ -205,6 +206,7 @@ class Guard:
         self._state = GuardState.WAITING
         self._last_now_ns: int | None = None
         self._plan: _Plan | None = None
+        self._odometry_then: EgoState | None = None  # at the stamp of the plan
         self._index = 0
         self._followed: Trajectory | None = None
         self._followed_plan: _Plan | None = None
@@ -216,7 +218,8 @@ class Guard:
         self._stopping_since_ns = 0
         self._motion = ObjectMotion()
         self._speed_mps = 0.0
-        self._route_ns: int | None = None  # while plans may leave what is followed
+        self._route_ns: int | None = None  # since when plans may leave what is followed
+        self._rerouted = False  # since help was asked for
 
     def new_route(self) -> None:
         """Lets plans go elsewhere, and lets a request for a minimum-risk manoeuvre end.
@@ -224,22 +227,26 @@ class Guard:
         A vehicle that stands forgets all; one that moves must not lose what it follows, least of
         all a stop.
         """
-        if self._speed_mps < STANDING_MPS or self._last_now_ns is None:
+        now_ns = self._last_now_ns
+        if self._speed_mps < STANDING_MPS or now_ns is None:
             self._reset()
-        else:
-            self._route_ns = self._last_now_ns
+            return
+        self._rerouted = True
+        if self._route_ns is None or age_in_s(now_ns, self._route_ns) >= REROUTED_AGAIN_S:
+            self._route_ns = now_ns
 
     def step(self, now_ns: int, inputs: GuardInputs) -> GuardDecision:
         """Runs one cycle; never raises.
 
         Args:
             now_ns: The clock. When it jumps (a replay that loops, a process that was stopped), the
-                guard starts anew; a clock that is set back by less stands still.
+                guard starts anew, but goes on to ask for help if it did; a clock that is set back
+                by less stands still.
             inputs: What is known.
         """
         if self._last_now_ns is not None:
             if abs(now_ns - self._last_now_ns) > JUMP_NS:
-                self._reset()
+                self._jump(now_ns)
             else:
                 now_ns = max(now_ns, self._last_now_ns)
         self._last_now_ns = now_ns
@@ -252,9 +259,19 @@ class Guard:
         except Exception as error:  # Whatever breaks in here, a controller gets an answer.
             return self._last_resort(now_ns, inputs, f"guard: {type(error).__name__}: {error}")
 
+    def _jump(self, now_ns: int) -> None:
+        """Forgets where the vehicle was, but not that it needs help, unless time begins again."""
+        asked = self._state is GuardState.MRM_REQUEST and now_ns > (self._last_now_ns or 0)
+        problem = self._stop_problem or "was asked for before the clock jumped"
+        self._reset()
+        if asked:
+            self._state, self._stop_problem = GuardState.MRM_REQUEST, problem
+
     def _step(self, now_ns: int, inputs: GuardInputs) -> GuardDecision:
         obstacles = self._obstacles(now_ns, inputs.objects, inputs.odometry)
-        plan = self._planned(inputs.candidates)
+        plan = self._planned(now_ns, inputs.candidates)
+        if plan is not None and plan.source is inputs.candidates:
+            self._odometry_then = inputs.odometry_then
         choice = self._choose(now_ns, plan, inputs, obstacles)
         if choice is not None and plan is not None and choice.chosen is not None:
             problem = ""
@@ -282,12 +299,21 @@ class Guard:
             obstacles if odometry is None else obstacles.nearest(odometry.planar[:2], MAX_OBJECTS)
         )
 
-    def _planned(self, candidates: Candidates | None) -> _Plan | None:
-        """Returns the candidates, made ready if they are new ones and none of before."""
+    def _planned(self, now_ns: int, candidates: Candidates | None) -> _Plan | None:
+        """Returns the candidates, made ready if they are new ones and none of before.
+
+        Those stamped ahead of the clock do not take the place of others, which would be older.
+        """
         plan = self._plan
         if candidates is None or (plan is not None and plan.source is candidates):
             return plan
-        if plan is None or not 0 < plan.source.stamp_ns - candidates.stamp_ns < JUMP_NS:
+        latest_ns = now_ns + round(MAX_FUTURE_S * 1e9)
+        if (
+            plan is None
+            or plan.source.stamp_ns > latest_ns
+            or plan.source.stamp_ns <= candidates.stamp_ns <= latest_ns
+            or plan.source.stamp_ns - candidates.stamp_ns >= JUMP_NS
+        ):
             self._plan = _Plan.of(candidates, self._settings.limits.bicycle)
         return self._plan
 
@@ -305,6 +331,8 @@ class Guard:
         if plan is None:
             return None
         steady = self._state in {GuardState.NOMINAL, GuardState.HOLD_LAST}
+        if self._route_ns is not None and age_in_s(now_ns, self._route_ns) <= REROUTED_S:
+            steady = False
         situation = Situation(
             now_ns=now_ns,
             candidates=plan.candidates,
@@ -312,10 +340,10 @@ class Guard:
             dense_m=plan.dense_m,
             demands=plan.demands,
             odometry=inputs.odometry,
-            odometry_then=inputs.odometry_then,
+            odometry_then=self._odometry_then,
             obstacles=obstacles,
             road=inputs.road,
-            followed=self._followed if steady and self._route_ns is None else None,
+            followed=self._followed if steady else None,
         )
         outcomes = evaluate(situation, self._settings.limits, self._settings.modes)
         enforced = [
@@ -356,8 +384,6 @@ class Guard:
         if not problem:
             if self._may_resume(odometry):
                 self._state, self._stop = GuardState.NOMINAL, None
-                if self._route_ns is not None and age_in_s(now_ns, self._route_ns) > REROUTED_S:
-                    self._route_ns = None
         elif self._followed is not None and self._state not in STOPPING:
             held_s = age_in_s(now_ns, self._valid_until_ns)
             if held_s <= self._settings.hold_s:
@@ -370,9 +396,8 @@ class Guard:
             self._watch_stop(now_ns, self._stop, obstacles)
 
     def _may_resume(self, odometry: EgoState | None) -> bool:
-        rerouted = self._route_ns is not None
         if self._state is GuardState.CONTROLLED_STOP or (
-            self._state is GuardState.MRM_REQUEST and rerouted
+            self._state is GuardState.MRM_REQUEST and self._rerouted
         ):
             return self._good_cycles >= self._settings.resume_cycles
         if self._state is GuardState.MRM_REQUEST:
@@ -428,12 +453,14 @@ class Guard:
 
     def _watch_stop(self, now_ns: int, stop: Stop, obstacles: Obstacles | None) -> None:
         """Brakes harder where somebody gets in the way, and asks for help where that is no use."""
-        if self._state is GuardState.CONTROLLED_STOP:
-            if not self._stop_problem and self._problem_of(stop, now_ns, obstacles):
-                self._begin_stop(now_ns, stop.trajectory(stop.begin_ns), obstacles)
-            too_long = age_in_s(now_ns, self._stopping_since_ns) > self._settings.mrm_after_s
-            if self._stop_problem or too_long:
-                self._state = GuardState.MRM_REQUEST
+        if not self._stop_problem and self._problem_of(stop, now_ns, obstacles):
+            self._begin_stop(now_ns, stop.trajectory(stop.begin_ns), obstacles)
+        too_long = age_in_s(now_ns, self._stopping_since_ns) > self._settings.mrm_after_s
+        if self._state is GuardState.CONTROLLED_STOP and (self._stop_problem or too_long):
+            self._ask_for_help()
+
+    def _ask_for_help(self) -> None:
+        self._state, self._rerouted = GuardState.MRM_REQUEST, False
 
     def _decision(
         self, now_ns: int, problem: str, choice: _Choice | None, odometry: EgoState | None
@@ -455,19 +482,25 @@ class Guard:
         self, now_ns: int, followed: Trajectory | None, odometry: EgoState | None
     ) -> Trajectory:
         if followed is None:
-            return Trajectory.standing(self._stamp_ns(now_ns, odometry), odometry)
+            return self._standing(now_ns, odometry)
         if self._stop is None:
             return followed
         # Before its begin there was no stop: odometry may be older than that.
-        return self._stop.trajectory(max(self._stamp_ns(now_ns, odometry), self._stop.begin_ns))
+        fresh = self._fresh(now_ns, odometry)
+        stamp_ns = now_ns if fresh is None else fresh.stamp_ns
+        return self._stop.trajectory(max(stamp_ns, self._stop.begin_ns))
 
-    def _stamp_ns(self, now_ns: int, odometry: EgoState | None) -> int:
-        """Returns the stamp of fresh odometry, else the clock."""
+    def _standing(self, now_ns: int, odometry: EgoState | None) -> Trajectory:
+        fresh = self._fresh(now_ns, odometry)
+        return Trajectory.standing(now_ns if fresh is None else fresh.stamp_ns, fresh)
+
+    def _fresh(self, now_ns: int, odometry: EgoState | None) -> EgoState | None:
+        """Returns odometry that is not too old to say where the vehicle is."""
         if odometry is not None:
             age_s = age_in_s(now_ns, odometry.stamp_ns)
             if -MAX_FUTURE_S <= age_s <= self._settings.limits.odometry_age_s:
-                return odometry.stamp_ns
-        return now_ns
+                return odometry
+        return None
 
     def _reason(self, problem: str, choice: _Choice | None) -> str:
         if self._state is GuardState.MRM_REQUEST:
@@ -483,7 +516,8 @@ class Guard:
 
     def _last_resort(self, now_ns: int, inputs: GuardInputs, error: str) -> GuardDecision:
         """Stands still and asks for help."""
-        self._state, self._stop_problem, self._good_cycles = GuardState.MRM_REQUEST, error, 0
+        self._ask_for_help()
+        self._stop_problem, self._good_cycles = error, 0
         self._followed, self._followed_plan, self._stop, self._plan = None, None, None, None
         return GuardDecision(
             state=self._state,
@@ -493,9 +527,7 @@ class Guard:
             count=0,
             candidate_index=None,
             candidate_age_s=None,
-            trajectory=Trajectory.standing(
-                self._stamp_ns(now_ns, inputs.odometry), inputs.odometry
-            ),
+            trajectory=self._standing(now_ns, inputs.odometry),
             error=error,
         )
 

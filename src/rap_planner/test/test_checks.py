@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rap_planner.bicycle import BicycleLimits, demands
+from rap_planner.candidates import Candidates
 from rap_planner.checks import Check
 from rap_planner.collision import DRIFT, TOUCH, Clearance, ObjectMotion, contacts
 from rap_planner.drivable import CELL_M, DrivableArea
@@ -293,25 +294,41 @@ def test_a_sudden_shift_is_seen_at_matching_times_and_not_by_a_later_stamp_alone
     assert decision.outcomes["shift"].verdict.text(1).startswith("candidate 1: shift of 3.")
 
 
-def shift_of(guard: Guard, now_ns: int, gain_mps2: float) -> Check:
-    plan = gaining(now_ns - 4 * CYCLE, gain_mps2)
+def shift_of(guard: Guard, now_ns: int, age_ns: int, gain_mps2: float) -> Check:
+    plan = gaining(now_ns - age_ns, gain_mps2)
     outcomes = guard.step(now_ns, inputs(now_ns, plan)).outcomes
     assert outcomes["feasibility"].result(0) is Check.OK
     return outcomes["shift"].result(0)
 
 
-def test_a_plan_that_brakes_is_no_sudden_shift_and_one_that_leaps_ahead_is():
+@pytest.mark.parametrize("age_ns", [0, 2 * CYCLE, 5 * CYCLE, 9 * CYCLE])
+def test_braking_is_no_sudden_shift_nor_is_going_on_after_it_but_a_leap_ahead_is(age_ns):
+    now = 20 * CYCLE
     guard = Guard(GuardSettings())
-    guard.step(0, inputs(0, candidates(0)))
-    assert shift_of(guard, 6 * CYCLE, 5.0) is Check.FAILED
-    assert shift_of(guard, 6 * CYCLE, -5.0) is Check.OK
+    assert shift_of(guard, now - CYCLE, age_ns, 0.0) is Check.NOT_CHECKED
+    assert shift_of(guard, now, age_ns, -5.0) is Check.OK
+    for gain_mps2, expected in ((4.9, Check.FAILED), (0.0, Check.OK)):
+        assert shift_of(guard, now + CYCLE, age_ns, gain_mps2) is expected
 
 
-def test_after_a_plan_that_brakes_going_on_is_no_sudden_shift_and_leaping_ahead_is():
-    guard = Guard(GuardSettings())
-    assert shift_of(guard, 6 * CYCLE, -5.0) is Check.NOT_CHECKED
-    assert shift_of(guard, 8 * CYCLE, 5.0) is Check.FAILED
-    assert shift_of(guard, 8 * CYCLE, 0.0) is Check.OK
+@pytest.mark.parametrize("age_ns", [0, 2 * CYCLE, 5 * CYCLE, 9 * CYCLE])
+@pytest.mark.parametrize(("speed_mps", "radius_m"), [(5.0, 8.0), (6.0, 10.0)])
+def test_braking_on_the_same_arc_is_no_sudden_shift_and_leaving_it_is(age_ns, speed_mps, radius_m):
+    now = 20 * CYCLE
+    ego = replace(odometry(now - age_ns), vx_mps=speed_mps)
+
+    def arc(gain_mps2: float, left_m: float) -> Candidates:
+        times_s = np.minimum(0.5 * np.arange(1, 11), speed_mps / max(-gain_mps2, 1e-9))
+        yaw = (speed_mps * times_s + 0.5 * gain_mps2 * times_s**2) / radius_m
+        x, y = radius_m * np.sin(yaw), radius_m * (1.0 - np.cos(yaw)) + left_m * times_s
+        return candidates_of(np.stack([ego.x_m + x, y, yaw], axis=1)[None], [1.0], ego)
+
+    for gain_mps2, left_m, expected in ((-5.0, 0.0, Check.OK), (0.0, 1.6, Check.FAILED)):
+        guard = Guard(GuardSettings())
+        guard.step(now, GuardInputs(arc(0.0, 0.0), replace(ego, stamp_ns=now), ego))
+        later = now + CYCLE
+        newest = GuardInputs(arc(gain_mps2, left_m), replace(ego, stamp_ns=later), ego)
+        assert guard.step(later, newest).outcomes["shift"].result(0) is expected
 
 
 @pytest.mark.parametrize(

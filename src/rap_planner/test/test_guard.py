@@ -196,6 +196,48 @@ def test_a_new_route_at_speed_goes_on_with_the_stop_until_plans_are_good_again()
     assert states == [GuardState.MRM_REQUEST] * 2 + [GuardState.NOMINAL]
 
 
+def test_a_route_from_before_a_request_does_not_end_it():
+    guard = Guard(replace(SETTINGS, mrm_after_s=1.0))
+    assert cycles(guard, 0, 20, candidates(0))[-1].state is GuardState.CONTROLLED_STOP
+    guard.new_route()
+    assert cycles(guard, 20 * CYCLE, 30, candidates(0))[-1].state is GuardState.MRM_REQUEST
+    good = cycles(guard, 50 * CYCLE, 10, candidates(50 * CYCLE))
+    assert {d.state for d in good} == {GuardState.MRM_REQUEST}
+
+
+def test_in_a_request_as_well_somebody_in_the_way_is_braked_for():
+    ends_m = []
+    for there in ((), ((31.0, 0.0, 0.0, 0.0, 0.0),)):
+        guard = Guard(replace(SETTINGS, mrm_after_s=0.2))
+        decisions = cycles(guard, 0, 26, candidates(0))
+        assert decisions[-1].state is GuardState.MRM_REQUEST
+        now = 26 * CYCLE
+        decision = guard.step(now, inputs(now, candidates(0), objects(now, *there)))
+        ends_m.append(decision.trajectory.poses_m[-1, 0])
+    assert ends_m[1] < ends_m[0] - 2.0
+
+
+@pytest.mark.parametrize("late_s", [1.2, 30.0])
+def test_a_request_outlasts_a_cycle_that_comes_late(late_s):
+    guard = requesting()
+    now = 30 * CYCLE + round(late_s * SECOND)
+    states = [d.state for d in cycles(guard, now, 10, candidates(now))]
+    assert set(states) == {GuardState.MRM_REQUEST}
+
+
+def test_candidates_stamped_ahead_do_not_take_the_place_of_those_of_now():
+    guard = Guard(SETTINGS)
+    guard.step(0, inputs(0, candidates(0)))
+    ahead = guard.step(CYCLE, inputs(CYCLE, candidates(CYCLE + 18 * CYCLE)))
+    assert ahead.state is GuardState.NOMINAL
+    assert cycles(guard, 2 * CYCLE, 1, candidates(2 * CYCLE))[0].candidate_age_s == 0.0
+
+
+def test_who_waits_without_fresh_odometry_stands_in_the_vehicles_own_frame():
+    decision = Guard(SETTINGS).step(20 * SECOND, GuardInputs(odometry=odometry(0)))
+    assert (decision.trajectory.in_map, decision.trajectory.stamp_ns) == (False, 20 * SECOND)
+
+
 def bend(now: int, side: float) -> Candidates:
     """An arc of 66 m radius, 1.5 m/s2 across: arcs to both sides are 1.5 m apart after 1 s."""
     ego, radius_m = odometry(now), side * SPEED_MPS**2 / 1.5
@@ -216,8 +258,19 @@ def test_after_a_new_route_plans_may_leave_the_followed_one_for_a_second():
         for step, now in enumerate(range(CYCLE, 30 * CYCLE, CYCLE))
     ]
     changed = after.index(GuardState.HOLD_LAST)
-    assert changed * CYCLE == SECOND + CYCLE
+    assert (changed + 1) * CYCLE == SECOND + CYCLE
     assert set(after[:changed]) == {GuardState.NOMINAL}
+
+
+def test_routes_that_go_on_every_second_do_not_switch_continuity_off():
+    guard, checked = Guard(SETTINGS), []
+    for step in range(1, 200):
+        if step % 20 == 0:
+            guard.new_route()
+        now = step * CYCLE
+        checks = guard.step(now, inputs(now, candidates(now))).checks
+        checked.append(checks["shift"] is not Check.NOT_CHECKED)
+    assert sum(checked) > 0.85 * len(checked)
 
 
 def blocked(ahead_m: float) -> GuardDecision:

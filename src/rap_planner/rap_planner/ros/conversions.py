@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 
 import numpy as np
 from rap_msgs.msg import Float64Stamped, TrajectoryCandidates
 from rap_msgs.msg import GuardState as GuardStateMsg
 from rap_msgs.msg import TrackedObjects as TrackedObjectsMsg
+from std_msgs.msg import Header
 
 from rap_planner.candidates import Candidates
 from rap_planner.guard import GuardDecision
@@ -34,6 +36,8 @@ MAX_CANDIDATES = 128
 
 MAX_SIZE_M = 100.0
 """Nobody on a road is larger."""
+
+_FRAME_AT, _POSE_BYTES = 12, 56
 
 
 def candidates_msg(candidates: Candidates, map_frame: str) -> TrajectoryCandidates:
@@ -142,6 +146,26 @@ def usable_objects(message: TrackedObjectsMsg, map_frame: str) -> tuple[TrackedO
     )
     problem = f"object {first}: place or size is not usable: {table[first].tolist()}"
     return kept, problem if bad == 1 else f"{problem}, and {bad - 1} more"
+
+
+def last_pose(serialized: bytes, map_frame: str) -> bytes:
+    """Returns the last pose of a serialized `nav_msgs/Path`, empty where there is none.
+
+    Its layout is that of CDR (OMG, DDS-XTypes 7.4.3): stamp, frame, number of poses, poses; a pose
+    is seven doubles.
+
+    Raises:
+        MessageError: If it is in another frame, or too short.
+    """
+    order = "<" if serialized[1] & 1 else ">"
+    try:
+        (length,) = struct.unpack_from(f"{order}I", serialized, _FRAME_AT)
+        frame = serialized[_FRAME_AT + 4 : _FRAME_AT + 3 + length].decode(errors="replace")
+        (count,) = struct.unpack_from(f"{order}I", serialized, (_FRAME_AT + 7 + length) // 4 * 4)
+    except struct.error as error:
+        raise MessageError(f"too short: {len(serialized)} bytes") from error
+    check_frame(Header(frame_id=frame), map_frame)
+    return serialized[-_POSE_BYTES:] if count else b""
 
 
 def number_msg(stamp: int, value: float) -> Float64Stamped:

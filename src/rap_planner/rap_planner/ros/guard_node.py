@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-import numpy as np
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMsg
 from rap_msgs.msg import (
@@ -28,19 +27,18 @@ from rap_planner.ros.autoware_output import AutowareOutput
 from rap_planner.ros.conversions import (
     candidates_from_msg,
     guard_state_msg,
+    last_pose,
     number_msg,
     usable_objects,
 )
-from rap_planner.ros.guard_parameters import GUARD_PARAMETERS, TOPICS, guard_settings
+from rap_planner.ros.guard_parameters import GUARD_PARAMETERS, MRM_TOPICS, TOPICS, guard_settings
 from rap_planner.trajectory import STEP_S, Trajectory
 from rap_raster.ego_history import extrapolated
-from rap_raster.frames import FloatArray
 from rap_raster.ros.conversions import (
     MessageError,
     header,
     map_from_msg,
     path_msg,
-    path_points,
     stamp_ns,
 )
 from rap_raster.ros.diagnostics import Health
@@ -73,7 +71,7 @@ class GuardNode(RapNode):
         self._base_frame = self.parameter(BASE_FRAME.name)
         self._ego = EgoInput(self._map_frame, self._base_frame)
         self._newest = GuardInputs()
-        self._route_m: FloatArray | None = None
+        self._goal: bytes | None = None
         self._decision: GuardDecision | None = None
         self._path: tuple[Trajectory, PathMsg] | None = None
         self._requested: bool | None = None
@@ -89,7 +87,7 @@ class GuardNode(RapNode):
         self._trajectories = self.advertise(PathMsg, TOPICS[self.parameter("mode")], RESULT)
         self._autoware = self._autoware_output()
         self._states = self.advertise(GuardStateMsg, "rap/state", RESULT)
-        self._requests = self.advertise(MrmRequest, "rap/mrm_request", LATCHED)
+        self._requests = self.advertise(MrmRequest, MRM_TOPICS[self.parameter("mode")], LATCHED)
         self._end_to_end_ms = self.advertise(Float64Stamped, "rap/latency/end_to_end", RESULT)
 
     def _autoware_output(self) -> AutowareOutput | None:
@@ -112,13 +110,13 @@ class GuardNode(RapNode):
         The guard is a new one: where the vehicle has gone in the meantime is not known.
         """
         self._guard = Guard(self._settings)
-        self._newest, self._route_m = GuardInputs(), None
+        self._newest, self._goal = GuardInputs(), None
         self._decision, self._requested = None, None
         self.subscribe(TrajectoryCandidates, "rap/candidates", self._on_candidates, RESULT)
         self.subscribe(Odometry, "odometry", self._on_odometry, STREAM)
         self.subscribe(TrackedObjects, "rap/objects", self._on_objects, STREAM)
         self.subscribe(MapPrimitives, "rap/map", self._on_map, LATCHED)
-        self.subscribe(PathMsg, "route", self._on_route, LATCHED)
+        self.subscribe(PathMsg, "route", self._on_route, LATCHED, raw=True)
         self._timer = self.every(self._period_s, self._cycle, self.steady_clock)
         self.every(GRAPH_PERIOD_S, self._look_around, self.steady_clock)
 
@@ -167,12 +165,17 @@ class GuardNode(RapNode):
 
         self._take("rap/map", update)
 
-    def _on_route(self, message: PathMsg) -> None:
+    def _on_route(self, serialized: bytes) -> None:
+        """Takes a route that ends elsewhere for a new one; some send what is left of it anew.
+
+        It stays serialized: thousands of poses would take longer to read than a cycle may last.
+        """
+
         def update() -> GuardInputs:
-            route_m = path_points(message, self._map_frame)
-            if not _same(route_m, self._route_m):  # Some publish one route again and again.
+            goal = last_pose(serialized, self._map_frame)
+            if goal != self._goal:
                 self._guard.new_route()
-            self._route_m = route_m
+            self._goal = goal
             return self._newest
 
         self._take("route", update)
@@ -211,7 +214,8 @@ class GuardNode(RapNode):
         self._states.publish(guard_state_msg(decision, now_ns, self._map_frame))
         self._trajectories.publish(self._path_of(decision.trajectory))
         requested = decision.state is GuardState.MRM_REQUEST
-        if requested != self._requested:
+        # Withdrawn when the vehicle may go again; a guard that has just started knows of none.
+        if requested != self._requested and (requested or decision.state is GuardState.NOMINAL):
             self._requested = requested
             self._requests.publish(
                 MrmRequest(
@@ -259,7 +263,7 @@ class GuardNode(RapNode):
             others = ", ".join(self._other_publishers)
             health.error(
                 f"{self._trajectories.topic_name}: published by others too: {others} "
-                "(a killed process stays listed for up to 20 s)"
+                "(a killed process stays listed for some seconds)"
             )
         if self._odometry_publishers > 1:
             health.warn(f"odometry: {self._odometry_publishers} publishers, expected one")
@@ -290,12 +294,6 @@ def _report_checks(decision: GuardDecision, health: Health) -> None:
     ]
     if blind:
         health.warn(f"not checked, for want of fresh input: {', '.join(blind)}")
-
-
-def _same(one: FloatArray | None, other: FloatArray | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return np.array_equal(one, other)
 
 
 def main() -> None:

@@ -15,7 +15,8 @@ from rap_raster.ros.parameters import Declared
 from rap_raster.vehicle import VehicleDimensions
 
 TOPICS = {"active": "rap/trajectory", "shadow": "rap/shadow/trajectory"}
-"""Mode of the node to topic."""
+MRM_TOPICS = {"active": "rap/mrm_request", "shadow": "rap/shadow/mrm_request"}
+"""Mode of the node to topic: nothing that acts may hear a guard in shadow."""
 
 _MODES = tuple(mode.name.lower() for mode in Mode)
 _LIMITS, _BICYCLE, _SETTINGS = CheckLimits(), BicycleLimits(), GuardSettings()
@@ -38,7 +39,7 @@ CHECK_LIMITS = (
     _limit("start_speed_mps", "begin of candidates to odometry", 0.0, 100.0),
     _limit("shift_horizon_s", "how far ahead shifts are measured", 0.1, 10.0),
     _limit("shift_lateral_m", "shift across the followed trajectory", 0.0, 100.0),
-    _limit("shift_longitudinal_m", "lead over the followed trajectory", 0.0, 1000.0),
+    _limit("shift_longitudinal_m", "lead of who gains speed over what is followed", 0.0, 1000.0),
     _limit("road_horizon_s", "how far ahead the ego must be on the road", 0.1, 10.0),
     _limit("road_margin_m", "how far corners of the ego may reach over the edge", 0.0, 5.0),
     _limit("collision_horizon_s", "how far ahead boxes must not meet", 0.1, 10.0),

@@ -104,11 +104,20 @@ class RapNode(LifecycleNode):
         return int(self.get_clock().now().nanoseconds)
 
     def subscribe(
-        self, message: type, topic: str, callback: Callable[[Message], None], qos: QoSProfile
+        self,
+        message: type,
+        topic: str,
+        callback: Callable[[Message], None],
+        qos: QoSProfile,
+        *,
+        raw: bool = False,
     ) -> None:
-        """Subscribes until deactivation; parameters may override the profile, see `qos`."""
+        """Subscribes until deactivation; parameters may override the profile, see `qos`.
+
+        With `raw`, the callback gets serialized messages, as bytes.
+        """
         subscription = self.create_subscription(
-            message, topic, callback, copy(qos), qos_overriding_options=OVERRIDABLE
+            message, topic, callback, copy(qos), raw=raw, qos_overriding_options=OVERRIDABLE
         )
         self._on_stop.append(lambda: self.destroy_subscription(subscription))
 
