@@ -11,6 +11,7 @@ from rap_msgs.msg import MapPrimitives
 from rclpy.serialization import serialize_message
 
 from rap_planner.candidates import Candidates
+from rap_planner.ros.candidate_markers import LEAST_OPACITY, candidate_markers
 from rap_planner.ros.conversions import candidates_from_msg, candidates_msg, last_pose
 from rap_planner.route import Command
 from rap_raster.ego_history import EgoState
@@ -123,6 +124,26 @@ def odometry() -> Odometry:
     message.pose.pose.orientation.w = float(np.cos(1.0))
     message.twist.twist.linear.x = 3.0
     return message
+
+
+def test_the_likelier_a_candidate_the_more_opaque_its_line():
+    ego = EgoState(5, 10.0, -3.0, 1.5, 0.0, 4.0, 0.0, 0.0)
+    poses = np.arange(3 * 4 * 3, dtype=float).reshape(3, 4, 3)
+    scores = np.array([-1.0, 0.5, -9.0], np.float32)
+    sources, nan = np.ones(3, np.uint8), float("nan")
+    drawn = Candidates(
+        5, ego, 0.5, poses, scores, 0.1, Command.LEFT, "route", 3.0, sources, nan
+    )  # fmt: skip
+    everybody, best = candidate_markers(drawn, "map").markers
+    lines = np.array([(p.x, p.y, p.z) for p in everybody.points]).reshape(3, 4, 2, 3)
+    assert (lines[:, 0, 0] == [10.0, -3.0, 1.5]).all()  # All begin where the ego is ...
+    np.testing.assert_array_equal(lines[:, :, 1, :2], poses[:, :, :2])  # ... and pass their poses.
+    np.testing.assert_array_equal(lines[:, 1:, 0], lines[:, :-1, 1])
+    opacities = np.array([color.a for color in everybody.colors]).reshape(3, 8)
+    assert (np.ptp(opacities, axis=1) == 0.0).all()
+    expected = [np.exp(-1.5), 1.0, LEAST_OPACITY]
+    np.testing.assert_allclose(opacities[:, 0], expected, rtol=1e-6)
+    np.testing.assert_array_equal([(p.x, p.y) for p in best.points][1:], poses[1, :, :2])
 
 
 def test_odometry_becomes_an_ego_state():

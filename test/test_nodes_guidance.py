@@ -15,6 +15,7 @@ from nav_msgs.msg import Odometry, Path
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from std_msgs.msg import UInt8
+from visualization_msgs.msg import Marker, MarkerArray
 
 from rap_inference.bundle import load_bundle
 from rap_planner.ros.planner_node import PlannerNode
@@ -126,3 +127,18 @@ def test_the_command_topic_wins_over_the_route_and_hides_it(graph, features):
     told = asked_after(graph, features, Command.LEFT)
     assert told["command"][0].tolist() == [1.0, 0.0, 0.0, 0.0]
     assert (told["route"] == 0.0).all()
+
+
+def test_candidates_are_drawn_for_whoever_looks(graph, features):
+    node, probe, executor = graph
+    seen: list[MarkerArray] = []
+    probe.create_subscription(MarkerArray, "rap/candidates/markers", seen.append, RESULT)
+    for _ in range(SPINS):
+        node.process(features)
+        executor.spin_once(timeout_sec=0.05)
+        if seen:
+            break
+    everybody, best = seen[0].markers
+    assert (everybody.type, best.type) == (Marker.LINE_LIST, Marker.LINE_STRIP)
+    assert len(everybody.points) == len(everybody.colors) == 2 * PROPOSALS * STEPS
+    assert len(best.points) == STEPS + 1

@@ -15,11 +15,13 @@ from rap_msgs.msg import AlignedFeatures as AlignedFeaturesMsg
 from rap_msgs.msg import Float64Stamped, TrajectoryCandidates
 from rclpy.parameter import Parameter
 from std_msgs.msg import UInt8
+from visualization_msgs.msg import MarkerArray
 
 from rap_inference.bundle import Bundle, BundleError, load_bundle
 from rap_inference.latest_worker import LatestWorker
 from rap_planner.candidates import Candidates
 from rap_planner.planner import PATIENCE_S, Planner
+from rap_planner.ros.candidate_markers import candidate_markers
 from rap_planner.ros.conversions import candidates_msg, number_msg
 from rap_planner.route import NO_GUIDANCE, Command, Guidance
 from rap_raster.ego_history import EgoState, history_rows
@@ -101,6 +103,7 @@ class PlannerNode(RapNode):
                 self.process, partial(self.reject, "plan"), name=f"{self.get_name()}_worker"
             )
         self._candidates = self.advertise(TrajectoryCandidates, "rap/candidates", RESULT)
+        self._markers = self.advertise(MarkerArray, "rap/candidates/markers", RESULT)
         self._inference_ms = self.advertise(Float64Stamped, "rap/latency/inference", RESULT)
         self._input_age_ms = self.advertise(Float64Stamped, "rap/latency/input_age", RESULT)
 
@@ -182,6 +185,8 @@ class PlannerNode(RapNode):
     def _publish(self, candidates: Candidates, input_age_ms: float) -> None:
         self._last = candidates
         self._candidates.publish(candidates_msg(candidates, self._map_frame))
+        if self._markers.get_subscription_count():
+            self._markers.publish(candidate_markers(candidates, self._map_frame))
         stamp_ns = candidates.stamp_ns
         self._inference_ms.publish(number_msg(stamp_ns, candidates.inference_ms))
         self._input_age_ms.publish(number_msg(stamp_ns, input_age_ms))
