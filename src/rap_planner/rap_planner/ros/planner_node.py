@@ -157,7 +157,9 @@ class PlannerNode(RapNode):
             )
 
     def process(self, features: AlignedFeatures) -> None:
-        """Plans once; called in a worker thread."""
+        """Plans once unless inactive; called in one worker thread at a time."""
+        if not self.is_active:
+            return
         input_age_ms = 1e-6 * (self.now_ns() - features.stamp_ns)
         try:
             candidates = self._plan(features)

@@ -45,6 +45,10 @@ class RapNode(LifecycleNode):
 
     Subclasses list `PARAMETERS` and override `setup` (load and validate everything), `start`
     (subscribe), `report` (health) and `close` (end threads).
+
+    Attributes:
+        problems: What was rejected so far.
+        is_active: False in every other state; may be read from any thread.
     """
 
     PARAMETERS: ClassVar[tuple[Declared, ...]] = ()
@@ -61,6 +65,7 @@ class RapNode(LifecycleNode):
         """
         super().__init__(name, parameter_overrides=list(overrides))
         self.problems = ProblemLog()
+        self.is_active = False
         self._failure: str | None = None
         self._on_stop: list[Callable[[], object]] = []
         self._on_cleanup: list[Callable[[], object]] = []
@@ -191,7 +196,7 @@ class RapNode(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Ends subscriptions and timers; publishers become silent."""
-        _call_all(self._on_stop)
+        self._stop()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -202,7 +207,7 @@ class RapNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Ends everything."""
-        _call_all(self._on_stop)
+        self._stop()
         self.close()
         return super().on_shutdown(state)
 
@@ -215,6 +220,11 @@ class RapNode(LifecycleNode):
         self.start()
         # Only now every topic of the node is known.
         check_qos_overrides(self, list(self._parameter_overrides))
+        self.is_active = True
+
+    def _stop(self) -> None:
+        self.is_active = False
+        _call_all(self._on_stop)
 
     def _attempt(self, action: Callable[[], None]) -> TransitionCallbackReturn | None:
         """Returns FAILURE if `action` raised, else None."""

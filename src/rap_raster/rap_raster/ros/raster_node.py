@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -91,6 +92,9 @@ class RasterNode(RapNode):
         self._hand_over: Callable[[AlignedFeatures], None] | None = None
         self._inference: NodeInference | None = None
         self._worker: LatestWorker[Step] | None = None
+        # Frames come in the perception node's thread, objects in that of the worker; networks
+        # and what is wired behind this node take one step at a time.
+        self._turn = threading.Lock()
         self._objects: TrackedObjects | None = None
         self._ground: Ground | None = None
         self._map_name = ""
@@ -213,10 +217,14 @@ class RasterNode(RapNode):
     def receive_objects(self, objects: TrackedObjects) -> None:
         """Takes objects in; without cameras, they are what the node steps on."""
         self._objects = objects
-        if self._worker is None or (self._has_cameras and not self._cameras_gone(objects)):
+        if self._worker is None or not self._steps_on(objects):
             return
         if self._pacer.is_due(objects.stamp_ns):
             self._worker.submit(objects)
+
+    def _steps_on(self, item: Step) -> bool:
+        """True unless frames do it: then objects are only what is drawn for them."""
+        return isinstance(item, CameraFrame) or not self._has_cameras or self._cameras_gone(item)
 
     def _cameras_gone(self, objects: TrackedObjects) -> bool:
         """True if no frame came for so long that rasters of these objects must do."""
@@ -229,7 +237,13 @@ class RasterNode(RapNode):
         return stands_in and silent_s > self.parameter("sync.frame_timeout_s")
 
     def process(self, item: Step) -> None:
-        """Computes one step; called in a worker thread."""
+        """Computes one step unless inactive; called in worker threads, which take turns."""
+        with self._turn:
+            # Frames may have come back while objects waited for their turn.
+            if self.is_active and self._steps_on(item):
+                self._take_step(item)
+
+    def _take_step(self, item: Step) -> None:
         started_s = time.perf_counter()
         try:
             result = self._compute(item)
