@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from rclpy.exceptions import ParameterNotDeclaredException
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy
+from road_map import write_straight_road
 from sensor_msgs.msg import CameraInfo
 
 from rap_inference.bundle import file_sha256
@@ -61,15 +64,72 @@ def health(node) -> Health:
     return report
 
 
-@pytest.mark.parametrize("kind", [PerceptionNode, RasterNode, PlannerNode])
-def test_nodes_go_through_all_transitions_twice(make, tiny_bundle, kind):
-    node = make(kind, bundle__path=str(tiny_bundle))
+@pytest.fixture(params=[PerceptionNode, RasterNode, PlannerNode, GuardNode, MapNode])
+def make_any(request, make, tiny_bundle, tmp_path):
+    """Creates a node of each kind with what it needs to be configured."""
+    needed = {GuardNode: {}, MapNode: {"map.path": str(write_straight_road(tmp_path))}}
+    default = {"bundle.path": str(tiny_bundle)}
+    return partial(make, request.param, **needed.get(request.param, default))
+
+
+def held(node) -> tuple[int, ...]:
+    """How many of everything that a transition may make there are."""
+    parts = (node.publishers, node.subscriptions, node.timers)
+    return (*(len(list(part)) for part in parts), threading.active_count())
+
+
+def test_nodes_go_through_all_transitions_twice_and_keep_nothing(make_any):
+    node = make_any()
+    before = held(node)
     for _ in range(2):
         assert node.trigger_configure() == SUCCESS
+        configured = held(node)
         assert node.trigger_activate() == SUCCESS
+        assert node.is_active
         assert node.trigger_deactivate() == SUCCESS
+        assert not node.is_active
+        assert held(node) == configured
         assert node.trigger_cleanup() == SUCCESS
+        assert held(node) == before
+    assert node.trigger_configure() == SUCCESS
+    assert node.trigger_activate() == SUCCESS
     assert node.trigger_shutdown() == SUCCESS
+    assert not node.is_active
+    assert held(node) == before
+
+
+def test_activations_that_fail_leave_nothing_running(make_any):
+    """The override is of a topic that the node has not, which shows when it has subscribed."""
+    node = make_any(**{"qos_overrides./nowhere.subscription.depth": 3})
+    before = held(node)
+    assert node.trigger_configure() == SUCCESS
+    configured = held(node)
+    for _ in range(2):
+        assert node.trigger_activate() == FAILURE
+        assert held(node) == configured
+    assert not node.is_active
+    assert node.trigger_cleanup() == SUCCESS
+    assert held(node) == before
+
+
+LAST_PUBLISHER = {
+    PerceptionNode: "/rap/objects",
+    RasterNode: "/raster/front_right/image",
+    PlannerNode: "/rap/latency/input_age",
+    GuardNode: "/rap/latency/end_to_end",
+    MapNode: "/rap/map",
+}
+
+
+def test_configurations_that_fail_leave_no_publisher_and_no_thread(make_any):
+    topic = LAST_PUBLISHER[make_any.args[0]]
+    node = make_any(**{f"qos_overrides.{topic}.publisher.durability": "persistent"})
+    before = held(node)
+    for _ in range(2):
+        assert node.trigger_configure() == FAILURE
+        assert held(node) == before
+    with pytest.raises(ConfigureError, match="Unexpected QoS override"):
+        node.start_by_itself()
 
 
 @pytest.mark.parametrize("kind", [PerceptionNode, RasterNode, PlannerNode])

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import rclpy
 from builtin_interfaces.msg import Time
-from graph_probe import DOMAIN_ID, START, Probe, Process
+from graph_probe import DOMAIN_ID, Probe, Process
 from nav_msgs.msg import Path
 from rap_msgs.msg import MapPrimitives
 from rclpy.parameter import Parameter
+from road_map import write_straight_road
 from sensor_msgs.msg import Image
 
 from rap_raster.observations import TrackedObjects
@@ -29,30 +30,10 @@ pytestmark = pytest.mark.ros
 MAP = "rap_raster.ros.map_node"
 RASTER = "rap_raster.ros.raster_node"
 
-STRAIGHT_ROAD = f"""<?xml version="1.0"?>
-<OpenDRIVE>
-  <header revMajor="1" revMinor="4" name="straight"/>
-  <road name="r" length="400.0" id="1" junction="-1">
-    <planView>
-      <geometry s="0.0" x="0.0" y="{START[1] + 1.75}" hdg="0.0" length="400.0"><line/></geometry>
-    </planView>
-    <lanes><laneSection s="0.0">
-      <center><lane id="0" type="none" level="false"/></center>
-      <right><lane id="-1" type="driving" level="false">
-        <width sOffset="0.0" a="3.5" b="0.0" c="0.0" d="0.0"/>
-        <roadMark sOffset="0.0" type="solid" color="standard" width="0.15"/>
-      </lane></right>
-    </laneSection></lanes>
-  </road>
-</OpenDRIVE>
-"""
-
 
 @pytest.fixture
 def road(tmp_path):
-    path = tmp_path / "straight.xodr"
-    path.write_text(STRAIGHT_ROAD)
-    return path
+    return write_straight_road(tmp_path)
 
 
 def empty_road(stamp_ns: int) -> TrackedObjects:

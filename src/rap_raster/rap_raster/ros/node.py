@@ -188,11 +188,11 @@ class RapNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Runs `setup` and keeps its real error text."""
-        return self._attempt(self.setup) or super().on_configure(state)
+        return self._attempt(self.setup, undo=self._end) or super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Runs `start`; publishers become active."""
-        return self._attempt(self._start) or super().on_activate(state)
+        return self._attempt(self._start, undo=self._stop) or super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Ends subscriptions and timers; publishers become silent."""
@@ -201,14 +201,12 @@ class RapNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Ends threads and publishers."""
-        self.close()
-        _call_all(self._on_cleanup)
+        self._end()
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Ends everything."""
-        self._stop()
-        self.close()
+        self._end()
         return super().on_shutdown(state)
 
     def destroy_node(self) -> None:
@@ -226,13 +224,22 @@ class RapNode(LifecycleNode):
         self.is_active = False
         _call_all(self._on_stop)
 
-    def _attempt(self, action: Callable[[], None]) -> TransitionCallbackReturn | None:
-        """Returns FAILURE if `action` raised, else None."""
+    def _end(self) -> None:
+        self._stop()
+        self.close()
+        self._outbox.clear()  # what threads left there is for publishers that go now
+        _call_all(self._on_cleanup)
+
+    def _attempt(
+        self, action: Callable[[], None], undo: Callable[[], None]
+    ) -> TransitionCallbackReturn | None:
+        """Returns FAILURE if `action` raised, with what it had begun undone, else None."""
         try:
             action()
         except Exception as error:  # rclpy would swallow it, and people need the reason
             self._failure = one_line(error)
             self.get_logger().error(self._failure)
+            undo()
             return TransitionCallbackReturn.FAILURE
         self._failure = None
         return None
