@@ -14,6 +14,7 @@ from graph_probe import DOMAIN_ID
 from nav_msgs.msg import Odometry, Path
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
 from std_msgs.msg import UInt8
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -112,6 +113,14 @@ def asked_after(graph, features, expected: Command) -> dict[str, np.ndarray]:
     return Recorder.asked[-1]
 
 
+def command_publisher(graph) -> Publisher:
+    _, probe, executor = graph
+    commands = probe.create_publisher(UInt8, "command", RESULT)
+    while not commands.get_subscription_count():
+        executor.spin_once(timeout_sec=0.05)
+    return commands
+
+
 def test_the_command_topic_wins_over_the_route_and_hides_it(graph, features):
     _, probe, _ = graph
     neither = asked_after(graph, features, Command.UNKNOWN)
@@ -120,9 +129,7 @@ def test_the_command_topic_wins_over_the_route_and_hides_it(graph, features):
     along = asked_after(graph, features, Command.STRAIGHT)
     expected = [[SPACING_M * k, 0.0, 1.0] for k in range(ROUTE_POINTS)]
     np.testing.assert_allclose(along["route"][0], expected, atol=1e-6)
-    commands = probe.create_publisher(UInt8, "command", RESULT)
-    while not commands.get_subscription_count():
-        graph[2].spin_once(timeout_sec=0.05)
+    commands = command_publisher(graph)
     commands.publish(UInt8(data=int(Command.LEFT)))
     told = asked_after(graph, features, Command.LEFT)
     assert told["command"][0].tolist() == [1.0, 0.0, 0.0, 0.0]
@@ -142,3 +149,26 @@ def test_candidates_are_drawn_for_whoever_looks(graph, features):
     assert (everybody.type, best.type) == (Marker.LINE_LIST, Marker.LINE_STRIP)
     assert len(everybody.points) == len(everybody.colors) == 2 * PROPOSALS * STEPS
     assert len(best.points) == STEPS + 1
+
+
+def test_unknown_gives_the_way_back_to_the_route(graph, features):
+    _, probe, _ = graph
+    probe.create_publisher(Path, "route", LATCHED).publish(route_msg())
+    commands = command_publisher(graph)
+    commands.publish(UInt8(data=int(Command.RIGHT)))
+    assert asked_after(graph, features, Command.RIGHT)["command"][0, Command.RIGHT]
+    commands.publish(UInt8(data=int(Command.UNKNOWN)))
+    along = asked_after(graph, features, Command.STRAIGHT)
+    assert along["command"][0, Command.STRAIGHT]
+    assert along["route"].any()
+
+
+def test_a_command_does_not_outlive_the_drive_it_was_given_in(graph, features):
+    node, _, _ = graph
+    commands = command_publisher(graph)
+    commands.publish(UInt8(data=int(Command.LEFT)))
+    assert asked_after(graph, features, Command.LEFT)["command"][0, Command.LEFT]
+    node.trigger_deactivate()
+    node.trigger_activate()
+    node.process(features)
+    assert Recorder.asked[-1]["command"][0, Command.UNKNOWN]

@@ -108,7 +108,8 @@ class PlannerNode(RapNode):
         self._input_age_ms = self.advertise(Float64Stamped, "rap/latency/input_age", RESULT)
 
     def start(self) -> None:
-        """Subscribes."""
+        """Subscribes; a command from before is none for here."""
+        self._command = None
         self.subscribe(UInt8, "command", self._on_command, RESULT)
         self.subscribe(PathMsg, "route", self._on_route, LATCHED)
         if self._takes_topics:
@@ -131,7 +132,8 @@ class PlannerNode(RapNode):
         if message.data > max(Command):
             self.reject("command", f"is {message.data}, expected 0 to {int(max(Command))}")
             return
-        self._command = Command(message.data)
+        command = Command(message.data)
+        self._command = None if command is Command.UNKNOWN else command
 
     def _on_route(self, message: PathMsg) -> None:
         try:
@@ -177,9 +179,9 @@ class PlannerNode(RapNode):
         return self._planner.plan(features, ego, history, self._guidance(ego))
 
     def _guidance(self, ego: EgoState) -> Guidance:
-        """Returns where to go: the command topic wins over the route."""
-        if self._command is not None:
-            return Guidance(self._command, "command")
+        """Returns where to go: the command topic wins over the route, unless it says unknown."""
+        if (command := self._command) is not None:
+            return Guidance(command, "command")
         if self._route_m is not None:
             return Guidance.along(self._route_m, ego.pose)
         return NO_GUIDANCE
