@@ -123,7 +123,7 @@ def use_objects_in_guard(message: Any) -> Any:
 
 def use_objects_in_perception(message: Any) -> Any:
     given = read_rap(message)
-    found = checked_objects(given.stamp_ns or 0, given.columns)
+    found, _ = checked_objects(given.stamp_ns or 0, given.columns)
     return np.column_stack([found.boxes.centers_m, found.boxes.sizes_m])
 
 

@@ -23,11 +23,14 @@ from rap_inference.bundle import file_sha256
 from rap_perception.ros.perception_node import PerceptionNode
 from rap_planner.ros.guard_node import GuardNode
 from rap_planner.ros.planner_node import PlannerNode
+from rap_raster.observations import TrackedObjects
+from rap_raster.ros.conversions import objects_msg
 from rap_raster.ros.diagnostics import ERROR, WARN, Health
 from rap_raster.ros.map_node import MapNode
 from rap_raster.ros.node import ConfigureError
 from rap_raster.ros.parameters import ParameterError
 from rap_raster.ros.raster_node import RasterNode
+from rap_raster.scene import Boxes, Lights
 
 pytestmark = pytest.mark.ros
 
@@ -291,6 +294,22 @@ def test_malformed_objects_are_dropped_counted_and_reported(make, tiny_bundle):
         report.problems
     )
     assert report.values["objects: problems"] == "2"
+
+
+def test_one_malformed_object_takes_no_other_with_it(make, tiny_bundle):
+    node = make(PerceptionNode, bundle__path=str(tiny_bundle))
+    received = []
+    node.connect(lambda _: None, received.append)
+    node.start_by_itself()
+    rows = [[k, 1, 10.0 * k, 0.0, 0.8, 4.5, 1.9, 1.6, 0.0, 0.0, 0.0] for k in (1, 2)]
+    one = np.ones(2, np.float32)
+    seen = TrackedObjects(0, Boxes.from_rows(rows), Lights.empty(), 0 * one, one)
+    message = objects_msg(seen, "map")
+    message.sizes[4] = 0.0
+    node._on_objects(message)
+    assert [objects.boxes.ids.tolist() for objects in received] == [[1]]
+    expected = "objects: sizes[4]: is 0.0, expected > 0; left out 1 of 2 objects"
+    assert (WARN, expected) in health(node).problems
 
 
 def test_objects_in_another_frame_are_dropped(make, tiny_bundle):

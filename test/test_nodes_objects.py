@@ -91,7 +91,7 @@ MESSAGES = {
 
 def read(kind: str, message: object):
     given = OBJECT_TYPES[kind].read(message)
-    return given, checked_objects(given.stamp_ns or 0, given.columns)
+    return given, checked_objects(given.stamp_ns or 0, given.columns)[0]
 
 
 @pytest.mark.parametrize("kind", MESSAGES)
@@ -151,12 +151,14 @@ def test_shapes_that_are_no_box_become_one():
     np.testing.assert_allclose(boxes.sizes_m, [[0.8, 0.8, 1.8], [1.0, 1.0, 1.0]])
 
 
-def test_a_solid_with_too_few_dimensions_is_named():
-    message = Fields(
-        header=head(), objects=[derived_object(shape=Fields(type=1, dimensions=[1.0]))]
+def test_a_solid_that_is_no_box_is_left_out_and_the_others_stay():
+    solids = [derived_object(1, shape=Fields(type=1, dimensions=[1.0])), derived_object(2)]
+    given = OBJECT_TYPES["derived_object_msgs/ObjectArray"].read(
+        Fields(header=head(), objects=solids)
     )
-    with pytest.raises(MessageError, match=r"objects\[0\]\.shape: type 1 with 1 dimensions"):
-        read("derived_object_msgs/ObjectArray", message)
+    objects, problem = checked_objects(STAMP_NS, given.columns)
+    assert problem == "sizes[0]: is nan, expected a finite number; left out 1 of 2 objects"
+    assert objects.boxes.ids.tolist() == [2]
 
 
 def test_ids_last_and_stay_apart_even_if_uuids_collide():

@@ -1,9 +1,10 @@
-"""Checks of incoming object arrays: what is malformed is rejected whole, with the reason."""
+"""Checks of incoming object arrays: what is malformed is left out, with the reason."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,10 @@ LIMITS = {
 }
 """Metres, metres per second, seconds: beyond them a number is damaged data, not a road user."""
 
+MAX_ID = 2**31 - 1
+POSITIVE = ("sizes", "light_sizes")
+CODES: Mapping[str, type[IntEnum]] = {"classes": ObjectClass, "light_states": LightState}
+
 Columns = Mapping[str, npt.NDArray[np.generic]]
 
 
@@ -41,31 +46,37 @@ class ObjectsError(ValueError):
     """An objects message that must not be used; the text names field, index and value."""
 
 
-def checked_objects(stamp_ns: int, columns: Columns) -> TrackedObjects:
+def checked_objects(stamp_ns: int, columns: Columns) -> tuple[TrackedObjects, str]:
     """Turns the flat arrays of `rap_msgs/TrackedObjects` into objects.
+
+    Objects and lights with a value that is not finite or out of range, a size that is not
+    positive, an unknown class or state, or an id that is not positive or was there before are left
+    out, so that the others stay known.
 
     Args:
         stamp_ns: Stamp of the message.
         columns: Field name to flat array, as in the message.
 
+    Returns:
+        The objects, and what is wrong with those left out; empty if none is.
+
     Raises:
-        ObjectsError: If lengths disagree, values are not finite or out of range, sizes are not
-            positive, ids are not unique and positive, or a class or light state is unknown.
+        ObjectsError: If lengths disagree, or there are objects and none can be used.
     """
-    _check_columns(columns, "ids", OBJECT_COLUMNS)
-    _check_columns(columns, "light_states", LIGHT_COLUMNS)
-    _check_codes(columns, "classes", ObjectClass)
-    _check_codes(columns, "light_states", LightState)
-    _check_positive(columns, "sizes")
-    _check_positive(columns, "light_sizes")
-    _check_ids(columns["ids"])
-    return TrackedObjects(
+    _check_lengths(columns, "ids", OBJECT_COLUMNS)
+    _check_lengths(columns, "light_states", LIGHT_COLUMNS)
+    good, problem = _usable(columns, "objects", ("ids", *OBJECT_COLUMNS))
+    good_lights, light_problem = _usable(columns, "lights", ("light_states", *LIGHT_COLUMNS))
+    if len(good) and not good.any():
+        raise ObjectsError(problem)
+    objects = TrackedObjects(
         stamp_ns=stamp_ns,
-        boxes=_boxes(columns),
-        lights=_lights(columns),
-        ages_s=columns["ages_s"].astype(np.float32),
-        existences=columns["existences"].astype(np.float32),
+        boxes=_boxes(columns).select(good),
+        lights=_lights(columns).select(good_lights),
+        ages_s=columns["ages_s"].astype(np.float32)[good],
+        existences=columns["existences"].astype(np.float32)[good],
     )
+    return objects, "; ".join(filter(None, (problem, light_problem)))
 
 
 def placed(objects: TrackedObjects, pose: Pose) -> TrackedObjects:
@@ -114,47 +125,48 @@ def _lights(columns: Columns) -> Lights:
     )
 
 
-def _check_columns(columns: Columns, key: str, widths: Mapping[str, int]) -> None:
+def _check_lengths(columns: Columns, key: str, widths: Mapping[str, int]) -> None:
     count = len(columns[key])
     for name, width in widths.items():
-        values = columns[name]
-        if len(values) != count * width:
+        if len(columns[name]) != count * width:
             raise ObjectsError(
-                f"{name}: {len(values)} values, expected {count * width} ({width} for each of the "
-                f"{count} {key})"
-            )
-        bad = np.flatnonzero(np.isinf(values) if name in MAY_BE_NAN else ~np.isfinite(values))
-        if len(bad):
-            raise ObjectsError(f"{name}[{bad[0]}]: is {values[bad[0]]}, expected a finite number")
-        low, high = LIMITS.get(name, (-np.inf, np.inf))
-        numbers = values.astype(np.float64)
-        bad = np.flatnonzero((numbers < low) | (numbers > high))
-        if len(bad):
-            raise ObjectsError(
-                f"{name}[{bad[0]}]: is {values[bad[0]]}, expected {low:g} to {high:g}"
+                f"{name}: {len(columns[name])} values, expected {count * width} ({width} for each "
+                f"of the {count} {key})"
             )
 
 
-def _check_codes(columns: Columns, name: str, codes: type[ObjectClass] | type[LightState]) -> None:
-    bad = np.flatnonzero(~np.isin(columns[name], [int(code) for code in codes]))
-    if len(bad):
-        raise ObjectsError(
-            f"{name}[{bad[0]}]: is {columns[name][bad[0]]}, expected one of "
-            + ", ".join(f"{code.name.lower()} = {int(code)}" for code in codes)
-        )
+def _usable(columns: Columns, kind: str, names: Sequence[str]) -> tuple[npt.NDArray[np.bool_], str]:
+    """Returns (N,) which can be used, and the first value for which one cannot."""
+    good, problem = np.ones(len(columns[names[0]]), bool), ""
+    for name in names:
+        for bad, expected in _faults(name, columns[name]):
+            if bad.any():
+                first = int(np.argmax(bad))
+                text = f"{name}[{first}]: is {columns[name][first]}, expected {expected}"
+                problem = problem or text
+                good &= ~bad.reshape(len(good), -1).any(axis=1)
+    left_out = int((~good).sum())
+    if 0 < left_out < len(good):
+        problem += f"; left out {left_out} of {len(good)} {kind}"
+    return good, problem
 
 
-def _check_positive(columns: Columns, name: str) -> None:
-    bad = np.flatnonzero(columns[name].astype(np.float64) <= 0)
-    if len(bad):
-        raise ObjectsError(f"{name}[{bad[0]}]: is {columns[name][bad[0]]}, expected > 0")
-
-
-def _check_ids(ids: npt.NDArray[np.generic]) -> None:
-    numbers = ids.astype(np.int64)
-    bad = np.flatnonzero(numbers < 1)
-    if len(bad):
-        raise ObjectsError(f"ids[{bad[0]}]: is {numbers[bad[0]]}, expected 1 to 2147483647")
-    unique, counts = np.unique(numbers, return_counts=True)
-    if len(unique) != len(numbers):
-        raise ObjectsError(f"ids: {unique[counts > 1][0]} appears more than once")
+def _faults(
+    name: str, values: npt.NDArray[np.generic]
+) -> Iterator[tuple[npt.NDArray[np.bool_], str]]:
+    """Yields which values of a field are bad in some way, and what was expected."""
+    numbers = values.astype(np.float64)
+    yield np.isinf(numbers) if name in MAY_BE_NAN else ~np.isfinite(numbers), "a finite number"
+    if name in LIMITS:
+        low, high = LIMITS[name]
+        yield (numbers < low) | (numbers > high), f"{low:g} to {high:g}"
+    if name in POSITIVE:
+        yield numbers <= 0, "> 0"
+    if name in CODES:
+        codes = ", ".join(f"{code.name.lower()} = {int(code)}" for code in CODES[name])
+        yield ~np.isin(numbers, list(CODES[name])), f"one of {codes}"
+    if name == "ids":
+        yield (numbers < 1) | (numbers > MAX_ID), f"1 to {MAX_ID}"
+        repeated = np.ones(len(numbers), bool)
+        repeated[np.unique(numbers, return_index=True)[1]] = False
+        yield repeated, "no id twice"

@@ -199,9 +199,12 @@ class Lights:
         """Returns those that shine towards the ego: of others no camera sees the state."""
         sight = np.array([ego.x_m, ego.y_m]) - self.centers_m[:, :2]
         beam = np.stack([np.cos(self.yaws_rad), np.sin(self.yaws_rad)], axis=1)
-        seen = (sight * beam).sum(axis=1) > np.cos(BEAM_RAD) * np.hypot(*sight.T)
+        return self.select((sight * beam).sum(axis=1) > np.cos(BEAM_RAD) * np.hypot(*sight.T))
+
+    def select(self, keep: npt.NDArray[np.bool_]) -> Lights:
+        """Returns the lights chosen by a mask."""
         return Lights(
-            self.states[seen], self.centers_m[seen], self.sizes_m[seen], self.yaws_rad[seen]
+            self.states[keep], self.centers_m[keep], self.sizes_m[keep], self.yaws_rad[keep]
         )
 
 

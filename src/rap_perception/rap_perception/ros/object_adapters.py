@@ -7,20 +7,20 @@ autoware_perception_msgs, vision_msgs 4 and derived_object_msgs 4.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from rap_perception.objects import Columns
+from rap_perception.objects import MAX_ID, Columns
 from rap_raster.ros.conversions import MessageError, object_columns, stamp_ns
 from rap_raster.scene import ObjectClass
 
 Message = Any
 """ROS messages are generated and untyped."""
 
-MAX_ID = 2**31 - 1
 
 CLASS_NAMES = {
     **{kind.name.lower(): kind for kind in ObjectClass},
@@ -195,11 +195,11 @@ def read_derived(message: Message) -> ObjectsInput:
             number=int(item.id) & MAX_ID or MAX_ID,
             kind=_DERIVED_CLASSES.get(int(item.classification), ObjectClass.GENERIC),
             center=_xyz(item.pose.position),
-            size=_solid_size(index, item.shape),
+            size=_solid_size(item.shape),
             yaw=_yaw(item.pose.orientation),
             velocity=(float(item.twist.linear.x), float(item.twist.linear.y)),
         )
-        for index, item in enumerate(message.objects)
+        for item in message.objects
     ]
     return _input(message, rows)
 
@@ -276,8 +276,11 @@ def _autoware_size(
     return (length, width, height), (0.0, 0.0)
 
 
-def _solid_size(index: int, shape: Message) -> tuple[float, float, float]:
-    """Returns length, width, height of a shape_msgs/SolidPrimitive."""
+def _solid_size(shape: Message) -> tuple[float, float, float]:
+    """Returns length, width, height of a shape_msgs/SolidPrimitive, NaN if it is another one.
+
+    Such an object is left out later on, so that the others of the message stay known.
+    """
     numbers = [float(number) for number in shape.dimensions]
     box, sphere, cylinder = 1, 2, 3
     if shape.type == box and len(numbers) == 3:
@@ -286,7 +289,4 @@ def _solid_size(index: int, shape: Message) -> tuple[float, float, float]:
         return 2 * numbers[0], 2 * numbers[0], 2 * numbers[0]
     if shape.type == cylinder and len(numbers) == 2:
         return 2 * numbers[1], 2 * numbers[1], numbers[0]
-    raise MessageError(
-        f"objects[{index}].shape: type {shape.type} with {len(numbers)} dimensions, expected a box "
-        "with 3, a sphere with 1 or a cylinder with 2"
-    )
+    return (math.nan,) * 3

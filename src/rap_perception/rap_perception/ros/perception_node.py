@@ -252,7 +252,10 @@ class PerceptionNode(RapNode):
         try:
             given = self._read_objects(message)
             stamp = self.now_ns() if given.stamp_ns is None else given.stamp_ns
-            objects = self._in_map(checked_objects(stamp, given.columns), given.frame_id)
+            usable, problem = checked_objects(stamp, given.columns)
+            if problem:
+                self.reject("objects", problem)
+            objects = self._in_map(usable, given.frame_id)
             if self._tracker is not None:
                 objects = self._tracker.update(objects)
         except ValueError as error:
