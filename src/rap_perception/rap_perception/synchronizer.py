@@ -26,7 +26,7 @@ JUMP_NS = 1_000_000_000
 """A camera's stamps that go back further than this mean that time did (a bag that loops)."""
 
 PATIENCE = 3
-"""A camera missing in this many sets in a row is not waited for until it comes back."""
+"""A camera missing in this many sets in a row is not waited for until it comes in time again."""
 
 
 class Dropped(Enum):
@@ -142,7 +142,7 @@ class Synchronizer(Generic[Item]):
                 self._forget(name, Dropped.TIME_JUMP)
         self._pacer = StepPacer(self._settings.rate_hz)
         self._anchored: tuple[int, int] | None = None  # newest image of the anchor: stamp, clock
-        self._given_ns: int | None = None  # stamp of the newest set
+        self._given: tuple[int, int] | None = None  # newest set: stamp, clock when its anchor came
         self._waiting: tuple[int, int] | None = None  # anchor stamp, clock when it came
 
     def add(self, name: str, stamp_ns: int, item: Item, now_ns: int) -> list[ImageSet[Item]]:
@@ -164,18 +164,19 @@ class Synchronizer(Generic[Item]):
         if newest_ns is not None and stamp_ns < newest_ns - JUMP_NS:
             self._restart()
             newest_ns = None
-        if self._given_ns is not None and stamp_ns <= self._given_ns - self._tolerance_ns:
+        if self._given is not None and stamp_ns <= self._given[0] - self._tolerance_ns:
             counts.dropped[Dropped.LATE] += 1
             return []
         if newest_ns is not None and stamp_ns <= newest_ns:
             counts.dropped[Dropped.OUT_OF_ORDER] += 1
             return []
         self._keep(name, _Kept(stamp_ns, item))
-        counts.missing_in_a_row = 0  # it is back; worth waiting for
+        if self._just_missed(stamp_ns, now_ns):
+            counts.missing_in_a_row = 0  # it is back; worth waiting for
         ready: list[ImageSet[Item]] = []
         if self._sets_the_pace(name, stamp_ns, now_ns):
             if self._waiting is not None:
-                ready.append(self._give_out(self._waiting[0]))
+                ready.append(self._give_out(*self._waiting))
             self._waiting = (stamp_ns, now_ns)
         return ready + self.poll(now_ns)
 
@@ -192,7 +193,7 @@ class Synchronizer(Generic[Item]):
         if not complete and now_ns - since_ns < self._settings.max_wait_s * 1e9:
             return []
         self._waiting = None
-        return [self._give_out(stamp_ns)]
+        return [self._give_out(stamp_ns, since_ns)]
 
     @property
     def _tolerance_ns(self) -> int:
@@ -217,7 +218,7 @@ class Synchronizer(Generic[Item]):
             return False
         elif not self._stands_in(name, stamp_ns, now_ns, *self._anchored):
             return False
-        is_newer = self._given_ns is None or stamp_ns > self._given_ns
+        is_newer = self._given is None or stamp_ns > self._given[0]
         return is_newer and self._pacer.is_due(stamp_ns)
 
     def _stands_in(
@@ -245,7 +246,15 @@ class Synchronizer(Generic[Item]):
         best = min(images, key=lambda image: abs(image.stamp_ns - stamp_ns))
         return best if abs(best.stamp_ns - stamp_ns) <= self._tolerance_ns else None
 
-    def _give_out(self, stamp_ns: int) -> ImageSet[Item]:
+    def _just_missed(self, stamp_ns: int, now_ns: int) -> bool:
+        """True if the newest set would have this image, had it waited as long as it may."""
+        if self._given is None:
+            return False
+        given_ns, since_ns = self._given
+        is_near = abs(stamp_ns - given_ns) <= self._tolerance_ns
+        return is_near and now_ns - since_ns < self._settings.max_wait_s * 1e9
+
+    def _give_out(self, stamp_ns: int, since_ns: int) -> ImageSet[Item]:
         images: dict[str, tuple[int, Item]] = {}
         for name in self._names:
             counts, found = self.counts.cameras[name], self._closest(name, stamp_ns)
@@ -253,10 +262,11 @@ class Synchronizer(Generic[Item]):
                 counts.missing += 1
                 counts.missing_in_a_row += 1
                 continue
+            counts.missing_in_a_row = 0
             counts.used += not found.used
             found.used = True
             images[name] = (found.stamp_ns, found.item)
-        self._given_ns = stamp_ns
+        self._given = (stamp_ns, since_ns)
         self.counts.sets += 1
         self.counts.incomplete += len(images) < len(self._names)
         return ImageSet(stamp_ns, images)

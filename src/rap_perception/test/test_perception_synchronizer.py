@@ -154,6 +154,33 @@ def test_a_dead_camera_costs_waiting_time_in_a_few_sets_only_and_may_come_back()
     assert add(sync, "front", 901) == []  # worth waiting for again
 
 
+def drive_beside(late_ms: int, frames: range) -> tuple[Synchronizer[str], list[bool]]:
+    """Drives at 10 Hz, the second camera in some frames only; returns which sets waited for it."""
+    sync, waited = synchronizer("front", "left"), []
+    for k in range(20):
+        waited.append(not add(sync, "front", 100 * k))
+        if late_ms < 30 and k in frames:
+            add(sync, "left", 100 * k, 100 * k + late_ms)
+        sync.poll((100 * k + 30) * MS)
+        if late_ms >= 30 and k in frames:
+            add(sync, "left", 100 * k, 100 * k + late_ms)
+    return sync, waited
+
+
+def test_a_camera_that_always_comes_too_late_delays_a_few_sets_only_and_stays_missing():
+    sync, waited = drive_beside(45, range(20))
+    assert waited == [True] * PATIENCE + [False] * (20 - PATIENCE)
+    counts = sync.counts.cameras["left"]
+    assert (counts.missing_in_a_row, counts.missing, counts.used) == (20, 20, 0)
+
+
+def test_a_camera_that_comes_back_just_behind_the_anchor_joins_from_the_next_set_on():
+    sync, waited = drive_beside(5, range(10, 20))
+    assert waited == [True] * PATIENCE + [False] * (11 - PATIENCE) + [True] * 9
+    counts = sync.counts.cameras["left"]
+    assert (counts.missing_in_a_row, counts.missing, counts.used) == (0, 11, 9)
+
+
 def test_a_camera_whose_clock_is_ahead_does_not_take_over_from_a_living_anchor():
     sync = synchronizer("front", "left")
     stamps_ms = []
