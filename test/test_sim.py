@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graph_probe import ROOT, Probe, environment
+import rclpy
+from graph_probe import DOMAIN_ID, ROOT, Probe, environment
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMsg
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 
 from rap_evaluation.closed_loop.evaluation import ClosedLoopOptions, evaluate_closed_loop
+from rap_evaluation.ros.sim_node import SimNode
 from rap_evaluation.sim_commands import comparison
 from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.towns import map_path
@@ -144,3 +149,36 @@ def test_ctrl_c_ends_simulation_and_graph(tiny_bundle, tmp_path):
     assert "Traceback" not in errors + "".join(logs)
     assert not (tmp_path / "report.json").exists()
     assert running_nodes(tmp_path) == []
+
+
+@contextmanager
+def sim_node(out: Path) -> Iterator[SimNode]:
+    rclpy.init(domain_id=DOMAIN_ID)
+    values = {"map.path": TOWN, "out": str(out), "seed": SEED}
+    node = SimNode(overrides=[Parameter(name, value=value) for name, value in values.items()])
+    try:
+        yield node
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def drives() -> int:
+    return sum(thread.name == "simulation" for thread in threading.enumerate())
+
+
+def test_a_drive_ends_with_the_activation_that_began_it(tmp_path):
+    with sim_node(tmp_path) as node:
+        for _ in range(2):
+            assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+            for _ in range(2):
+                assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+                assert drives() == 1
+                assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+                assert drives() == 0
+            assert node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
+        assert not list(node.subscriptions)
+        node.trigger_configure()
+        node.trigger_activate()
+        assert node.trigger_shutdown() == TransitionCallbackReturn.SUCCESS
+        assert drives() == 0

@@ -106,7 +106,8 @@ class GraphTopics:
             self._publishers[info] = node.advertise(CameraInfo, info, SENSOR)
 
     def subscribe(self) -> None:
-        """Listens to the graph."""
+        """Listens to the graph, for a new drive if one was stopped."""
+        self._is_stopping = False
         node = self._node
         node.subscribe(TrajectoryCandidates, "rap/candidates", self._on_candidates, RESULT)
         node.subscribe(TrackedObjectsMsg, "rap/objects", self._on_seen, STREAM)

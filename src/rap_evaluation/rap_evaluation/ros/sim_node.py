@@ -23,7 +23,7 @@ from rap_evaluation.closed_loop.place import open_place
 from rap_evaluation.closed_loop.report import RouteReport
 from rap_evaluation.planners.camera_view import CameraView
 from rap_evaluation.planners.choice import SENSORS
-from rap_evaluation.planners.graph_planner import GraphPlanner
+from rap_evaluation.planners.graph_planner import GraphCounts, GraphPlanner
 from rap_evaluation.ros.graph_topics import GraphTopics, Rig, StoppedError
 from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.towns import map_path
@@ -100,15 +100,17 @@ class SimNode(RapNode):
         if self._graph is None:
             return
         self._graph.subscribe()
+        self._on_stop.append(self.close)  # before the subscriptions go that it waits for
         self._thread = threading.Thread(target=self._run, name="simulation")
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the drive."""
+        """Ends the drive; the next activation begins anew."""
         if self._graph is not None:
             self._graph.stop()
         if self._thread is not None:
             self._thread.join()
+            self._thread = None
 
     def _run(self) -> None:
         """Drives all routes, then ends the process."""
@@ -125,6 +127,8 @@ class SimNode(RapNode):
         graph, planner = self._graph, self._planner
         if graph is None or planner is None:
             return
+        self._rows.clear()
+        planner.counts = GraphCounts()
         graph.wait_for_graph()
         started_s = time.monotonic()
 
