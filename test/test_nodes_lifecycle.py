@@ -345,6 +345,18 @@ def test_a_camera_that_looks_where_no_slot_does_is_refused(make, tiny_bundle):
         node.start_by_itself()
 
 
+def test_of_two_cameras_that_look_ahead_the_one_not_used_is_named(make, tiny_bundle):
+    names = {"cameras__names": ["near", "far"]}
+    aside = [1.5, 0.0, 1.6, -0.4777, 0.5213, -0.5213, 0.4777]
+    poses = {"cameras__extrinsics__near": AHEAD, "cameras__extrinsics__far": aside}
+    node = make(PerceptionNode, bundle__path=str(tiny_bundle), **names, **poses)
+    assert "far" not in str(health(node).problems)
+    node.start_by_itself()
+    report = health(node)
+    assert (WARN, "camera far: no slot is left where it looks, it is not used") in report.problems
+    assert report.values["slot front"] == "near"
+
+
 def test_autostart_off_leaves_the_transitions_to_a_manager(make, tiny_bundle):
     node = make(PlannerNode, bundle__path="/nowhere", autostart=False)
     node.start_by_itself()

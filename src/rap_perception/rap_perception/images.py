@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from rap_perception.encoded_size import JPEG_START, encoded_size
+
 Image = npt.NDArray[np.uint8]
 
 
@@ -68,7 +70,7 @@ RAW_ENCODINGS: dict[str, RawEncoding] = {
 MAX_PIXELS = 1 << 26
 """64 megapixels: larger headers come from damaged data, not from cameras."""
 
-JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+JPEG_END = b"\xff\xd9"
 
 MAX_PADDING = 1024
 """Some cameras pad JPEG buffers; the end marker is looked for in this many last bytes."""
@@ -117,8 +119,7 @@ def decode_raw(
     if layout is None:
         known = ", ".join(RAW_ENCODINGS)
         raise ImageError(f"encoding {encoding!r} is unknown, expected one of {known}")
-    if not (width > 0 and height > 0 and width * height <= MAX_PIXELS):
-        raise ImageError(f"size is {width}x{height} pixels, expected 1 to {MAX_PIXELS} in all")
+    _check_size(width, height)
     if layout.even and (width % 2 or (layout.chroma_rows and height % 2)):
         raise ImageError(f"size is {width}x{height} pixels, {encoding} expects even numbers")
     rows = height * 3 // 2 if layout.chroma_rows else height
@@ -149,22 +150,36 @@ def decode_compressed(data: npt.NDArray[np.uint8], reduction: int = 1) -> Image:
         calibration belongs to the sensor's rows and columns.
 
     Raises:
-        ImageError: If the bytes are not an image, or are a JPEG that is cut off.
+        ImageError: If the bytes are not an image or one that is too large, or are a JPEG that is
+            cut off.
     """
     if len(data) == 0:
         raise ImageError("compressed image is empty")
     _check_jpeg_end(data)
+    size = encoded_size(data.tobytes())
+    if size is None:
+        raise _not_an_image(data)
+    _check_size(*size)
     flags = _REDUCED_FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         bgr = cv2.imdecode(data, flags)
     except cv2.error as error:
         raise ImageError(f"compressed image: {' '.join(str(error).split())}") from error
     if bgr is None:
-        start = bytes(data[:4]).hex()
-        raise ImageError(
-            f"{len(data)} compressed bytes starting with {start} are neither JPEG nor PNG"
-        )
+        raise _not_an_image(data)
     return np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)
+
+
+def _not_an_image(data: npt.NDArray[np.uint8]) -> ImageError:
+    start = bytes(data[:4]).hex()
+    return ImageError(
+        f"{len(data)} compressed bytes starting with {start} are neither JPEG nor PNG"
+    )
+
+
+def _check_size(width: int, height: int) -> None:
+    if not (width > 0 and height > 0 and width * height <= MAX_PIXELS):
+        raise ImageError(f"size is {width}x{height} pixels, expected 1 to {MAX_PIXELS} in all")
 
 
 def _check_jpeg_end(data: npt.NDArray[np.uint8]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rap_perception.encoded_size import encoded_size
 from rap_perception.images import ImageError, decode_compressed, decode_raw, reduce_image
 
 RED, GREEN, BLUE = 250, 120, 10
@@ -163,3 +165,53 @@ def test_a_jpeg_that_is_cut_off_is_refused_although_a_decoder_would_fill_it_with
     assert decode_compressed(padded).shape == (80, 160, 3)
     with pytest.raises(ImageError, match="compressed image: the JPEG is cut off after"):
         decode_compressed(data[:-100])
+
+
+def encoded(suffix: str, *settings: int) -> bytes:
+    _, data = cv2.imencode(suffix, smooth_image(160, 80), settings)
+    return data.tobytes()
+
+
+JPEG = encoded(".jpg")
+FRAME = b"\xff\xc0\x00\x11\x08\x01\x00\x02\x00"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        JPEG,
+        encoded(".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+        encoded(".jpg", cv2.IMWRITE_JPEG_RST_INTERVAL, 2),
+        JPEG[:2] + b"\xff\xff" + JPEG[2:],
+        JPEG[:20] + b"garbage" + JPEG[20:],
+        JPEG[:2] + b"\xff\xfe\x00\x0b" + FRAME + JPEG[2:],
+        encoded(".png"),
+    ],
+    ids=["jpeg", "progressive", "restarts", "fill", "garbage", "size in a comment", "png"],
+)
+def test_the_size_in_the_header_is_that_of_the_image(data):
+    assert encoded_size(data) == (160, 80)
+    assert decode_compressed(np.frombuffer(data, np.uint8)).shape == (80, 160, 3)
+
+
+@given(st.binary(max_size=100), st.sampled_from([b"", JPEG[:2], JPEG[:20], encoded(".png")[:8]]))
+def test_no_bytes_make_the_header_reader_fail(tail, start):
+    size = encoded_size(start + tail)
+    assert size is None or all(0 <= number < 1 << 32 for number in size)
+
+
+@pytest.mark.parametrize(
+    ("data", "real", "promised"),
+    [
+        (JPEG, struct.pack(">HH", 80, 160), struct.pack(">HH", 8000, 9000)),
+        (encoded(".png"), struct.pack(">II", 160, 80), struct.pack(">II", 9000, 8000)),
+    ],
+    ids=["jpeg", "png"],
+)
+def test_an_encoded_image_that_promises_too_much_is_refused_before_room_is_made(
+    data, real, promised, monkeypatch
+):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    damaged = np.frombuffer(data.replace(real, promised, 1), np.uint8)
+    with pytest.raises(ImageError, match="size is 9000x8000 pixels, expected 1 to 67108864"):
+        decode_compressed(damaged)

@@ -362,6 +362,9 @@ class PerceptionNode(RapNode):
         """Says which camera feeds which slot, what is missing, and what became of the images."""
         for slot in self._slots:
             health.values[f"slot {slot.name}"] = self._camera_of_slot.get(slot.name, "no camera")
+        for name in self._names if self._slots else ():
+            if name not in self._cameras:
+                health.warn(f"camera {name}: no slot is left where it looks, it is not used")
         health.values["objects: type"] = self.parameter("objects.type")
         health.values["objects: tracked here"] = str(self._tracker is not None)
         for camera in self._cameras.values():
