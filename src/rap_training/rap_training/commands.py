@@ -61,7 +61,7 @@ app.command("edits")(edits_command)
 
 @app.command("fit")
 def fit_command(
-    logs: Annotated[Path, typer.Option(help="Folder of logs, made by `rap-evaluate record`.")],
+    logs: Annotated[Path, typer.Option(help="Folder of logs; docs/logs.md says of what.")],
     out: Annotated[Path, typer.Option(help="Checkpoint folder; a run in it is resumed.")],
     *,
     config: Annotated[
