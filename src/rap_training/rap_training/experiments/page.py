@@ -28,7 +28,8 @@ This page is written by `rap-train experiment` from the files in `{folder}/`, on
 training. {count}
 
 An arm is trained several times with different seeds, and measured on towns which nothing was
-trained or tuned on. `n` is how many of its trainings are finished. Configurations are in
+trained on; drives there were among those watched when the planner's patience was chosen. `n` is
+how many of its trainings are finished. Configurations are in
 `rap_training/presets/experiments/`.{logs}
 
 - **Mean [low, high]** is the mean over the trainings with Student's 90 % t-interval. Verdicts go by
@@ -39,6 +40,11 @@ trained or tuned on. `n` is how many of its trainings are finished. Configuratio
 - **Lead** is the same for the difference of two arms in the same scenes.
 - **Not scored** are scenes in which a plan could not be used, all trainings together.
 - **Faults** are runs off the road and at-fault collisions.
+- **Missing** CPU minutes are those of trainings that were stopped and went on. What else is missing
+  has not been measured, and there are no intervals of a single training.
+- **EPDMS** is of the scenes and starts that `evaluation` in `base.yaml` says: 200 scenes, and of
+  the second stage's 33 starts those near enough to count. `rap-evaluate pseudo-sim` takes all
+  33, of 20 scenes by default.
 """
 
 
