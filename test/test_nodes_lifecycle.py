@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from road_map import write_straight_road
 from sensor_msgs.msg import CameraInfo
 
 from rap_inference.bundle import file_sha256
+from rap_inference.network import OnnxRuntimeNetwork
 from rap_perception.ros.perception_node import PerceptionNode
 from rap_planner.ros.guard_node import GuardNode
 from rap_planner.ros.planner_node import PlannerNode
@@ -113,6 +116,30 @@ def test_activations_that_fail_leave_nothing_running(make_any):
     assert not node.is_active
     assert node.trigger_cleanup() == SUCCESS
     assert held(node) == before
+
+
+@pytest.mark.parametrize("kind", [RasterNode, PlannerNode])
+def test_clean_up_lets_go_of_the_network(make, tiny_bundle, monkeypatch, kind):
+    """At once, not at some collection: on a GPU memory is short while the next one is loaded."""
+    networks = []
+
+    class Network(OnnxRuntimeNetwork):
+        def __init__(self, path: Path, *, threads: int) -> None:
+            super().__init__(path, threads=threads)
+            networks.append(weakref.ref(self))
+
+    monkeypatch.setattr("rap_inference.backends.OnnxRuntimeNetwork", Network)
+    node = make(kind, bundle__path=str(tiny_bundle))
+    node.start_by_itself()
+    (network,) = networks
+    assert network() is not None
+    gc.disable()
+    try:
+        node.trigger_deactivate()
+        node.trigger_cleanup()
+        assert network() is None
+    finally:
+        gc.enable()
 
 
 LAST_PUBLISHER = {

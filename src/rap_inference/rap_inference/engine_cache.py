@@ -50,10 +50,14 @@ def default_cache_dir() -> Path:
 
 
 def find_engine(folder: Path, key: EngineKey) -> bytes | None:
-    """Returns a stored engine, or None if there is none, or a stale or damaged one."""
+    """Returns a stored engine, or None if there is none, or a stale or damaged one.
+
+    Raises:
+        OSError: If there is one that cannot be read.
+    """
     try:
         content = (folder / key.file_name).read_bytes()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     head, _, plan = content.partition(b"\n")
     return plan if head == _head(key, plan) else None
@@ -69,16 +73,14 @@ def store_engine(folder: Path, key: EngineKey, plan: bytes) -> Path:
         OSError: If the folder cannot be made or written, or the disk is full; nothing is left then.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder, prefix=f"{key.file_name}.")
-    try:
-        with open(handle, "wb") as file:  # noqa: PTH123 - it is open already
+    # In a folder of its own, because temporary files are for their owner alone, and so they stay.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f"{key.file_name}.") as own:
+        path = Path(own) / key.file_name
+        with path.open("wb") as file:
             file.write(_head(key, plan) + b"\n" + plan)
             file.flush()
             os.fsync(file.fileno())
-        return Path(name).replace(folder / key.file_name)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        return path.replace(folder / key.file_name)
 
 
 def _head(key: EngineKey, plan: bytes) -> bytes:

@@ -40,14 +40,19 @@ def provided_engine(
         key: From `engine_key`.
         library: What is to run it.
         folder: The cache.
-        warn: Told in one line why an engine could not be stored; it is used all the same.
+        warn: Told in one line why an engine could not be read or stored; it is built and used all
+            the same.
 
     Raises:
         BundleError: If the engine cannot be built.
     """
-    plan = find_engine(folder, key)
-    if plan is not None:
-        return plan
+    try:
+        stored = find_engine(folder, key)
+    except OSError as error:
+        warn(f"engine of {path.name} is built anew, that in the cache cannot be read: {error}")
+        stored = None
+    if stored is not None:
+        return stored
     plan = build_engine(path, library, batch=key.batch, tf32=key.precision == "tf32")
     try:
         store_engine(folder, key, plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 from dataclasses import replace
 
 import pytest
@@ -54,6 +55,33 @@ def test_a_new_library_version_takes_the_place_of_the_old_one(tmp_path):
 def test_a_person_can_read_what_an_engine_is_for(tmp_path):
     head = json.loads(store_engine(tmp_path, KEY, PLAN).read_bytes().partition(b"\n")[0])
     assert (head["gpu"], head["precision"], head["batch"]) == ("NVIDIA X (8.6)", "tf32", 6)
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_who_may_read_an_engine_is_what_the_umask_says(tmp_path, mask, mode):
+    """Root may build what the robot's user is to load."""
+    before = os.umask(mask)
+    try:
+        path = store_engine(tmp_path, KEY, PLAN)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_engine_that_cannot_be_read_is_built_anew_with_the_reason(tmp_path, monkeypatch):
+    """A link to itself stands for a file without read permission, which root could read."""
+    monkeypatch.setattr(tensorrt_network, "build_engine", lambda *_, **__: PLAN)
+    (tmp_path / KEY.file_name).symlink_to(KEY.file_name)
+    warnings = []
+    for _ in range(2):
+        provided = provided_engine(
+            tmp_path / "encoder.onnx", KEY, "tensorrt", tmp_path, warnings.append
+        )
+        assert provided == PLAN
+    (text,) = warnings  # the second came from the cache
+    assert "engine of encoder.onnx is built anew, that in the cache cannot be read" in text
+    assert "symbolic links" in text
 
 
 def full_disk(*_: object) -> None:

@@ -117,10 +117,11 @@ class PlannerNode(RapNode):
             self.subscribe(AlignedFeaturesMsg, "rap/features", self._on_features, RESULT)
 
     def close(self) -> None:
-        """Ends the worker."""
+        """Ends the worker and lets go of the network."""
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
+        self._planner = self._inference = None
 
     def _on_odometry(self, message: Odometry) -> None:
         try:
@@ -160,23 +161,24 @@ class PlannerNode(RapNode):
 
     def process(self, features: AlignedFeatures) -> None:
         """Plans once unless inactive; called in one worker thread at a time."""
-        if not self.is_active:
+        planner = self._planner
+        if planner is None or not self.is_active:
             return
         input_age_ms = 1e-6 * (self.now_ns() - features.stamp_ns)
         try:
-            candidates = self._plan(features)
+            candidates = self._plan(planner, features)
         except Exception as error:  # one failed step must not end the drive
             self.reject("plan", error)
             return
         self.post(lambda: self._publish(candidates, input_age_ms))
 
-    def _plan(self, features: AlignedFeatures) -> Candidates:
+    def _plan(self, planner: Planner, features: AlignedFeatures) -> Candidates:
         stamp_ns = features.stamp_ns
         ego = self._ego.wait_for(stamp_ns, self.parameter(ODOMETRY_WAIT.name))
-        if ego is None or self._planner is None:
+        if ego is None:
             raise ValueError(f"no odometry around the features' stamp {stamp_ns} ns")
         history = self._ego.network_input(stamp_ns, self._history.steps, self._history.dt_s)
-        return self._planner.plan(features, ego, history, self._guidance(ego))
+        return planner.plan(features, ego, history, self._guidance(ego))
 
     def _guidance(self, ego: EgoState) -> Guidance:
         """Returns where to go: the command topic wins over the route, unless it says unknown."""

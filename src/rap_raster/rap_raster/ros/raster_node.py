@@ -91,6 +91,7 @@ class RasterNode(RapNode):
         self._takes_topics = True
         self._hand_over: Callable[[AlignedFeatures], None] | None = None
         self._inference: NodeInference | None = None
+        self._step: FeatureStep | None = None
         self._worker: LatestWorker[Step] | None = None
         # Frames come in the perception node's thread, objects in that of the worker; networks
         # and what is wired behind this node take one step at a time.
@@ -135,17 +136,17 @@ class RasterNode(RapNode):
             (shape.channels, shape.height, shape.width),
             self._policy,
         )
-        self._warm_up(bundle.encoder_path)
+        self._warm_up(self._step, bundle.encoder_path)
         self._worker = LatestWorker(
             self.process, partial(self.reject, "step"), name=f"{self.get_name()}_worker"
         )
         self._advertise()
 
-    def _warm_up(self, encoder_path: Path) -> None:
+    def _warm_up(self, step: FeatureStep, encoder_path: Path) -> None:
         """Compiles the rasterizer and runs the encoder once, so that no drive waits for it."""
         nothing = (Pose(0.0, 0.0, 0.0, 0.0), Boxes.empty(), Lights.empty())
         try:
-            self._step.from_rasters(0, self._rig, place(self._no_ground, *nothing, self._style))
+            step.from_rasters(0, self._rig, place(self._no_ground, *nothing, self._style))
         except Exception as error:  # whatever the backend raises, the file is unfit
             raise BundleError(f"{encoder_path}: does not run: {one_line(error)}") from error
 
@@ -166,10 +167,12 @@ class RasterNode(RapNode):
                 self.subscribe(CameraFrameMsg, "rap/frame", self._on_frame, RESULT)
 
     def close(self) -> None:
-        """Ends the worker."""
+        """Ends the worker and lets go of the network."""
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
+        with self._turn:
+            self._step = self._inference = None
 
     @property
     def _has_cameras(self) -> bool:
@@ -240,13 +243,13 @@ class RasterNode(RapNode):
         """Computes one step unless inactive; called in worker threads, which take turns."""
         with self._turn:
             # Frames may have come back while objects waited for their turn.
-            if self.is_active and self._steps_on(item):
-                self._take_step(item)
+            if self.is_active and self._step is not None and self._steps_on(item):
+                self._take_step(self._step, item)
 
-    def _take_step(self, item: Step) -> None:
+    def _take_step(self, step: FeatureStep, item: Step) -> None:
         started_s = time.perf_counter()
         try:
-            result = self._compute(item)
+            result = self._compute(step, item)
         except Exception as error:  # one failed step must not end the drive
             self.reject("step", error)
             return
@@ -255,17 +258,17 @@ class RasterNode(RapNode):
         if self._hand_over is not None:
             self._hand_over(result.features)
 
-    def _compute(self, item: Step) -> StepResult:
+    def _compute(self, step: FeatureStep, item: Step) -> StepResult:
         if isinstance(item, CameraFrame):
             self._frame_ns = item.stamp_ns
             watched = any(publisher.get_subscription_count() for publisher in self._rasters)
-            needed = watched or self._step.needs_scene(item)
+            needed = watched or step.needs_scene(item)
             geometry = self._geometry(item.stamp_ns) if needed else None
-            return self._step.from_frame(item, geometry, draw_all=watched)
+            return step.from_frame(item, geometry, draw_all=watched)
         geometry = self._geometry(item.stamp_ns)
         if geometry is None:
             raise ValueError(f"no ego pose for objects at stamp {item.stamp_ns} ns")
-        return self._step.from_rasters(item.stamp_ns, self._rig, geometry)
+        return step.from_rasters(item.stamp_ns, self._rig, geometry)
 
     def _geometry(self, stamp_ns: int) -> Geometry | None:
         """Returns what is known about an instant, or None if objects or ego are not."""
