@@ -13,8 +13,11 @@ import pytest
 import rclpy
 import yaml
 from graph_probe import DOMAIN_ID
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rap_msgs.msg import TrackedObjects as TrackedObjectsMsg
 from rclpy.exceptions import ParameterNotDeclaredException
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy
@@ -382,6 +385,36 @@ def test_of_two_cameras_that_look_ahead_the_one_not_used_is_named(make, tiny_bun
     report = health(node)
     assert (WARN, "camera far: no slot is left where it looks, it is not used") in report.problems
     assert report.values["slot front"] == "near"
+
+
+def test_a_transition_that_the_state_does_not_allow_is_answered(make):
+    """rclpy alone raises and answers nothing, so that a lifecycle manager waits for ever."""
+    node, asker = make(GuardNode), rclpy.create_node("manager")
+    node.start_by_itself()
+    client = asker.create_client(ChangeState, "guard_node/change_state")
+    executor = SingleThreadedExecutor()
+    for each in (node, asker):
+        executor.add_node(each)
+    configure, activate, deactivate = (
+        ChangeState.Request(transition=Transition(id=number))
+        for number in (
+            Transition.TRANSITION_CONFIGURE,
+            Transition.TRANSITION_ACTIVATE,
+            Transition.TRANSITION_DEACTIVATE,
+        )
+    )
+    answers = []
+    try:
+        assert client.wait_for_service(10.0)
+        for request in (configure, deactivate, deactivate, activate):
+            future = client.call_async(request)
+            executor.spin_until_future_complete(future, timeout_sec=10.0)
+            assert future.done(), "no answer"
+            answers.append(future.result().success)
+    finally:
+        executor.shutdown()
+        asker.destroy_node()
+    assert answers == [False, True, False, True]
 
 
 def test_autostart_off_leaves_the_transitions_to_a_manager(make, tiny_bundle):

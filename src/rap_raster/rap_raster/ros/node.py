@@ -80,6 +80,8 @@ class RapNode(LifecycleNode):
         self._reported: tuple[bytes, str] | None = None
         self._looks = 0
         self.create_timer(LOOK_PERIOD_S, self._look_at_health, clock=self.steady_clock)
+        self._change_state = self._service_change_state.callback
+        self._service_change_state.callback = self._answer_change_state
 
     # What subclasses fill in.
 
@@ -213,6 +215,15 @@ class RapNode(LifecycleNode):
         """Ends threads before the node's handles become invalid."""
         self.close()
         super().destroy_node()
+
+    def _answer_change_state(self, request: Message, response: Message) -> Message:
+        """Answers also where the state allows no such transition: rclpy only raises then."""
+        try:
+            return self._change_state(request, response)
+        except Exception as error:  # of the state machine alone: transitions keep theirs
+            self.get_logger().warning(f"change_state: {one_line(error)}")
+            response.success = False
+            return response
 
     def _start(self) -> None:
         self.start()
