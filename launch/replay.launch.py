@@ -1,6 +1,7 @@
 """The driving stack on a recorded drive: `ros2 launch rap_bringup replay.launch.py bag:=FOLDER`.
 
-Takes all arguments of rap.launch.py.
+Takes all arguments of rap.launch.py. Of the bag, only what the nodes read is played, whatever they
+had published when it was recorded.
 """
 
 from __future__ import annotations
@@ -8,10 +9,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription, Shutdown
+from launch import LaunchContext, LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    Shutdown,
+)
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration
+
+from rap_bringup.played_topics import played_pattern
 
 SHARE = Path(get_package_share_directory("rap_bringup"))
 QOS_FILE = str(SHARE / "config" / "replay_qos.yaml")
@@ -23,8 +31,6 @@ PRESET = {
 
 
 def generate_launch_description() -> LaunchDescription:
-    options = ["--clock", "--start-offset", "0", "--qos-profile-overrides-path", QOS_FILE]
-    player = ["ros2", "bag", "play", LaunchConfiguration("bag"), *options]
     return LaunchDescription(
         [
             DeclareLaunchArgument("bag", description="rosbag2 folder"),
@@ -35,6 +41,21 @@ def generate_launch_description() -> LaunchDescription:
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(SHARE / "launch" / "rap.launch.py"))
             ),
-            ExecuteProcess(cmd=player, on_exit=Shutdown(), output="screen"),
+            OpaqueFunction(function=_player),
         ]
     )
+
+
+def _player(context: LaunchContext) -> list[ExecuteProcess]:
+    """Plays the topics that the input_* arguments of rap.launch.py name, and the cameras.
+
+    The map comes from one place: from the bag, unless `map` names a file.
+    """
+    values = context.launch_configurations
+    inputs = {name: topic for name, topic in values.items() if name.startswith("input_")}
+    if values["map"]:
+        del inputs["input_map"]
+    pattern = played_pattern(inputs.values(), values["namespace"])
+    options = ["--clock", "--start-offset", "0", "--qos-profile-overrides-path", QOS_FILE]
+    player = ["ros2", "bag", "play", values["bag"], "--regex", pattern, *options]
+    return [ExecuteProcess(cmd=player, on_exit=Shutdown(), output="screen")]
