@@ -2,7 +2,8 @@
 
 `ros2 launch rap_bringup sim.launch.py map:=town.xodr`
 
-The simulation owns the clock and moves the ego along rap/trajectory; the launch ends with it.
+The simulation owns the clock and moves the ego along rap/trajectory; the launch ends with it. How
+often it is planned concerns several nodes, see config/sim.param.yaml.
 """
 
 from __future__ import annotations
@@ -35,7 +36,6 @@ ARGUMENTS = {
 NUMBERS = {
     "routes": ("2", "how many, each of at least 300 m"),
     "seed": ("0", "of routes and traffic"),
-    "replan_hz": ("2", "planning instants a second: 1, 2, 5 or 10"),
 }
 
 
