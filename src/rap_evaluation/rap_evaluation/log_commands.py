@@ -27,7 +27,9 @@ from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.logs.py123d_reader import read_py123d
 from rap_evaluation.logs.recording import Recording
 from rap_inference.bundle import load_bundle
+from rap_raster.maps.lanelet2_file import Projection, ProjectionKind, stated_projection
 from rap_raster.maps.map_file import load_map
+from rap_raster.maps.vector_map import VectorMap
 from rap_raster.vehicle import VehicleDimensions
 
 SIMULATED_S = 24.0
@@ -58,6 +60,17 @@ def log_command(
             "recording's; of py123d its map file.",
         ),
     ] = None,
+    projection: Annotated[
+        ProjectionKind | None,
+        typer.Option(help="Of a Lanelet2 map; default: local where all nodes have it, else utm."),
+    ] = None,
+    origin: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            help="What utm or mgrs counts from, degrees; default: the map's first node.",
+            metavar="LAT LON",
+        ),
+    ] = None,
     vehicle: Annotated[
         tuple[float, float, float, float] | None,
         typer.Option(
@@ -81,12 +94,17 @@ def log_command(
 
     Example: rap-evaluate log bag fleet/2026-03-01 --map town.xodr --vehicle 4.6 1.9 1.5 1.4
     --out out/logs/fleet/2026-03-01
+
+    Example: rap-evaluate log bag fleet/2026-03-01 --map town.osm --projection mgrs
+    --out out/logs/fleet/2026-03-01
     """
+    wanted = _stated_projection(kind, map_file, projection, origin)
     with progress_bar(f"reading {source.name}") as report:
         if kind is Source.PY123D:
             recording = _py123d(source, map_file, vehicle)
         else:
-            recording = recording_of(_drive(kind, source, map_file, vehicle, report))
+            vector_map = None if map_file is None else load_map(map_file, wanted)
+            recording = recording_of(_drive(kind, source, vector_map, vehicle, report))
     if license_text is not None:
         recording = replace(recording, license=license_text)
     write_log(out, recording)
@@ -104,12 +122,30 @@ def _py123d(source: Path, map_file: Path | None, vehicle: _Size | None) -> Recor
     return read_py123d(source, map_file)
 
 
+def _stated_projection(
+    kind: Source,
+    map_file: Path | None,
+    projection: ProjectionKind | None,
+    origin_deg: tuple[float, float] | None,
+) -> Projection | None:
+    if projection is not None and (map_file is None or kind is Source.PY123D):
+        raise ValueError("--projection: is that of a Lanelet2 file; give one with --map")
+    try:
+        return stated_projection(projection, origin_deg)
+    except ValueError as error:
+        raise ValueError(f"--origin: {error}") from error
+
+
 def _drive(
-    kind: Source, source: Path, map_file: Path | None, vehicle: _Size | None, report: Report
+    kind: Source,
+    source: Path,
+    vector_map: VectorMap | None,
+    vehicle: _Size | None,
+    report: Report,
 ) -> RecordedDrive:
     drive = _reader(kind, source, report)(source)
-    if map_file is not None:
-        drive = replace(drive, map=load_map(map_file))
+    if vector_map is not None:
+        drive = replace(drive, map=vector_map)
     return drive if vehicle is None else replace(drive, vehicle=_dimensions(vehicle))
 
 

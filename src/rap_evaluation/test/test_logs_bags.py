@@ -278,28 +278,88 @@ def test_unusable_images_are_named(drive, tmp_path):
         read_bag(path)
 
 
+def log_of(bag, out, monkeypatch, *options):
+    """Runs `rap-evaluate log bag`; returns what the process ends with."""
+    arguments = ["log", "bag", str(bag), "--out", str(out), *options]
+    monkeypatch.setattr("sys.argv", ["rap-evaluate", *arguments])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    return done.value.code
+
+
 def test_a_file_that_is_no_bag_is_one_line(tmp_path, monkeypatch):
     file = tmp_path / "drive.mcap"
     file.write_bytes(b"no bag")
     for path in (file, tmp_path / "nothing"):
-        arguments = ["log", "bag", str(path), "--out", str(tmp_path / "log")]
-        monkeypatch.setattr("sys.argv", ["rap-evaluate", *arguments])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        assert str(done.value.code).startswith(f"rap-evaluate: {path}: not a rosbag2 folder")
-        assert "\n" not in str(done.value.code)
+        said = str(log_of(path, tmp_path / "log", monkeypatch))
+        assert said.startswith(f"rap-evaluate: {path}: not a rosbag2 folder")
+        assert "\n" not in said
 
 
 def test_options_replace_what_the_recording_tells(replayed, tmp_path, monkeypatch):
-    vehicle = ["--vehicle", "4.6", "1.9", "1.5", "1.4"]
-    arguments = ["log", "bag", str(replayed), "--out", str(tmp_path), *vehicle]
-    monkeypatch.setattr("sys.argv", ["rap-evaluate", *arguments])
-    with pytest.raises(SystemExit):
-        cli.main()
+    vehicle = ("--vehicle", "4.6", "1.9", "1.5", "1.4")
+    log_of(replayed, tmp_path, monkeypatch, *vehicle)
     log = DriveLog.open(tmp_path)
     ego = log.dimensions(log.egos[0])
     assert (ego.length_m, ego.rear_axle_to_center_m) == (4.6, 1.4)
-    monkeypatch.setattr("sys.argv", ["rap-evaluate", *arguments[:-1], "5"])
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    assert "--vehicle: expected sizes > 0 and the axle within them" in str(done.value.code)
+    said = log_of(replayed, tmp_path, monkeypatch, *vehicle[:-1], "5")
+    assert "--vehicle: expected sizes > 0 and the axle within them" in str(said)
+
+
+def lanelet2_file(path):
+    """One lanelet near Karlsruhe, 8.4 degrees east, with local_x and local_y 31 m from nowhere."""
+    nodes = "".join(
+        f"<node id='{key}' lat='{49.0 + north}' lon='{8.4 + east}'>"
+        f"<tag k='local_x' v='{7e4 * east}'/><tag k='local_y' v='{1e5 * north}'/></node>"
+        for key, (north, east) in enumerate([(0, 0), (0, 4e-4), (3e-5, 0), (3e-5, 4e-4)])
+    )
+    path.write_text(
+        f"<osm>{nodes}<way id='10'><nd ref='0'/><nd ref='1'/></way>"
+        "<way id='11'><nd ref='2'/><nd ref='3'/></way><relation id='20'>"
+        "<member type='way' ref='11' role='left'/><member type='way' ref='10' role='right'/>"
+        "<tag k='type' v='lanelet'/><tag k='subtype' v='road'/></relation></osm>"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (("--projection", "mgrs"), "town (mgrs 32UMV)"),
+        (
+            ("--projection", "utm", "--origin", "48.5", "8.5"),
+            "town (utm 32N from 48.50000000 8.50000000)",
+        ),
+    ],
+)
+def test_a_lanelet2_map_is_read_with_the_projection_that_is_stated(
+    replayed, tmp_path, monkeypatch, options, name
+):
+    """Its name says which; where that puts the lanes is tested with the map's reader."""
+    path = lanelet2_file(tmp_path / "town.osm")
+    log_of(replayed, tmp_path / "log", monkeypatch, "--map", str(path), *options)
+    assert DriveLog.open(tmp_path / "log").map.name == name
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--projection", "utm"), "--projection: is that of a Lanelet2 file; give one with --map"),
+        (
+            ("--map", "town.osm", "--origin", "48.5", "8.5"),
+            "--origin: goes with projection utm or mgrs, got none",
+        ),
+        (
+            ("--map", "town.osm", "--projection", "local", "--origin", "48.5", "8.5"),
+            "--origin: goes with projection utm or mgrs, got local",
+        ),
+        (("--map", "a.xodr", "--projection", "utm"), "OpenDRIVE is in metres already"),
+    ],
+)
+def test_a_projection_that_cannot_be_is_one_line_and_no_log(
+    replayed, tmp_path, monkeypatch, options, text
+):
+    said = str(log_of(replayed, tmp_path / "log", monkeypatch, *options))
+    assert text in said
+    assert "\n" not in said
+    assert not (tmp_path / "log").exists()

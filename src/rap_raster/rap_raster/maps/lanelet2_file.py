@@ -53,6 +53,24 @@ class Projection:
     origin_deg: tuple[float, float] | None = None
 
 
+def stated_projection(
+    kind: ProjectionKind | None, origin_deg: tuple[float, float] | None
+) -> Projection | None:
+    """Returns the projection that a user states, or None if the file is to tell.
+
+    Args:
+        kind: None if it is not stated.
+        origin_deg: Latitude and longitude, or None.
+
+    Raises:
+        ValueError: If there is an origin and nothing that counts from it.
+    """
+    if origin_deg is not None and kind in (None, ProjectionKind.LOCAL):
+        got = "none" if kind is None else kind.value
+        raise ValueError(f"goes with projection utm or mgrs, got {got}")
+    return None if kind is None else Projection(kind, origin_deg)
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """A line, or the outline of an area.

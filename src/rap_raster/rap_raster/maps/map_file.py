@@ -22,10 +22,16 @@ def load_map(path: Path, projection: Projection | None = None) -> VectorMap:
         projection: Of a Lanelet2 map, see `load_lanelet2`; OpenDRIVE maps are in metres already.
 
     Raises:
-        MapError: If the suffix is another, or the file cannot be used.
+        MapError: If the suffix is another, the file cannot be used, or an OpenDRIVE map is given a
+            projection.
     """
     if path.name.endswith(".osm"):
         return load_lanelet2(path, projection)
     if path.name.endswith((".xodr", ".xodr.gz")):
+        if projection is not None:
+            raise MapError(
+                f"{path}: projection: is {projection.kind.value}, expected none: OpenDRIVE is in "
+                "metres already"
+            )
         return load_opendrive(path)
     raise MapError(f"{path}: suffix: expected one of {', '.join(SUFFIXES)}")
