@@ -92,9 +92,12 @@ def cameras(stamps) -> tuple[RecordedCamera, ...]:
     return tuple(result)
 
 
-def rap(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Runs the command in a domain it chooses itself."""
+def rap(*arguments: object, modules: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs the command in a domain it chooses itself; modules of a folder come before others."""
     environment = {k: v for k, v in os.environ.items() if k != "ROS_DOMAIN_ID"}
+    if modules is not None:
+        paths = (str(modules), environment.get("PYTHONPATH", ""))
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     return subprocess.run(
         [sys.executable, "-m", "rap_bringup.cli", *map(str, arguments)],
         cwd=ROOT,
@@ -210,6 +213,31 @@ def test_features_come_from_the_cameras_of_a_bag_that_has_them(tiny_bundle, tmp_
     assert (tmp_path / "o" / "drive.rrd").stat().st_size > 1000
     assert (tmp_path / "o" / "overview.png").exists()
     assert "drive.rrd" in done.stdout
+
+
+def test_a_demo_without_the_viewer_leaves_all_but_its_file_and_says_so(tiny_bundle, tmp_path):
+    """As on a vehicle, where rerun-sdk is not installed."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "rerun.py").write_text("raise ImportError('not installed')\n")
+    write_bag(straight_drive(3, with_cameras=False), tmp_path / "bag")
+    arguments = (
+        "demo",
+        "--bag",
+        tmp_path / "bag",
+        "--bundle",
+        tiny_bundle,
+        "--out",
+        tmp_path / "o",
+    )
+    done = rap(*arguments, modules=tmp_path / "modules")
+    assert done.returncode == 0, done.stderr
+    assert "No Rerun file: drive.rrd needs rerun-sdk: pip install rerun-sdk\n" in done.stdout
+    assert (
+        f"trajectories                 {summary_of(tmp_path / 'o')['trajectories']}" in done.stdout
+    )
+    left = {path.name for path in (tmp_path / "o").iterdir()}
+    assert {"drive.mcap", "summary.json", "overview.png"} <= left
+    assert "drive.rrd" not in left
 
 
 def write_foreign_bag(folder: Path, *, steps: int) -> None:

@@ -26,6 +26,7 @@ from rap_bringup.processes import ProcessError
 from rap_inference.bundle import BundleError
 
 if TYPE_CHECKING:
+    from rap_bringup.answers import ReplayResult
     from rap_bringup.overlay_frames import OverlayFrame
 
 USER_ERRORS = (DriveError, BagError, BundleError, ProcessError, OSError, ValueError)
@@ -205,7 +206,6 @@ def demo(
     """
     from rap_bringup.overview import write_overview  # noqa: PLC0415 - ROS is needed from here on
     from rap_bringup.replay import replay as play  # noqa: PLC0415
-    from rap_bringup.viewer_log import write_viewer_log  # noqa: PLC0415
 
     with one_line_errors():
         bag_path = bag or resource(DEMO_DRIVE)
@@ -213,14 +213,24 @@ def demo(
         with progress_bar("driving") as progress:
             result = play(bag_path, bundle_path, out, rate=rate, progress=progress)
         write_overview(result)
-        with progress_bar("writing drive.rrd") as progress:
-            write_viewer_log(result, progress)
+        viewer = _write_viewer_log(result)
         _print_summary(result.summary, out)
         sys.stdout.write(
-            f"\nLook at   {out}/overview.png\n"
-            f"Walk through the drive:  rerun {out}/drive.rrd\n"
-            f"Or open   {out}/drive.mcap in Foxglove\n"
+            f"\nLook at   {out}/overview.png\n{viewer}\nOr open   {out}/drive.mcap in Foxglove\n"
         )
+
+
+def _write_viewer_log(result: ReplayResult) -> str:
+    """Returns how to look at `drive.rrd`, or why there is none: vehicles do without the viewer."""
+    from rap_bringup.viewer_log import write_viewer_log  # noqa: PLC0415 - ROS, as all of a replay
+    from rap_bringup.viewer_shapes import ViewerError  # noqa: PLC0415
+
+    try:
+        with progress_bar("writing drive.rrd") as progress:
+            path = write_viewer_log(result, progress)
+    except ViewerError as error:
+        return f"No Rerun file: {error}"
+    return f"Walk through the drive:  rerun {path}"
 
 
 def _print_summary(summary: dict[str, object], out: Path) -> None:

@@ -42,7 +42,7 @@ def load_viewer(wanted_for: str) -> Rerun:
     try:
         import rerun  # noqa: PLC0415 - optional: only viewer files need it
     except ImportError as error:
-        raise ViewerError(f"{wanted_for} needs the package rerun-sdk: run make setup") from error
+        raise ViewerError(f"{wanted_for} needs rerun-sdk: pip install rerun-sdk") from error
     return rerun
 
 
