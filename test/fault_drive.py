@@ -93,6 +93,10 @@ class FaultDrive:
             values = [f"{value.key} = {value.value}" for value in status.values]
             self._latest[status.name] = "; ".join([status.message, *values])
 
+    def processes(self) -> dict[str, int]:
+        """Module of every node process to its id."""
+        return children(self.graph.pid)
+
     def says(self, node: str, text: str) -> bool:
         """True if the newest report of a node contains a text."""
         return text in self._latest.get(node, "")
@@ -135,7 +139,17 @@ class FaultDrive:
             self.send(topic)
 
     def heal(self) -> None:
-        """Ends all faults and waits until the guard is NOMINAL again for some cycles."""
+        """Ends all faults and waits until the guard is NOMINAL again by itself, for some cycles."""
+        self.end_faults()
+        self._until_nominal(lambda: None)
+
+    def heal_with_new_routes(self) -> None:
+        """As `heal`, but where the guard asks for a manoeuvre, a new route ends that."""
+        self.end_faults()
+        self._until_nominal(self._new_route_if_asked)
+
+    def end_faults(self) -> None:
+        """Lets all inputs be as they should again."""
         latched = [topic for topic in LATCHED_TOPICS if topic in self.probe.faults]
         self.probe.faults.clear()
         self.every_tick.clear()
@@ -144,14 +158,27 @@ class FaultDrive:
         self.extra.clear()
         for topic in latched:
             self.send(topic)
+
+    def _until_nominal(self, help_it: Callable[[], None]) -> None:
         since = len(self.recorder.states)
         deadline_s = time.monotonic() + 60.0
         while not self.stays(NOMINAL, since):
             assert time.monotonic() < deadline_s, f"does not recover: {self.story(since)}"
             self.tick()
-            if self.recorder.states and self.recorder.states[-1][1] == MRM:
-                self._routes += 1
-                self.send("route")
+            help_it()
+
+    def _new_route_if_asked(self) -> None:
+        if self.recorder.states and self.recorder.states[-1][1] == MRM:
+            self._routes += 1
+            self.send("route")
+
+    def catch_up(self) -> None:
+        """Waits for the trajectory of the newest cycle."""
+        newest_ns = self.recorder.cycles_ns[-1]
+        deadline_s = time.monotonic() + 10.0
+        while self.recorder.answers_ns[-1] < newest_ns:
+            assert time.monotonic() < deadline_s, "a cycle without trajectory"
+            self.probe.spin(PERIOD_S)
 
     def stays(self, state: int, since: int) -> bool:
         """True if the newest cycles after an index were all in a state."""
@@ -165,10 +192,10 @@ class FaultDrive:
 
     def kill(self, module: str) -> None:
         """Kills a node process of the graph."""
-        os.kill(children(self.graph.pid)[module], signal.SIGKILL)
+        os.kill(self.processes()[module], signal.SIGKILL)
         if module == GUARD:
             self.probe.spin(0.1)  # what it had sent already
-            self.recorder.guard_starts_anew()
+            self.recorder.guard_was_killed()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from fault_drive import CAMERAS, DRIVE, GUARD, PATIENCE, FaultDrive
 from graph_probe import Fault
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMsg
-from promises import HOLD_LAST, NOMINAL, STATE_NAMES, STOP, WAITING
+from promises import HOLD_LAST, MRM, NOMINAL, STATE_NAMES, STOP, WAITING
+from std_msgs.msg import UInt8
 
 from rap_inference.bundle import file_sha256
 from rap_raster.ros.conversions import stamp_ns, time_msg
@@ -30,6 +32,14 @@ FRONT = next(iter(CAMERAS))
 IMAGE, INFO = f"camera/{FRONT}/image", f"camera/{FRONT}/camera_info"
 
 Inject = Callable[[FaultDrive], None]
+
+
+class Recovery(Enum):
+    """How the drive goes on when the fault is over; the text is that of the page."""
+
+    BY_ITSELF = "by itself"
+    RESTARTED = "by itself, when `rap run` has started it again"
+    NEW_ROUTE = "with a new route"
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ class Row:
     node: str = ""
     says: str = ""
     within_s: float | None = None
-    recovery: str = "by itself"
+    recovery: Recovery = Recovery.BY_ITSELF
 
     @property
     def name(self) -> str:
@@ -129,6 +139,12 @@ def _lame_odometry(message: Any) -> None:
 
 def _nan_object(message: Any) -> None:
     message.centers[0] = math.nan
+
+
+def _in_the_way(message: Any) -> None:
+    message.centers[0] += 3.1  # 1.8 m ahead of the bumper: at 5 m/s not even the brakes help
+    message.centers[1] -= 8.0
+    message.velocities[0] = 0.0
 
 
 def _nan_route(message: Any) -> None:
@@ -211,6 +227,13 @@ def other_odometry(drive: FaultDrive) -> None:
     drive.every_tick.append(publish)
 
 
+def unknown_command(drive: FaultDrive) -> None:
+    """Somebody asks for a turn that there is not."""
+    publisher = drive.probe.node.create_publisher(UInt8, "command", RESULT)
+    drive.extra.append(publisher)
+    drive.every_tick.append(lambda: publisher.publish(UInt8(data=9)))
+
+
 PERCEPTION, RASTER, PLANNER, WATCH = (
     "perception_node",
     "raster_node",
@@ -255,6 +278,9 @@ ROWS = (
           PERCEPTION, f"{FRONT}: camera_info.k has focal lengths 0, 0, expected > 0"),
     _stop("calibration", "NaN", on(INFO, changed(_nan_calibration)), MISSING, PERCEPTION,
           f"{FRONT}: camera_info.k is not finite"),
+    _goes_on("calibration", "late by 1 s", on(INFO, late)),
+    _goes_on("calibration", "wrong frame id", on(INFO, in_frame())),
+    _goes_on("calibration", "10x burst", on(INFO, burst)),
     _goes_on("calibration", "changed", on(INFO, changed(_other_lens)), PERCEPTION,
              "fx, fy changed at run time"),
     _goes_on("objects", "stopped", on("objects", stopped), WATCH, BLIND),
@@ -265,6 +291,8 @@ ROWS = (
     _goes_on("objects", "wrong frame id", on("objects", in_frame()), PERCEPTION,
              "objects: frame_id is 'odom', expected 'map' or 'base_link'"),
     _goes_on("objects", "10x burst", on("objects", burst)),
+    Row("objects", "somebody in the way of any stop", on("objects", changed(_in_the_way)), MRM,
+        "stop meets object", WATCH, "MRM_REQUEST: ", STOPS_S, Recovery.NEW_ROUTE),
     _stop("odometry", "stopped", on("odometry", stopped), OLD_ODOMETRY, WATCH, OLD_ODOMETRY),
     _stop("odometry", "late by 1 s", on("odometry", late), OLD_ODOMETRY, WATCH, OLD_ODOMETRY),
     _stop("odometry", "30 s back in time", on("odometry", jumped_back), "odometry: 3", WATCH,
@@ -281,6 +309,9 @@ ROWS = (
     _goes_on("route", "wrong frame id", on("route", in_frame()), PLANNER,
              "route: frame_id is 'odom', expected 'map'"),
     _goes_on("route", "30 s back in time", on("route", jumped_back)),
+    _goes_on("route", "10x burst", on("route", burst)),
+    _goes_on("command", "unknown value", unknown_command, PLANNER,
+             "command: is 9, expected 0 to 3"),
     _goes_on("map", "NaN", on("rap/map", changed(_nan_map)), WATCH,
              "rap/map: polygon_points[2]: is nan, expected a finite number"),
     _goes_on("map", "wrong frame id", on("rap/map", in_frame()), RASTER,
@@ -288,9 +319,9 @@ ROWS = (
     _goes_on("trajectory", "second publisher", other_controller_input, WATCH,
              "/rap/trajectory: published by others too: /probe"),
     Row("drive process", "killed (-9)", drive_killed, STOP, OLD_PLAN, WATCH, OLD_PLAN, STOPS_S,
-        "by itself, when `rap run` has started it again"),
+        Recovery.RESTARTED),
     Row("guard process", "killed (-9)", guard_killed, WAITING, "", WATCH, "WAITING",
-        recovery="by itself, when `rap run` has started it again"),
+        recovery=Recovery.RESTARTED),
 )  # fmt: skip
 """In the order of the drive."""
 
@@ -351,6 +382,7 @@ _TRAJECTORY = {
     NOMINAL: "candidate of the planner",
     HOLD_LAST: "last valid one",
     STOP: "stop along the last valid one",
+    MRM: "hardest stop along the last valid one",
 }
 
 _PAGE = """# What happens when something fails
@@ -361,7 +393,8 @@ edited by hand.
 
 The guard publishes in every cycle, at least 20 times a second, whatever happens. *Within* is the
 time from the fault to the state, by the stamps of `rap/state`; where there is none, the state does
-not change or a process has to start first.
+not change or a process has to start first. A state that is not NOMINAL lasts as long as the fault
+does; a process that was killed ends its fault itself.
 
 | input | fault | state of the guard | trajectory | within | diagnostics | goes on |
 |---|---|---|---|---|---|---|
@@ -397,7 +430,7 @@ def faults_page() -> str:
             _TRAJECTORY[row.state],
             f"{row.within_s:g} s" if row.within_s else "",
             f"`{row.node}`: {row.says}" if row.says else "nothing to tell",
-            row.recovery,
+            row.recovery.value,
         )) + " |"
         for row in (*ROWS, *CLOCK_ROWS)
     ]  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import yaml
@@ -99,29 +100,32 @@ class Recorder:
 
     Attributes:
         states: (stamp, state, reason) of every cycle.
-        arrivals_s: When trajectories came, by a steady clock.
-        starts: Number of states when the guard was killed.
+        cycles_ns: When the guard published each of them, by its own clock.
+        answers_ns: When it published each trajectory, by the same clock.
+        killed_ns: When the guard was killed, by the same clock.
         broken: What trajectories broke.
         poses: (n, 3) x, y, yaw of the newest trajectory.
     """
 
     states: list[tuple[int, int, str]] = field(default_factory=list)
-    arrivals_s: list[float] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
+    cycles_ns: list[int] = field(default_factory=list)
+    answers_ns: list[int] = field(default_factory=list)
+    killed_ns: list[int] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     poses: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
     _limits: VehicleLimits = field(default_factory=VehicleLimits.shipped)
     _newest: bytes = b""
 
-    def take_state(self, message: GuardState) -> None:
-        """Notes a state."""
+    def take_state(self, message: GuardState, info: dict[str, int]) -> None:
+        """Notes a state, which the guard publishes before the trajectory of the cycle."""
+        self.cycles_ns.append(info["source_timestamp"])
         if message.state not in STATE_NAMES:
             self.broken.append(f"unknown state {message.state}")
         self.states.append((stamp_ns(message.header.stamp), message.state, message.reason))
 
-    def take_path(self, raw: bytes) -> None:
+    def take_path(self, raw: bytes, info: dict[str, int]) -> None:
         """Judges a serialized trajectory, unless it is the one before again."""
-        self.arrivals_s.append(time.monotonic())
+        self.answers_ns.append(info["source_timestamp"])
         if raw == self._newest:
             return
         self._newest = raw
@@ -134,26 +138,44 @@ class Recorder:
         if problem:
             self.broken.append(f"{self.states[-1:]}: {problem}")
 
-    def guard_starts_anew(self) -> None:
-        """Says that the guard was killed: the gap that follows is none of its own."""
-        self.starts.append(len(self.states))
+    def guard_was_killed(self) -> None:
+        """Says so: the gap that follows is none of the guard's own."""
+        self.killed_ns.append(time.time_ns())
 
-    def gaps_s(self) -> np.ndarray:
-        """Times between the guard's own cycle stamps, while it lives."""
-        gaps = np.diff([stamp for stamp, *_ in self.states]) * 1e-9
-        killed = [index - 1 for index in self.starts]
-        return np.delete(gaps, [index for index in killed if 0 <= index < len(gaps)])
+    def unanswered(self) -> list[str]:
+        """Returns what came in cycles that published not one trajectory, but none or more.
 
-    def figures(self) -> str:
-        """Percentiles of the gaps, by the guard's stamps and by arrival here."""
-        lines = []
-        for name, gaps in (("stamps", self.gaps_s()), ("arrivals", np.diff(self.arrivals_s))):
-            p50, p99, p999 = 1e3 * np.percentile(gaps, [50, 99, 99.9])
-            lines.append(
-                f"gaps by {name}: {len(gaps)}, p50 {p50:.0f} ms, p99 {p99:.0f} ms, "
-                f"p99.9 {p999:.0f} ms, max {1e3 * gaps.max():.0f} ms"
-            )
-        return "\n".join(lines)
+        A life of the guard counts from its first trajectory on, because the reader finds its topics
+        one after the other; and what came after the newest trajectory may have its own on its way.
+        """
+        answers_ns = np.array(self.answers_ns)
+        ends = np.searchsorted(self.cycles_ns, self.killed_ns)
+        found = []
+        for first, last in pairwise([0, *ends, len(self.states)]):
+            cycles_ns = np.array(self.cycles_ns[first:last])
+            before = np.searchsorted(answers_ns, cycles_ns)
+            judged = (before[:-1] > before[:1]) & (cycles_ns[1:] <= answers_ns[-1])
+            counts = np.where(judged, np.diff(before), 1)
+            found += [
+                f"{counts[k]} trajectories in {STATE_NAMES[self.states[first + k][1]]}"
+                for k in np.flatnonzero(counts != 1)
+            ]
+        return found
+
+    def gaps_s(self, since_ns: int = 0) -> np.ndarray:
+        """Times between trajectories by the guard's clock, while it lives, after an instant."""
+        answers_ns = np.array([stamp for stamp in self.answers_ns if stamp >= since_ns])
+        within_life = np.diff(np.searchsorted(self.killed_ns, answers_ns)) == 0
+        return 1e-9 * np.diff(answers_ns)[within_life]
+
+    def figures(self, since_ns: int = 0) -> str:
+        """Percentiles of the gaps between trajectories after an instant."""
+        gaps = self.gaps_s(since_ns)
+        p50, p99, p999 = 1e3 * np.percentile(gaps, [50, 99, 99.9])
+        return (
+            f"gaps between trajectories: {len(gaps)}, p50 {p50:.0f} ms, p99 {p99:.0f} ms, "
+            f"p99.9 {p999:.0f} ms, max {1e3 * gaps.max():.0f} ms"
+        )
 
 
 def _planar(pose: object) -> tuple[float, float, float]:
