@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fuzzing import assert_one_line, break_message, fuzzed
+from fuzzing import StandIn, assert_one_line, break_message, fuzzed
+from geometry_msgs.msg import TransformStamped
 from hypothesis import given
 from hypothesis import strategies as st
 from nav_msgs.msg import Odometry
@@ -22,8 +23,9 @@ from sensor_msgs.msg import CameraInfo, Image
 from rap_perception.camera_info import CalibrationError
 from rap_perception.images import ImageError
 from rap_perception.objects import checked_objects
-from rap_perception.ros.conversions import camera_model, pixels
+from rap_perception.ros.conversions import add_transforms, camera_model, pixels
 from rap_perception.ros.object_adapters import read_rap
+from rap_perception.transform_tree import TransformError, TransformTree
 from rap_planner.candidates import Candidates
 from rap_planner.guard import Guard, GuardInputs, GuardSettings
 from rap_planner.ros.conversions import candidates_from_msg, candidates_msg, usable_objects
@@ -99,6 +101,16 @@ def calibration() -> CameraInfo:
     return message
 
 
+def transforms() -> StandIn:
+    """A tf2_msgs/TFMessage: a camera on a bar on the vehicle."""
+    message = StandIn(transforms=[])
+    for parent, child in (("base_link", "bar"), ("bar", "cam")):
+        stamped = TransformStamped(header=conversions.header(0, parent), child_frame_id=child)
+        stamped.transform.translation.x = 1.5
+        message.transforms.append(stamped)
+    return message
+
+
 def image() -> Image:
     return conversions.image_msg(STAMP_NS, "cam", np.zeros((4, 6, 3), np.uint8))
 
@@ -164,6 +176,13 @@ def use_calibration(message: Any) -> Any:
     return [model.fx, model.fy, model.cx, model.cy]
 
 
+def use_transforms(message: Any) -> Any:
+    tree = TransformTree()
+    with np.errstate(over="ignore"):  # a length that overflows is not 1, and refused
+        add_transforms(tree, message)
+    return tree.look_up("base_link", "cam")
+
+
 def use_image(message: Any) -> Any:
     return pixels(message, 1)
 
@@ -190,6 +209,7 @@ MESSAGES = {
     "features": Target(features, use_features, MessageError),
     "camera_info": Target(calibration, use_calibration, CalibrationError),
     "image": Target(image, use_image, ImageError),
+    "transforms": Target(transforms, use_transforms, TransformError),
 }
 
 

@@ -10,12 +10,17 @@ import numpy as np
 import pytest
 import rclpy
 from builtin_interfaces.msg import Time
+from fuzzing import StandIn, break_message, fuzzed
+from geometry_msgs.msg import Point, Pose
 from graph_probe import DOMAIN_ID, Probe, Process
+from hypothesis import given
+from hypothesis import strategies as st
 from nav_msgs.msg import Path
 from rap_msgs.msg import MapPrimitives
 from rclpy.parameter import Parameter
 from road_map import write_straight_road
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from rap_raster.observations import TrackedObjects
 from rap_raster.ros.conversions import map_from_msg
@@ -173,20 +178,27 @@ def test_a_projection_or_route_that_cannot_be_is_refused_in_one_line(
 def lanelet_route(*ids, goal=(120.0, 1.0), frame="map"):
     """What is read of an autoware_planning_msgs/LaneletRoute."""
     x, y = goal
-    return SimpleNamespace(
-        header=SimpleNamespace(frame_id=frame, stamp=Time(sec=7)),
-        goal_pose=SimpleNamespace(position=SimpleNamespace(x=x, y=y)),
-        segments=[SimpleNamespace(preferred_primitive=SimpleNamespace(id=i)) for i in ids],
+    return StandIn(
+        header=Header(frame_id=frame, stamp=Time(sec=7)),
+        goal_pose=Pose(position=Point(x=x, y=y)),
+        segments=[StandIn(preferred_primitive=StandIn(id=i)) for i in ids],
     )
 
 
-def test_a_lanelet_route_becomes_a_route_of_points(make_map_node, tmp_path, monkeypatch):
+@pytest.fixture
+def lanelet_router(make_map_node, tmp_path, monkeypatch):
+    """A map node that takes lanelet routes, and the routes of points that it publishes."""
     package = SimpleNamespace(LaneletRoute=Path)  # any message type can be subscribed to
     monkeypatch.setitem(sys.modules, "autoware_planning_msgs.msg", package)
     node = make_map_node(two_lanes(tmp_path / "two.osm"), route__from_lanelets=True)
     node.start_by_itself()
     published = []
     monkeypatch.setattr(node._route, "publish", published.append)
+    return node, published
+
+
+def test_a_lanelet_route_becomes_a_route_of_points(lanelet_router):
+    node, published = lanelet_router
     node._on_lanelet_route(lanelet_route(20, 21))
     (route,) = published
     places = [(p.pose.position.x, p.pose.position.y) for p in route.poses]
@@ -197,12 +209,36 @@ def test_a_lanelet_route_becomes_a_route_of_points(make_map_node, tmp_path, monk
         (lanelet_route(20, 99), "lanelet 99 is no lane of the map"),
         (lanelet_route(), "it has no segments"),
         (lanelet_route(20, frame="odom"), "'odom', expected 'map'"),
+        (lanelet_route(20, goal=(np.nan, 1.0)), "its goal is not finite"),
     ]:
         node._on_lanelet_route(bad)
         report = Health()
         node.problems.report(report)
         assert reason in report.problems[-1][1]
     assert len(published) == 1
+
+
+@pytest.mark.fuzz
+@fuzzed
+@given(data=st.data())
+def test_a_lanelet_route_with_a_wrong_field_is_published_or_refused_in_one_line(
+    lanelet_router, data
+):
+    node, published = lanelet_router
+    published.clear()
+    message = lanelet_route(20, 21)
+    for _ in range(data.draw(st.integers(1, 2))):
+        break_message(data.draw, message)
+    node._on_lanelet_route(message)
+    if published:
+        (route,) = published
+        places = [(p.pose.position.x, p.pose.position.y) for p in route.poses]
+        assert np.isfinite(places).all()
+    else:
+        report = Health()
+        node.problems.report(report)
+        assert report.problems[-1][1].startswith("lanelet_route: ")
+        assert "\n" not in report.problems[-1][1]
 
 
 def test_the_published_part_can_be_cropped(road):

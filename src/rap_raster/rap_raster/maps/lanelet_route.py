@@ -27,7 +27,8 @@ def lanelet_route_points(
         (n, 3) points, map frame.
 
     Raises:
-        ValueError: If the route is empty or names a lanelet that is no lane of the map.
+        ValueError: If the route is empty, names a lanelet that is no lane of the map, or has a goal
+            that is not finite.
 
     Source: autoware_planning_msgs, LaneletRoute and LaneletSegment.
     """
@@ -36,6 +37,8 @@ def lanelet_route_points(
     if unknown or not keys:
         reason = f"lanelet {unknown[0]} is no lane of the map" if unknown else "it has no segments"
         raise ValueError(f"lanelet route: {reason}")
+    if not np.isfinite(goal_m).all():
+        raise ValueError("lanelet route: its goal is not finite")
     return _up_to(route_points(lanes, _connected(lanes, keys)), goal_m)
 
 
