@@ -46,6 +46,17 @@ def load_params(path: Path) -> Params:
     return {str(name): dict(section["ros__parameters"]) for name, section in sections.items()}
 
 
+def sections_of(params: Params, node: str) -> list[dict[str, Any]]:
+    """Returns the sections that name a node, whatever namespace their keys give.
+
+    Args:
+        params: Of all nodes.
+        node: A key such as `MAP`; also found as `map_node`, `/map_node` or `/vehicle/map_node`.
+    """
+    name = node.rpartition("/")[2]
+    return [section for key, section in params.items() if key.rpartition("/")[2] == name]
+
+
 def overridden(params: Params, overrides: Params) -> Params:
     """Returns parameters of which some are replaced."""
     names = dict.fromkeys([*params, *overrides])

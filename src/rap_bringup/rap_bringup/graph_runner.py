@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from rap_bringup.graph_params import MAP, load_params
+from rap_bringup.graph_params import MAP, load_params, sections_of
 from rap_bringup.processes import (
     DRIVE_MODULE,
     GUARD_MODULE,
@@ -53,7 +53,7 @@ def run_graph(
     environment = graph_environment(_domain())
     arguments = ["--ros-args", "--params-file", str(params_path), *ros_arguments]
     modules = {"guard process": GUARD_MODULE, "drive process": DRIVE_MODULE}
-    if params.get(MAP, {}).get("map.path"):
+    if any(section.get("map.path") for section in sections_of(params, MAP)):
         modules["map node"] = MAP_MODULE
     starters = {
         name: partial(start, name, module, arguments, environment)

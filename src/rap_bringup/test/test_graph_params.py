@@ -13,7 +13,14 @@ import yaml
 
 from rap_bringup.bag_reader import open_bag
 from rap_bringup.bags import BagError, write_bag
-from rap_bringup.graph_params import load_params, replay_params, slots_of_bag, write_params
+from rap_bringup.graph_params import (
+    MAP,
+    load_params,
+    replay_params,
+    sections_of,
+    slots_of_bag,
+    write_params,
+)
 from rap_bringup.processes import (
     MALLOC,
     NodeProcess,
@@ -33,6 +40,24 @@ def bag(drive, tmp_path_factory):
     path = tmp_path_factory.mktemp("params") / "bag"
     write_bag(drive, path)
     return open_bag(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "is_named"),
+    [
+        ("/**/map_node", True),
+        ("/*/map_node", True),
+        ("/vehicle/map_node", True),
+        ("/map_node", True),
+        ("map_node", True),
+        ("/**/remap_node", False),
+        ("/map_node/other", False),
+        ("/**", False),
+    ],
+)
+def test_a_node_is_named_by_the_last_part_of_a_key(key, is_named):
+    section = {"map.path": "town.osm"}
+    assert sections_of({"/**/guard_node": {}, key: section}, MAP) == [section] * is_named
 
 
 def test_cameras_feed_the_slots_they_look_like_front_first(bag, bundle):
