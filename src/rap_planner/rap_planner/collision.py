@@ -19,7 +19,6 @@ from rap_raster.scene import Boxes
 from rap_raster.vehicle import VehicleDimensions
 
 BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.intp]
 
 BASELINE_S = 0.4
 """Turns and braking come from headings and speeds this far apart: 0.02 rad of noise are 0.07 rad/s

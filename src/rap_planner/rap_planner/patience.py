@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from rap_raster.ego_history import EgoState
 
-STANDING_MPS = 0.3
-"""Slower is standing."""
+WAITING_MPS = 0.3
+"""Slower is waiting: who creeps has not set off. To the guard standing is less than that."""
 
 GOING_M = 10.0
 """Candidates that end nearer stay: at a red light creeping up to the line is staying, too."""
@@ -44,7 +44,7 @@ class Patience:
             ends_m: (K, 2) end points of the candidates, ego frame.
         """
         since_ns = self._stands_since_ns
-        if abs(ego.vx_mps) > STANDING_MPS:
+        if abs(ego.vx_mps) > WAITING_MPS:
             since_ns = None
         elif since_ns is None or ego.stamp_ns < since_ns:
             since_ns = ego.stamp_ns
