@@ -75,13 +75,18 @@ def replayed(folder: Path) -> Path:
     return out
 
 
-def plans(out: Path) -> dict[int, np.ndarray]:
-    """Returns (n, 2) x, y of the best candidate, every 0.5 s, by the stamp of its input."""
+def candidates(out: Path) -> dict[int, np.ndarray]:
+    """Returns (K, n, 2) x, y, every 0.5 s, the best first, by the stamp of their input."""
     found = {}
     for stamp, message in _recorded(out, "/rap/candidates"):
         poses = np.reshape(message.poses, (message.num_candidates, message.num_poses, 3))
-        found[stamp] = poses[int(np.argmax(message.scores)), :, :2]
+        found[stamp] = poses[np.argsort(-np.asarray(message.scores), kind="stable"), :, :2]
     return found
+
+
+def plans(out: Path) -> dict[int, np.ndarray]:
+    """Returns (n, 2) x, y of the best candidate, every 0.5 s, by the stamp of its input."""
+    return {stamp: xy[0] for stamp, xy in candidates(out).items()}
 
 
 def trajectories(out: Path) -> dict[int, np.ndarray]:

@@ -9,7 +9,8 @@ import json
 
 import numpy as np
 import pytest
-from golden import GOLDEN, plans, replayed, sources, trajectories
+from fault_drive import PATIENCE
+from golden import GOLDEN, candidates, plans, replayed, sources, trajectories
 
 pytestmark = pytest.mark.ros
 
@@ -21,9 +22,18 @@ far outside."""
 SETTLED_S = 0.5
 """Route, map and the first odometry come in any order with the first images."""
 
-FOLLOWED = 0.5
+FOLLOWED = 0.55
 """The guard follows the next best candidate where the best one slips or jumps, and what it follows
-at first depends on the first odometry; most steps are the planner's own choice all the same."""
+at first depends on the first odometry; most steps are the planner's own choice all the same: 23 to
+25 of 36."""
+
+LATENCY_MS = 150.0
+"""From a step's last input to its trajectory, as on a vehicle; times `PATIENCE`, as it is a wall
+time: 290 to 340 with six times as many busy processes as cores."""
+
+UNCHANGED = 0.7
+"""So many of the steps are answered by one of their candidates; others by what was followed so far,
+or by a stop, which may have the stamp of a step: 37 or 38 of 41."""
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +61,21 @@ def test_every_plan_is_the_golden_one_and_is_what_is_published(golden, out):
         if stamp in published:
             followed += np.linalg.norm(published[stamp] - expected, axis=1).max() <= TOLERANCE_M
     assert followed >= FOLLOWED * len(steps)
+
+
+def test_most_steps_are_answered_by_one_of_their_candidates_unchanged(out):
+    """Which one is the guard's choice; its poses are not."""
+    proposed, published = candidates(out), trajectories(out)
+    unchanged = 0
+    for stamp in proposed.keys() & published.keys():
+        away_m = np.linalg.norm(proposed[stamp] - published[stamp], axis=2).max(axis=1)
+        unchanged += away_m.min() <= 1e-3
+    assert unchanged >= UNCHANGED * len(proposed)
+
+
+def test_a_plan_takes_no_longer_than_a_vehicle_may_wait(out):
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["latency_ms"]["p50"] <= PATIENCE * LATENCY_MS
 
 
 def test_every_step_is_answered_in_time(out):
