@@ -15,11 +15,12 @@ from rap_raster.maps.routing import LaneMatcher, route_points
 MIN_TRAVEL_M = 5.0
 """A seat that moves less has no route: where it would have gone is not known."""
 
+AHEAD_M, BEHIND_M = 80.0, 20.0
+"""Stretch of the route that planners are shown: four times the command's look-ahead, and behind."""
+
 _STEP_M = 1.0  # Between points of the route that progress is measured on.
 _MOVED_M = 1.0  # Within one point of the route, and
 _TURNED_RAD = 0.05  # 1 m at the command's look-ahead of 20 m, a command holds.
-_AHEAD_M = 80.0  # Shown to planners: four times the command's look-ahead.
-_BEHIND_M = 20.0
 _SEARCH_M = 15.0  # Progress within one step of the log: more than any vehicle drives in it.
 
 
@@ -106,8 +107,8 @@ class DrivenRoute:
     def stretch(self, row: int) -> FloatArray:
         """Returns the (n, 3) stretch of the route around a row of the drive, map frame."""
         place = self._places[int(self.decisive[row])]
-        first = max(0, place - round(_BEHIND_M / _STEP_M))
-        return self._line_m[first : place + round(_AHEAD_M / _STEP_M)]
+        first = max(0, place - round(BEHIND_M / _STEP_M))
+        return self._line_m[first : place + round(AHEAD_M / _STEP_M)]
 
 
 def _decisive(poses: FloatArray) -> npt.NDArray[np.int64]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from rap_evaluation.logs.seat_routes import AHEAD_M, BEHIND_M
 from rap_evaluation.planners.bundle_driver import BundleDriver
 from rap_evaluation.planners.camera_view import CameraView
 from rap_evaluation.planners.observation import Observation, Plan
@@ -20,9 +21,6 @@ from rap_raster.maps.vector_map import VectorMap
 
 Images = dict[str, npt.NDArray[np.uint8]]
 """(H, W, 3) rgb by camera, left to right."""
-
-_AHEAD_M, _BEHIND_M = 80.0, 20.0
-"""Stretch of the route around the ego that the planner looks at, as in training."""
 
 
 class BundlePlanner:
@@ -57,7 +55,7 @@ class BundlePlanner:
         history = self._driver.manifest.history
         ego = observation.ego
         road, along_m = observation.road, observation.along_m
-        near = (road.along_m >= along_m - _BEHIND_M) & (road.along_m <= along_m + _AHEAD_M)
+        near = (road.along_m >= along_m - BEHIND_M) & (road.along_m <= along_m + AHEAD_M)
         candidates = self._driver.candidates(
             images,
             self._sensor,
