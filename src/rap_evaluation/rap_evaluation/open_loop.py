@@ -6,6 +6,7 @@ model. Open-loop errors are no measure of driving; they answer whether a model l
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -56,7 +57,7 @@ class RasterDriver:
     def __init__(self, bundle: Bundle) -> None:
         """Loads both networks of the bundle."""
         self.manifest = bundle.manifest
-        self._driver = BundleDriver(bundle)
+        self._driver = BundleDriver(bundle, patience_s=math.inf)
 
     def plan(self, moment: Moment) -> tuple[FloatArray, npt.NDArray[np.float32]]:
         """Returns (K, T, 3) proposals in the ego frame and their (K,) scores."""

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.metrics.frame_score import SUB_SCORES
 from rap_evaluation.metrics.pdm_scene import STATES, StateIndex
 from rap_evaluation.metrics.two_stage import two_stage_score
+from rap_evaluation.moments import Moment
+from rap_evaluation.open_loop import RasterDriver
+from rap_evaluation.planners.choice import planner_maker
 from rap_evaluation.planners.constant_velocity import ConstantVelocity
 from rap_evaluation.planners.observation import Plan
 from rap_evaluation.pseudo_sim import evaluation
@@ -28,11 +32,18 @@ from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.recorder import record
 from rap_evaluation.traffic.simulation import RecordOptions
 from rap_evaluation.traffic.towns import town_path
+from rap_inference.bundle import load_bundle
+from rap_planner.patience import STANDING_MPS
+from rap_planner.planner import PATIENCE_S
 from rap_raster.frames import to_local
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("libsumo", "sumo", "py123d")),
     reason="SUMO or the towns are not installed: run make setup",
+)
+BUNDLE = Path(__file__).parents[3] / "models" / "default"
+needs_bundle = pytest.mark.skipif(
+    not (BUNDLE / "bundle.yaml").is_file(), reason="models/default is not there: run make bundle"
 )
 OPTIONS = RecordOptions(seconds=20.0, seed=5, vehicles=40, pedestrians=5)
 
@@ -171,6 +182,58 @@ def test_same_seed_same_report(folder, tmp_path):
     assert written["scenes"] == 2
 
 
+@pytest.fixture(scope="module")
+def standing(log):
+    """Two moments, farther apart than a planner waits, of vehicles that stand and have a route."""
+    found = [
+        Moment(log, seat, step)
+        for seat in log.seats(min_steps=30)
+        if log.route_lanes(seat) is not None
+        for step in (log.first_step(seat) + 20, log.last_step(seat))
+        if abs(log.existing_ego(step, seat).vx_mps) < STANDING_MPS
+    ]
+    found.sort(key=lambda moment: moment.step)
+    assert (found[-1].step - found[0].step) * log.dt_s > PATIENCE_S + 1.0
+    return found[0], found[-1]
+
+
+@needs_bundle
+def test_open_loop_frames_do_not_depend_on_those_before_them(standing):
+    """On a drive, waiting from the first moment to the second would cost score; these are two."""
+    first, second = standing
+    driver = RasterDriver(load_bundle(BUNDLE))
+    driver.plan(first)
+    _, alone = RasterDriver(load_bundle(BUNDLE)).plan(second)
+    np.testing.assert_array_equal(driver.plan(second)[1], alone)
+
+
+@needs_bundle
+def test_pseudo_simulated_frames_do_not_depend_on_those_before_them(
+    folder, standing, tmp_path, monkeypatch
+):
+    """Planners that drive, which have patience, are the ones that show the difference."""
+    makers = []
+
+    def made(*names, **settings):
+        makers.append(planner_maker(*names, **settings))
+        return lambda _: ConstantVelocity()
+
+    monkeypatch.setattr(evaluation, "planner_maker", made)
+    evaluate_pseudo_sim(options(folder, tmp_path, planner=str(BUNDLE), scenes=1))
+    log = standing[0].log
+    areas = RoadAreas(log.map)
+    first, second = (
+        SeatDrive(log, moment.seat, areas).observation(Start(moment.step)) for moment in standing
+    )
+    same = []
+    for make in (makers[-1], planner_maker(str(BUNDLE), "raster")):
+        planner = make(log.map)
+        planner.candidates(first)
+        later, alone = (each.candidates(second)[0].scores for each in (planner, make(log.map)))
+        same.append(np.array_equal(later, alone))
+    assert same == [True, False]
+
+
 @pytest.mark.slow
 def test_a_cluster_gives_the_same_report(folder, tmp_path):
     here = evaluate_pseudo_sim(options(folder, tmp_path / "here"))
@@ -188,7 +251,7 @@ def test_a_planner_that_fails_costs_its_scene_only(folder, tmp_path, monkeypatch
                 raise RuntimeError("no idea")
             return super().plan(observation)
 
-    monkeypatch.setattr(evaluation, "planner_maker", lambda name, sensor: lambda _: Sometimes())
+    monkeypatch.setattr(evaluation, "planner_maker", lambda *_, **__: lambda _: Sometimes())
     report = evaluate_pseudo_sim(options(folder, tmp_path))
     assert report["scenes"] == 1
     assert list(report["failed"].values()) == ["planner: RuntimeError: no idea"]

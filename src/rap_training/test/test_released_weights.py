@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections import Counter
@@ -418,7 +419,7 @@ def test_a_released_checkpoint_becomes_a_bundle_that_plans(released_file, tmp_pa
     history = history_rows(ego, [ego] * manifest.history.steps)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, 448, 768, 3), dtype=np.uint8)
-    driver = BundleDriver(bundle)
+    driver = BundleDriver(bundle, patience_s=math.inf)
     found = driver.candidates(images, FeatureSource.CAMERA, ego, history, NO_GUIDANCE)
     model = import_released(released_file, reference_layout="released")
     features = model.encoder(normalize(torch.from_numpy(images)).contiguous())[None]

@@ -27,13 +27,20 @@ class BundleDriver:
         rig: Its nominal cameras.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
-        """Loads both networks of the bundle."""
+    def __init__(self, bundle: Bundle, *, patience_s: float) -> None:
+        """Loads both networks of the bundle.
+
+        Args:
+            bundle: The model.
+            patience_s: See `rap_planner.patience`; `math.inf` where frames are no drive.
+        """
         self.manifest = bundle.manifest
         self.style = load_style(bundle.manifest.style)
         self.rig = nominal_rig(bundle)
         self._encoder = FeatureEncoder(bundle, OnnxRuntimeNetwork(bundle.encoder_path))
-        self._planner = Planner(bundle, OnnxRuntimeNetwork(bundle.planner_path))
+        self._planner = Planner(
+            bundle, OnnxRuntimeNetwork(bundle.planner_path), patience_s=patience_s
+        )
 
     def rasters(self, geometry: Geometry) -> npt.NDArray[np.uint8]:
         """Draws (C, H, W, 3) rgb rasters of a scene in the rig."""

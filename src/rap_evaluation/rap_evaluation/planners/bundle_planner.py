@@ -26,15 +26,18 @@ Images = dict[str, npt.NDArray[np.uint8]]
 class BundlePlanner:
     """A model bundle that sees the world through rasters or simulated cameras."""
 
-    def __init__(self, bundle: Bundle, vector_map: VectorMap, sensor: FeatureSource) -> None:
+    def __init__(
+        self, bundle: Bundle, vector_map: VectorMap, sensor: FeatureSource, *, patience_s: float
+    ) -> None:
         """Loads the bundle and prepares the map for its sensors.
 
         Args:
             bundle: The model.
             vector_map: Where it is to drive.
             sensor: `RASTER` or `CAMERA`.
+            patience_s: See `BundleDriver`.
         """
-        self._driver = BundleDriver(bundle)
+        self._driver = BundleDriver(bundle, patience_s=patience_s)
         self._sensor = sensor
         self._images = (
             CameraView(vector_map, self._driver.rig)

@@ -10,6 +10,7 @@ from rap_evaluation.planners.constant_velocity import ConstantVelocity
 from rap_evaluation.planners.expert_planner import ExpertPlanner
 from rap_evaluation.planners.observation import Planner
 from rap_inference.bundle import load_bundle
+from rap_planner.planner import PATIENCE_S
 from rap_raster.features import FeatureSource
 from rap_raster.maps.vector_map import VectorMap
 
@@ -27,12 +28,13 @@ class PlannerChoiceError(ValueError):
     """A planner or sensor that does not exist; the text lists those that do."""
 
 
-def planner_maker(name: str, sensor: str) -> PlannerMaker:
+def planner_maker(name: str, sensor: str, *, patience_s: float = PATIENCE_S) -> PlannerMaker:
     """Returns what makes the planner of that name for a map.
 
     Args:
         name: `CONSTANT_VELOCITY`, `PDM_CLOSED` or a bundle folder.
         sensor: What a bundle sees with: a key of `SENSORS`.
+        patience_s: Of a bundle; see `BundleDriver`.
 
     Raises:
         PlannerChoiceError: If there is no such planner or sensor.
@@ -50,4 +52,6 @@ def planner_maker(name: str, sensor: str) -> PlannerMaker:
             f"planner: expected {CONSTANT_VELOCITY}, {PDM_CLOSED} or a bundle folder, got '{name}'"
         )
     bundle = load_bundle(Path(name))
-    return lambda vector_map: BundlePlanner(bundle, vector_map, SENSORS[sensor])
+    return lambda vector_map: BundlePlanner(
+        bundle, vector_map, SENSORS[sensor], patience_s=patience_s
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 from rap_bringup.console import Report, silent
 from rap_evaluation.logs.drive_log import open_logs
 from rap_evaluation.metrics.two_stage import COLUMNS, two_stage_score
-from rap_evaluation.planners.choice import planner_maker
+from rap_evaluation.planners.choice import PlannerMaker, planner_maker
 from rap_evaluation.planners.observation import PlanError
 from rap_evaluation.pseudo_sim.protocol import (
     Moment,
@@ -77,7 +78,7 @@ def evaluate_pseudo_sim(options: PseudoSimOptions, report: Report = silent) -> d
         PseudoSimError: If no scene can be drawn or scored.
     """
     begin_s = time.perf_counter()
-    planner_maker(options.planner, options.sensor)  # Wrong names should fail before the work.
+    _planner_maker(options)  # Wrong names should fail before the work.
     logs = open_logs(options.logs)
     moments = draw_moments(logs, options.scenes, options.seed)
     if not moments:
@@ -113,7 +114,7 @@ class _Player:
     """Plays scenes of some logs; a scene that fails is its reason."""
 
     def __init__(self, options: PseudoSimOptions) -> None:
-        self._make = planner_maker(options.planner, options.sensor)
+        self._make = _planner_maker(options)
         self._logs = open_logs(options.logs)
         self._starts = options.starts
         self._stages: dict[int, Stage] = {}
@@ -126,6 +127,11 @@ class _Player:
             return self._stages[moment.log].play(moment)
         except PlanError as error:
             return str(error)
+
+
+def _planner_maker(options: PseudoSimOptions) -> PlannerMaker:
+    """Returns what makes the planner, without patience: nobody waits from one frame to the next."""
+    return planner_maker(options.planner, options.sensor, patience_s=math.inf)
 
 
 def summary(scenes: Sequence[PlannedScene]) -> dict[str, Any]:
