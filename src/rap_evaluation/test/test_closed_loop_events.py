@@ -21,6 +21,7 @@ from rap_evaluation.closed_loop.road_users import RoadUsers
 from rap_evaluation.closed_loop.routes import Route
 from rap_evaluation.closed_loop.scores import comfort_share, run_starts, score_drive
 from rap_evaluation.closed_loop.surface import Surface
+from rap_evaluation.metrics import pdm_kernels as kernels
 from rap_evaluation.metrics.bench2drive import parse_bench2drive, score_bench2drive
 from rap_evaluation.planners.observation import LEVEL_M, on_level
 from rap_evaluation.traffic.ground import Ground
@@ -204,8 +205,21 @@ def test_a_contact_counts_once_and_again_after_it_ended(place, route):
     [(0.0, False, False), (1.75, False, True), (3.5, False, False), (-0.7, True, False)],
 )
 def test_lanes_and_road_around_the_ego(place, y, off_road, between):
-    several_lanes, off = place.surface.flags(ego(x=20.0, y=y)[None])[0, :2]
+    several_lanes, off = place.surface.flags(ego(x=20.0, y=y), 0.0)[:2]
     assert (off, several_lanes) == (off_road, between)
+
+
+@pytest.mark.parametrize(("height_m", "off_road"), [(0.0, True), (6.0, False)])
+def test_a_road_over_or_under_the_ego_is_none_to_drive_on(place, height_m, off_road):
+    """Beside the road there is a bridge, 6 m up: only who is up there stands on it."""
+    bridge = [[0.0, 5.0, 6.0], [200.0, 5.0, 6.0], [200.0, 15.0, 6.0], [0.0, 15.0, 6.0]]
+    drivable = [place.map.polygons[0], bridge]
+    shapes = Shapes.from_list([(PolygonKind.DRIVABLE, ring) for ring in drivable])
+    surface = Surface(replace(place.map, polygons=shapes))
+    assert surface.flags(ego(x=20.0, y=10.0), height_m)[kernels.NON_DRIVABLE] == off_road
+    along = np.linspace(10.0, 100.0, 5)
+    poses_m = np.stack([along, along * 0.0 + 10.0, along * 0.0 + height_m, along * 0.0], axis=-1)
+    assert surface.fits(poses_m) is not off_road
 
 
 def test_off_road_steps_are_those_with_a_corner_off_the_road(place, route):

@@ -115,10 +115,10 @@ class Watch:
             boxes: Road users near the ego.
             signals: Lights of the mapped connectors, by lane id.
         """
-        flags = self._surface.flags(state[None])[0]
+        ground_m = float(self._route.at(along_m)[2])
+        flags = self._surface.flags(state, ground_m)
         if flags[kernels.NON_DRIVABLE]:
             self.events.off_road_steps.append(step)
-        ground_m = float(self._route.at(along_m)[2])
         met = contacts(state, flags, on_level(boxes, ground_m), step)
         self.events.collisions += [c for c in met if c.track not in self._touching]
         self._touching = frozenset(collision.track for collision in met)
@@ -137,7 +137,7 @@ def contacts(
 
     Args:
         state: (11,) ego state of the rear axle.
-        flags: (5,) a row of `Surface.flags`.
+        flags: (5,) as `Surface.flags` returns them.
         boxes: Road users.
         step: Number of the step.
     """

@@ -64,10 +64,10 @@ class Route(Road):
 
     @property
     def poses_m(self) -> FloatArray:
-        """(n, 3) x, y and heading along the line, from start to goal."""
+        """(n, 4) x, y, z and heading along the line, from start to goal."""
         dx, dy = np.gradient(self.line_m[:, :2], axis=0).T
         driven = (self.along_m >= self.start_m) & (self.along_m <= self.goal_m)
-        poses: FloatArray = np.column_stack([self.line_m[:, :2], np.arctan2(dy, dx)])[driven]
+        poses: FloatArray = np.column_stack([self.line_m, np.arctan2(dy, dx)])[driven]
         return poses
 
     def at(self, along_m: float) -> FloatArray:

@@ -36,7 +36,11 @@ _DRIVABLE = {PolygonKind.DRIVABLE: Area.ROADBLOCK, PolygonKind.INTERSECTION: Are
 
 
 class RoadAreas:
-    """The areas of one map with their bounding boxes, for many crops of it."""
+    """The areas of one map with their bounding boxes, for many crops of it.
+
+    Attributes:
+        heights_m: (P, 2) lowest and highest point of each of its P areas.
+    """
 
     def __init__(self, vector_map: VectorMap) -> None:
         """Indexes all areas."""
@@ -47,9 +51,13 @@ class RoadAreas:
         self._kinds = np.array([kind for _, kind, _ in named], dtype=np.uint8)
         self._counts = np.array([len(ring) for ring in rings], dtype=np.int64)
         self._starts = np.cumsum(self._counts) - self._counts
-        self._points_m = np.concatenate([*rings, np.zeros((0, 2))])
-        self._low_m = np.array([ring.min(axis=0) for ring in rings]).reshape(-1, 2)
-        self._high_m = np.array([ring.max(axis=0) for ring in rings]).reshape(-1, 2)
+        self._points_m = np.ascontiguousarray(np.concatenate([*rings, np.zeros((0, 3))])[:, :2])
+        low_m, high_m = (
+            np.array([end(ring, axis=0) for ring in rings]).reshape(-1, 3)
+            for end in (np.min, np.max)
+        )
+        self._low_m, self._high_m = low_m[:, :2], high_m[:, :2]
+        self.heights_m = np.column_stack([low_m[:, 2], high_m[:, 2]])
         self._lane_rows = {
             name: row
             for row, (name, kind, _) in enumerate(named)
@@ -130,7 +138,7 @@ def _drivable_rings(vector_map: VectorMap) -> list[tuple[str, Area, FloatArray]]
     """
     polygons = vector_map.polygons
     named = [
-        (f"area.{i}", _DRIVABLE[PolygonKind(kind)], polygons[i][:, :2])
+        (f"area.{i}", _DRIVABLE[PolygonKind(kind)], polygons[i])
         for i, kind in enumerate(polygons.kinds)
         if kind in _DRIVABLE
     ]
@@ -149,7 +157,7 @@ def _drivable_rings(vector_map: VectorMap) -> list[tuple[str, Area, FloatArray]]
 
 def _on_surfaces(lanes: Sequence[Lane], rings: Sequence[FloatArray]) -> npt.NDArray[np.bool_]:
     """Returns which lanes lie wholly on some surfaces, small gaps between them aside."""
-    surfaces = [shapely.make_valid(shapely.Polygon(ring)) for ring in rings]
+    surfaces = [shapely.make_valid(shapely.Polygon(ring[:, :2])) for ring in rings]
     whole = shapely.buffer(shapely.union_all(surfaces), _GAP_M)
     shapely.prepare(whole)
     lines = [shapely.LineString(lane.centerline_m[:, :2]) for lane in lanes]
@@ -169,14 +177,12 @@ def _lane_rings(lanes: Mapping[str, Lane]) -> list[tuple[str, Area, FloatArray]]
 
 
 def _ring(lane: Lane, half_width_m: float = _HALF_LANE_M) -> FloatArray:
-    """Returns the (n, 2) outline of a lane; the width is used where its edges are not known."""
+    """Returns the (n, 3) outline of a lane; the width is used where its edges are not known."""
     if lane.left_m is not None and lane.right_m is not None:
-        return np.concatenate([lane.left_m[:, :2], lane.right_m[::-1, :2]])
-    slope = np.gradient(lane.centerline_m[:, :2], axis=0)
-    normal = np.stack([-slope[:, 1], slope[:, 0]], axis=-1) / np.hypot(*slope.T)[:, None]
-    left, right = (
-        lane.centerline_m[:, :2] + side * normal for side in (half_width_m, -half_width_m)
-    )
+        return np.concatenate([lane.left_m, lane.right_m[::-1]])
+    dx, dy = np.gradient(lane.centerline_m[:, :2], axis=0).T
+    normal = np.stack([-dy, dx, np.zeros_like(dx)], axis=-1) / np.hypot(dx, dy)[:, None]
+    left, right = (lane.centerline_m + side * normal for side in (half_width_m, -half_width_m))
     return np.concatenate([left, right[::-1]])
 
 
