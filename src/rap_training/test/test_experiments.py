@@ -30,6 +30,7 @@ from rap_training.experiments.intervals import (
 from rap_training.experiments.page import write_page
 from rap_training.experiments.plan import PlanError, load_catalog, runs_of
 from rap_training.experiments.result import (
+    PROTOCOL,
     ClosedLoopResult,
     ResultError,
     RunResult,
@@ -140,7 +141,7 @@ def driven(score: float) -> dict[str, object]:
 def test_keys_are_hashes_of_all_that_decides_the_figures_but_the_seed(catalog):
     """Computed anew from the definition."""
     recipe = catalog["recovery"].recipe("without")
-    content = json.loads(recipe.model_dump_json())
+    content = {"protocol": PROTOCOL} | json.loads(recipe.model_dump_json())
     assert content["training"]["data"]["sources"]["recovery"]["weight"] == 0.0
     assert content["training"]["optimizer"].pop("seed") == 1
     shuffled = dict(reversed(content.items()))
@@ -322,6 +323,24 @@ def test_results_of_former_configurations_are_counted_but_not_shown(folder, cata
     page = write_page(load_catalog(folder), results).read_text()
     assert "There are 1. 1 of former configurations" in page  # The one that others still has.
     assert row_of(page.partition("## Recovery")[2], "with")[1] == "0 of 3"
+
+
+def test_results_of_another_protocol_are_counted_but_not_read(catalog, tmp_path, monkeypatch):
+    """Their fields may be others; their keys are, since the protocol decides figures."""
+    results = tmp_path / "results"
+    (run,) = runs_of(catalog, "recovery", 1, "with")
+    path = write_result(results, result_of(run, 0.5))
+    content = json.loads(path.read_text())
+    for number, protocol in enumerate(({"protocol": PROTOCOL - 1}, {}), start=2):
+        del content["protocol"], content["losses"]
+        content |= {"key": "0123", "seed": number, "losses": []} | protocol
+        result_path(results, "0123", number).write_text(json.dumps(content))
+        content |= {"protocol": 0}
+    page = write_page(catalog, results).read_text()
+    assert "There are 1. 2 of other versions of the code are left out" in page
+    assert row_of(page.partition("## Recovery")[2], "with")[1] == "1 of 3"
+    monkeypatch.setattr("rap_training.experiments.plan.PROTOCOL", PROTOCOL + 1)
+    assert catalog["recovery"].recipe("with").key != run.recipe.key
 
 
 @pytest.mark.parametrize(

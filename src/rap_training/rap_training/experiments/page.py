@@ -27,10 +27,15 @@ _HEAD = """# Experiments
 This page is written by `rap-train experiment` from the files in `{folder}/`, one for each finished
 training. {count}
 
-An arm is trained several times with different seeds, and measured on towns which nothing was
-trained on; drives there were among those watched when the planner's patience was chosen. `n` is
-how many of its trainings are finished. Configurations are in
+An arm is trained several times with different seeds, and measured on towns that nothing was
+trained on. `n` is how many of its trainings are finished. Configurations are in
 `rap_training/presets/experiments/`.{logs}
+
+Clearance of the guard and patience of the planner were partly chosen while watching drives in these
+towns. Neither has a part in pseudo-simulation and open loop; patience has in the closed loop.
+
+Pseudo-simulation is of {scenes} scenes, and its second stage starts from near the first plan alone:
+EPDMS does not compare with that of [evaluation.md](evaluation.md).
 
 - **Mean [low, high]** is the mean over the trainings with Student's 90 % t-interval. Verdicts go by
   it: all arms meet the same scenes and routes, so what is in doubt is how the next training would
@@ -39,12 +44,8 @@ how many of its trainings are finished. Configurations are in
   it is too narrow for what they vary, but it says how much hangs on the choice of scenes.
 - **Lead** is the same for the difference of two arms in the same scenes.
 - **Not scored** are scenes in which a plan could not be used, all trainings together.
+- **{missing}** CPU minutes are those of trainings that were stopped and resumed.
 - **Faults** are runs off the road and at-fault collisions.
-- **Missing** CPU minutes are those of trainings that were stopped and went on. What else is missing
-  has not been measured, and there are no intervals of a single training.
-- **EPDMS** is of the scenes and starts that `evaluation` in `base.yaml` says: 200 scenes, and of
-  the second stage's 33 starts those near enough to count. `rap-evaluate pseudo-sim` takes all
-  33, of 20 scenes by default.
 """
 
 
@@ -61,12 +62,19 @@ def write_page(catalog: Catalog, results: Path) -> Path:
     Raises:
         ResultError: If a result cannot be used.
     """
-    found = read_results(results)
+    found, others = read_results(results)
     used = _of_catalog(catalog, found)
     check_same_logs(used)
     path = results.with_suffix(".md")
-    count = _counted(len(used), len(found) - len(used))
-    parts = [_HEAD.format(folder=results.name, count=count, logs=_logs(used))]
+    parts = [
+        _HEAD.format(
+            folder=results.name,
+            count=_counted(len(used), len(found) - len(used), others),
+            logs=_logs(used),
+            scenes=_scenes(catalog),
+            missing=MISSING,
+        )
+    ]
     for name, experiment in catalog.items():
         arms = arms_of(experiment, used)
         parts.append(_section(experiment, arms))
@@ -88,9 +96,20 @@ def _of_catalog(catalog: Catalog, found: Sequence[RunResult]) -> list[RunResult]
     return [result for result in found if result.key in keys]
 
 
-def _counted(used: int, others: int) -> str:
+def _counted(used: int, former: int, others: int) -> str:
     text = f"There are {used or 'none'}."
-    return f"{text} {others} of former configurations are left out." if others else text
+    if former:
+        text += f" {former} of former configurations are left out."
+    if others:
+        text += (
+            f" {others} of other versions of the code are left out: their figures do not compare."
+        )
+    return text
+
+
+def _scenes(catalog: Catalog) -> str:
+    counts = {experiment.evaluation.scenes for experiment in catalog.values()}
+    return " or ".join(map(str, sorted(counts)))
 
 
 def _logs(used: Sequence[RunResult]) -> str:

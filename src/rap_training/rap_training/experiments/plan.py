@@ -20,6 +20,7 @@ from rap_evaluation.pseudo_sim.protocol import StartChoice
 from rap_inference.yaml_files import read_yaml, validated
 from rap_training.config import StrictModel, TrainingConfig
 from rap_training.experiments.figures import FigureName
+from rap_training.experiments.result import PROTOCOL
 
 PRESETS = Path(__file__).parents[1] / "presets" / "experiments"
 """Folder of the experiments: `base.yaml` for what they have in common, and a file each."""
@@ -71,8 +72,8 @@ class Recipe(StrictModel):
 
     @property
     def key(self) -> str:
-        """The start of the SHA-256 of the canonical JSON, whatever the seed of the training."""
-        content = self.model_dump(mode="json")
+        """The start of the SHA-256 of protocol and recipe as canonical JSON, without the seed."""
+        content = {"protocol": PROTOCOL, **self.model_dump(mode="json")}
         del content["training"]["optimizer"]["seed"]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]

@@ -13,6 +13,10 @@ from rap_inference.yaml_files import validated
 from rap_training.config import StrictModel
 from rap_training.whole_file import whole_file
 
+PROTOCOL = 2
+"""Version of all code that decides figures, of training as of evaluation. It is raised when that
+changes, so that results of different code are never in one table."""
+
 
 class ResultError(ValueError):
     """Results that cannot be used; the text names the file and the reason in one line."""
@@ -75,6 +79,7 @@ class RunResult(StrictModel):
     """A finished run.
 
     Attributes:
+        protocol: `PROTOCOL` of the code that made it.
         key: Of its recipe.
         seed: Of the training.
         arms: `EXPERIMENT/ARM` of the arms it belonged to when it was run.
@@ -91,6 +96,7 @@ class RunResult(StrictModel):
         closed_loop: None where no arm wants it.
     """
 
+    protocol: PositiveInt = PROTOCOL
     key: str
     seed: NonNegativeInt
     arms: tuple[str, ...]
@@ -129,24 +135,43 @@ def read_result(path: Path) -> RunResult:
     Raises:
         ResultError: If the file is damaged or its name is not that of its content.
     """
+    return _checked(path, _content(path))
+
+
+def read_results(folder: Path) -> tuple[list[RunResult], int]:
+    """Reads the results of a folder, which may be missing.
+
+    Returns:
+        Those of this protocol, and how many there are of others, which are not looked into.
+
+    Raises:
+        ResultError: If a file is damaged.
+    """
+    contents = {path: _content(path) for path in sorted(folder.glob("*.json"))}
+    ours = [
+        _checked(path, content)
+        for path, content in contents.items()
+        if content.get("protocol") == PROTOCOL
+    ]
+    return ours, len(contents) - len(ours)
+
+
+def _content(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ResultError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ResultError(f"{path}: expected a JSON object")
+    return content
+
+
+def _checked(path: Path, content: dict[str, Any]) -> RunResult:
     result = validated(path, content, RunResult, ResultError)
     expected = result_path(path.parent, result.key, result.seed)
     if path != expected:
         raise ResultError(f"{path}: holds what belongs into {expected.name}")
     return result
-
-
-def read_results(folder: Path) -> list[RunResult]:
-    """Reads all results of a folder, which may be missing.
-
-    Raises:
-        ResultError: If a file is damaged.
-    """
-    return [read_result(path) for path in sorted(folder.glob("*.json"))]
 
 
 def check_same_logs(results: Sequence[RunResult]) -> None:
