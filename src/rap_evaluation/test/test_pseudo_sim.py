@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from rap_evaluation.moments import Moment
 from rap_evaluation.open_loop import RasterDriver
 from rap_evaluation.planners.choice import planner_maker
 from rap_evaluation.planners.constant_velocity import ConstantVelocity
+from rap_evaluation.planners.expert_planner import ExpertPlanner
 from rap_evaluation.planners.observation import Plan
 from rap_evaluation.pseudo_sim import evaluation
 from rap_evaluation.pseudo_sim.evaluation import PseudoSimOptions, evaluate_pseudo_sim
@@ -97,6 +99,19 @@ def test_a_moved_start_lies_beside_the_path_and_keeps_its_past(moment, drive):
         assert to_local(moved[:3], drive.state(start, step)[:3]) == pytest.approx(before)
 
 
+def test_a_turned_start_turns_its_past_along(moment, drive):
+    straight, turned = (Start(moment.step, left_m=0.6, yaw_rad=yaw) for yaw in (0.0, 0.1))
+    assert to_local(drive.state(straight)[:3], drive.state(turned)[:3]) == pytest.approx(
+        [0.0, 0.0, 0.1]
+    )
+    recorded, moved, both = (
+        to_local(drive.state(start)[:3], drive.state(start, moment.step - 10)[:3])
+        for start in (Start(moment.step), straight, turned)
+    )
+    assert moved == pytest.approx(recorded)
+    assert both == pytest.approx(recorded)
+
+
 def test_a_scene_holds_everybody_else_where_they_were(log, moment, drive):
     scene, _ = drive.scene(Start(moment.step))
     agents = scene.agents
@@ -170,6 +185,40 @@ def test_near_starts_score_as_all_of_them_do(log):
         assert kept.combined[-1] == pytest.approx(score.combined[-1], abs=margin)
         found.add(score.uniform_groups > 0)
     assert found == {True, False}
+
+
+def test_off_the_path_who_finds_back_is_better_than_who_goes_straight_on(log):
+    """With a heading error of 0.1 rad the latter is 2 m beside the lane after 20 m."""
+    scores = []
+    moments = draw_moments([log], 3, seed=0)
+    for planner in (ExpertPlanner(log.map), ConstantVelocity()):
+        frames = [
+            frame
+            for moment in moments
+            for frame in Stage(log, planner, "near").play(moment, off_path=True).off_path
+        ]
+        assert {abs(frame.start.yaw_rad) for frame in frames} == {0.1}
+        assert {abs(frame.start.left_m) for frame in frames} == {0.6, 1.2}
+        assert {frame.start.step for frame in frames} == {moment.step + 40 for moment in moments}
+        scores.append(np.array([frame.sub_scores for frame in frames]))
+    assert len(scores[0]) == len(scores[1]) < 3 * 8  # Some starts would be off the road.
+    found, lost = (table[:, SUB_SCORES.index("drivable_area_compliance")] for table in scores)
+    assert found.mean() > lost.mean() + 0.2
+
+
+def test_plans_off_the_path_are_scored_in_one_scene_of_so_many_of_every_log(folder, tmp_path):
+    both = tmp_path / "logs"
+    for name in ("a", "b"):
+        shutil.copytree(folder / "town", both / name)
+    given = options(both, tmp_path, scenes=4)
+    plain, every, second = (
+        evaluate_pseudo_sim(replace(given, off_path_every=count)) for count in (None, 1, 2)
+    )
+    assert plain["off_path"] == {}
+    assert 0 < second["off_path"]["starts"] < every["off_path"]["starts"] <= 4 * 8
+    assert {*SUB_SCORES, "starts", "score"} == every["off_path"].keys()
+    for figure in ("epdms", "stage_one", "stage_two", "per_scene"):
+        assert every[figure] == plain[figure]
 
 
 def test_same_seed_same_report(folder, tmp_path):

@@ -118,6 +118,7 @@ def result_of(run, epdms: float, scenes=(0.0, 1.0), **changes) -> RunResult:
                 "drivable_area_compliance": 0.9,
                 "no_at_fault_collisions": 0.8,
             },
+            "off_path": {"score": 0.3, "starts": 8},
             "scenes": len(scenes),
             "failed": 2,
             "effective_samples": 5.0,
@@ -481,6 +482,7 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_kept(
     assert np.mean(resumed.pseudo_sim.per_scene["epdms"]) == pytest.approx(
         resumed.pseudo_sim.epdms, abs=1e-4
     )
+    assert resumed.pseudo_sim.off_path["starts"] > 0
     assert resumed.open_loop.moments == 3
     assert resumed.closed_loop is None
     assert run_missing(runs, place) == []
@@ -496,6 +498,7 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_kept(
 
 PSEUDO_SIM_REPORT = {
     "epdms": 0.25, "stage_one": {"score": 0.5}, "stage_two": {"score": 0.5}, "scenes": 1,
+    "off_path": {},
     "failed": {}, "effective_samples": 1.0, "uniform_groups": 0, "groups": 2,
     "per_scene": [{"name": "a", "epdms": 0.25}],
 }  # fmt: skip

@@ -15,9 +15,11 @@ import numpy as np
 
 from rap_bringup.console import Report, silent
 from rap_evaluation.logs.drive_log import open_logs
+from rap_evaluation.metrics.frame_score import SUB_SCORES, frame_scores
 from rap_evaluation.metrics.two_stage import COLUMNS, two_stage_score
 from rap_evaluation.planners.choice import PlannerMaker, planner_maker
 from rap_evaluation.planners.observation import PlanError
+from rap_evaluation.pseudo_sim.frames import Frame
 from rap_evaluation.pseudo_sim.protocol import (
     Moment,
     PlannedScene,
@@ -49,6 +51,8 @@ class PseudoSimOptions:
         seed: Of the draw.
         ray_address: See `sharding.process`.
         starts: Of the second stage; see `protocol.StartChoice`.
+        off_path_every: In one scene of so many of a log, plans from off the path are scored as
+            well; in none by default.
     """
 
     planner: str
@@ -59,6 +63,7 @@ class PseudoSimOptions:
     seed: int
     ray_address: str | None = None
     starts: StartChoice = "all"
+    off_path_every: int | None = None
 
 
 def evaluate_pseudo_sim(options: PseudoSimOptions, report: Report = silent) -> dict[str, Any]:
@@ -83,8 +88,14 @@ def evaluate_pseudo_sim(options: PseudoSimOptions, report: Report = silent) -> d
     moments = draw_moments(logs, options.scenes, options.seed)
     if not moments:
         raise PseudoSimError(f"{options.logs}: no vehicle drives a route for 10 s on the map")
+    every = options.off_path_every
+    # The moments are of one log after the other in turn.
+    off_path = [every is not None and k // len(logs) % every == 0 for k in range(len(moments))]
     played = process(
-        moments, partial(_Player, options), ray_address=options.ray_address, report=report
+        list(zip(moments, off_path, strict=True)),
+        partial(_Player, options),
+        ray_address=options.ray_address,
+        report=report,
     )
     scenes = [scene for scene in played if isinstance(scene, PlannedScene)]
     failures = {
@@ -119,12 +130,14 @@ class _Player:
         self._starts = options.starts
         self._stages: dict[int, Stage] = {}
 
-    def __call__(self, moment: Moment) -> PlannedScene | str:
+    def __call__(self, task: tuple[Moment, bool]) -> PlannedScene | str:
+        """Plays a scene, off the path as well if that is what the flag says."""
+        moment, off_path = task
         if moment.log not in self._stages:
             log = self._logs[moment.log]
             self._stages[moment.log] = Stage(log, self._make(log.map), self._starts)
         try:
-            return self._stages[moment.log].play(moment)
+            return self._stages[moment.log].play(moment, off_path=off_path)
         except PlanError as error:
             return str(error)
 
@@ -146,6 +159,7 @@ def summary(scenes: Sequence[PlannedScene]) -> dict[str, Any]:
         "uniform_groups": score.uniform_groups,
         "groups": 2 * len(scenes),
         "nearest": score.nearest.tolist(),
+        "off_path": _off_path([frame for scene in scenes for frame in scene.off_path]),
         "per_scene": [_scene_scores(scene) for scene in scenes],
     }
 
@@ -158,6 +172,16 @@ def _scene_scores(scene: PlannedScene) -> dict[str, Any]:
         "stage_one": float(score.stage_one[-1]),
         "stage_two": float(score.stage_two[-1]),
     }
+
+
+def _off_path(frames: Sequence[Frame]) -> dict[str, float]:
+    """Returns the number of starts and the means of sub-scores and score; empty without starts."""
+    if not frames:
+        return {}
+    sub_scores = np.array([frame.sub_scores for frame in frames])
+    scores = frame_scores(sub_scores, np.full(len(frames), np.nan))
+    means = dict(zip(SUB_SCORES, sub_scores.mean(axis=0).tolist(), strict=True))
+    return {"starts": len(frames), **means, "score": float(scores.mean())}
 
 
 def _columns(values: FloatArray) -> dict[str, float]:

@@ -4,6 +4,10 @@ A scene is a moment of a log. In the first stage a planner plans there, and half
 in the second stage it plans 4 s later from many starts around where the vehicle was, drawn by our
 own rasterizer or camera simulator. What counts most is the start nearest to where the first plan
 ended.
+
+Beside the protocol, plans can be scored that start off the path, displaced and turned: there a
+planner has to find back. The second stage hardly asks for it: none of its starts is turned, and
+most of the weight lies on the path.
 """
 
 from __future__ import annotations
@@ -45,6 +49,10 @@ COARSE_AHEAD_M, COARSE_LEFT_M = (-10.0, -4.0, 0.0, 4.0, 10.0), (-0.6, 0.6)
 """What stands for the whole grid with `near` where none is near and all would count the same: in 40
 scenes of two planners, scene scores differed by 0.008 and 0.013 (root mean square)."""
 
+OFF_PATH_LEFT_M, OFF_PATH_YAW_RAD = (-1.2, -0.6, 0.6, 1.2), (-0.1, 0.1)
+"""Every pair of these is a start off the path. In a lane of 3.5 m the ego, 2.3 m wide, has 0.6 m to
+each side; 0.1 rad takes it as far in a second at 6 m/s."""
+
 MIN_TRAVEL_M = 5.0
 """Scenes in which the driver hardly moves tell little."""
 
@@ -76,11 +84,13 @@ class PlannedScene:
         name: Of the scene.
         log: Name of its log.
         pairs: The recorded frame and the one before it, then each follow-up and the one before.
+        off_path: Frames that start off the path; empty unless asked for.
     """
 
     name: str
     log: str
     pairs: tuple[tuple[Frame, Frame], ...]
+    off_path: tuple[Frame, ...] = ()
 
 
 class Stage:
@@ -92,8 +102,12 @@ class Stage:
         self._areas = RoadAreas(log.map)
         self._expert = PdmClosed(log.map.lanes)
 
-    def play(self, moment: Moment) -> PlannedScene:
+    def play(self, moment: Moment, *, off_path: bool = False) -> PlannedScene:
         """Plans both stages of a scene.
+
+        Args:
+            moment: Which scene.
+            off_path: Whether to plan off the path as well, when the second stage begins.
 
         Raises:
             PlanError: If a plan cannot be scored.
@@ -108,7 +122,15 @@ class Stage:
             name=f"{self._log.name}/{moment.seat}/{moment.step}",
             log=self._log.name,
             pairs=(recorded, *(self._pair(drive, start) for start in starts)),
+            off_path=tuple(self._off_path(drive, later)) if off_path else (),
         )
+
+    def _off_path(self, drive: SeatDrive, step: int) -> Iterator[Frame]:
+        """Yields the plans from all starts off the path that are on the road."""
+        for left_m, yaw_rad in product(OFF_PATH_LEFT_M, OFF_PATH_YAW_RAD):
+            start = Start(step, left_m=left_m, yaw_rad=yaw_rad, follow_up=True)
+            if drive.is_on_road(start):
+                yield score_frame(drive, start, self._planner, self._expert)
 
     def _pair(self, drive: SeatDrive, start: Start) -> tuple[Frame, Frame]:
         before = replace(start, step=start.step - PAIR_STEPS)

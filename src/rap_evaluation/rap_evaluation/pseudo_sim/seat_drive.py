@@ -48,12 +48,14 @@ class Start:
         step: Step of the log.
         ahead_m: How far along its path the ego is moved.
         left_m: How far across.
+        yaw_rad: By how much it is turned there, counter-clockwise.
         follow_up: True in the second stage: the planner did not get there on its own.
     """
 
     step: int
     ahead_m: float = 0.0
     left_m: float = 0.0
+    yaw_rad: float = 0.0
     follow_up: bool = False
 
 
@@ -120,6 +122,7 @@ class SeatDrive:
         state[:7] = then
         place_m = self._path.along_m[start.step - self._first] + start.ahead_m
         pose = self._path.poses_at(np.array([place_m]), start.left_m)[0, [0, 1, 3]]
+        pose[2] += start.yaw_rad
         state[:3] = to_parent(pose, to_local(now[:3], then[:3]))
         speed = then[StateIndex.VX] + start.ahead_m / (HORIZON_STEPS * DT_S)
         state[StateIndex.VX] = max(0.0, speed) if then[StateIndex.VX] >= 0.0 else speed
@@ -134,9 +137,17 @@ class SeatDrive:
     def stays_on_road(self, step: int, steps: int) -> bool:
         """True if the driven path stays within the drivable areas for some steps."""
         row = step - self._first
-        states = np.zeros((1, steps + 1, STATE_SIZE))
-        states[0, :, :3] = self._states[row : row + steps + 1, :3]
-        areas = self._areas.near(states[0, 0, :2], self._way.lane_ids, _PATH_M)
+        return self._on_road(self._states[row : row + steps + 1, :3])
+
+    def is_on_road(self, start: Start) -> bool:
+        """True if the whole vehicle stands within the drivable areas at a start."""
+        return self._on_road(self.state(start)[None, :3])
+
+    def _on_road(self, poses_m: FloatArray) -> bool:
+        """True if the vehicle is within the drivable areas at all (n, 3) poses."""
+        states = np.zeros((1, len(poses_m), STATE_SIZE))
+        states[0, :, :3] = poses_m
+        areas = self._areas.near(poses_m[0, :2], self._way.lane_ids, _PATH_M)
         return bool(drivable_area_compliance(ego_areas(areas, states))[0])
 
     def _ego_state(self, start: Start, step: int) -> EgoState:

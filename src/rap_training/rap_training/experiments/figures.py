@@ -9,8 +9,8 @@ from typing import Literal
 from rap_training.experiments.result import RunResult
 
 FigureName = Literal[
-    "epdms", "stage_one", "stage_two", "on_road", "no_collision", "min_ade", "driving_score",
-    "completed", "faults",
+    "epdms", "stage_one", "stage_two", "on_road", "no_collision", "off_path", "off_path_on_road",
+    "min_ade", "driving_score", "completed", "faults",
 ]  # fmt: skip
 
 
@@ -60,6 +60,11 @@ FIGURES: dict[FigureName, Figure] = {
     "no_collision": Figure(
         "stage two without collision",
         lambda result: result.pseudo_sim.stage_two["no_at_fault_collisions"],
+    ),
+    "off_path": Figure("off the path", lambda result: result.pseudo_sim.off_path.get("score")),
+    "off_path_on_road": Figure(
+        "off the path, on the road",
+        lambda result: result.pseudo_sim.off_path.get("drivable_area_compliance"),
     ),
     "min_ade": Figure("minADE 3 s (m)", _min_ade, lower_is_better=True),
     "driving_score": Figure("driving score", _driving_score, decimals=1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rap_evaluation.pseudo_sim.protocol import OFF_PATH_LEFT_M, OFF_PATH_YAW_RAD
 from rap_training.experiments.comparison import ArmResults, arms_of
 from rap_training.experiments.figures import FIGURES, FigureName
 from rap_training.experiments.plan import Catalog, Claim, Experiment
@@ -18,7 +19,8 @@ IMAGES_NAME = "images"
 MISSING = "missing"
 
 _PSEUDO_SIM: tuple[FigureName, ...] = (
-    "epdms", "stage_one", "stage_two", "on_road", "no_collision", "min_ade",
+    "epdms", "stage_one", "stage_two", "on_road", "no_collision", "off_path", "off_path_on_road",
+    "min_ade",
 )  # fmt: skip
 _CLOSED_LOOP: tuple[FigureName, ...] = ("driving_score", "completed", "faults")
 
@@ -43,6 +45,8 @@ EPDMS does not compare with that of [evaluation.md](evaluation.md).
 - **Bootstrap** is the 90 % interval when trainings *and scenes* are drawn again. With few trainings
   it is too narrow for what they vary, but it says how much hangs on the choice of scenes.
 - **Lead** is the same for the difference of two arms in the same scenes.
+- **Off the path** is the mean score of plans that start {left} m beside the path and turned by
+  {yaw} rad, wherever that is still on the road: who is there has to find back.
 - **Not scored** are scenes in which a plan could not be used, all trainings together.
 - **{missing}** CPU minutes are those of trainings that were stopped and resumed.
 - **Faults** are runs off the road and at-fault collisions.
@@ -73,6 +77,8 @@ def write_page(catalog: Catalog, results: Path) -> Path:
             logs=_logs(used),
             scenes=_scenes(catalog),
             missing=MISSING,
+            left=_sizes(OFF_PATH_LEFT_M),
+            yaw=_sizes(OFF_PATH_YAW_RAD),
         )
     ]
     for name, experiment in catalog.items():
@@ -105,6 +111,10 @@ def _counted(used: int, former: int, others: int) -> str:
             f" {others} of other versions of the code are left out: their figures do not compare."
         )
     return text
+
+
+def _sizes(offsets: Sequence[float]) -> str:
+    return " or ".join(f"{offset:g}" for offset in sorted({abs(offset) for offset in offsets}))
 
 
 def _scenes(catalog: Catalog) -> str:

@@ -41,6 +41,7 @@ class Evaluation(StrictModel):
         sensor: What it sees with.
         scenes: Of the pseudo-simulation.
         starts: Of its second stage; see `rap_evaluation.pseudo_sim.protocol.StartChoice`.
+        off_path_every: See `rap_evaluation.pseudo_sim.evaluation.PseudoSimOptions`.
         moments: Of the open-loop errors, which are of rasters only.
         routes: Of the closed loop, on each validation town.
         replan_hz: Plans a second in the closed loop.
@@ -50,6 +51,7 @@ class Evaluation(StrictModel):
     sensor: Literal["raster", "camera"] = "raster"
     scenes: PositiveInt = 200
     starts: StartChoice = "near"
+    off_path_every: PositiveInt = 4
     moments: PositiveInt = 500
     routes: PositiveInt = 5
     replan_hz: PositiveInt = 2

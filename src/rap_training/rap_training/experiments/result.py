@@ -29,6 +29,8 @@ class PseudoSimResult(StrictModel):
         epdms: Mean over scenes of the product of both stages.
         stage_one: Means of sub-scores and score.
         stage_two: The same of the weighted follow-ups.
+        off_path: The same of plans that start off the path, unweighted, and their number `starts`;
+            empty where no such start was on the road.
         scenes: How many were scored.
         failed: How many were not, because a plan could not be used.
         effective_samples: How many follow-ups count, on average.
@@ -41,6 +43,7 @@ class PseudoSimResult(StrictModel):
     epdms: float
     stage_one: dict[str, float]
     stage_two: dict[str, float]
+    off_path: dict[str, float]
     scenes: PositiveInt
     failed: NonNegativeInt
     effective_samples: float

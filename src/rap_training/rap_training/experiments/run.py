@@ -204,6 +204,7 @@ class _Laboratory:
                 scenes=options.scenes,
                 seed=options.seed,
                 starts=options.starts,
+                off_path_every=options.off_path_every,
             ),
             report,
         )
@@ -242,6 +243,7 @@ def pseudo_sim_result(content: dict[str, Any]) -> PseudoSimResult:
         epdms=round(content["epdms"], _DECIMALS),
         stage_one=_rounded(content["stage_one"]),
         stage_two=_rounded(content["stage_two"]),
+        off_path=_rounded(content["off_path"]),
         scenes=content["scenes"],
         failed=len(content["failed"]),
         effective_samples=round(content["effective_samples"], _DECIMALS),
