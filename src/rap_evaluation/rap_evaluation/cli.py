@@ -18,7 +18,7 @@ from rap_evaluation.logs.drive_log import open_logs
 from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.logs.recording import Recording
 from rap_evaluation.metric_commands import COMMANDS
-from rap_evaluation.open_loop import Seats, open_loop_report
+from rap_evaluation.open_loop import LogDriver, Seats, open_loop_report
 from rap_evaluation.pseudo_sim_commands import pseudo_sim_command
 from rap_evaluation.sim_commands import sim_command
 from rap_evaluation.traffic.network import default_cache
@@ -87,7 +87,7 @@ def open_loop_command(
     seats = Seats(egos, min_travel)
     with progress_bar("measuring") as report:
         measured = open_loop_report(
-            bundle, open_logs(logs), seats, count=count, seed=seed, report=report
+            LogDriver(bundle), open_logs(logs), seats, count=count, seed=seed, report=report
         )
     sys.stdout.write(json.dumps(measured.as_dict(), indent=2) + "\n")
 

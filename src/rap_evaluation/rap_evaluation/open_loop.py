@@ -1,4 +1,4 @@
-"""Open-loop evaluation: planned against driven futures, from rasters of logged scenes.
+"""Open-loop evaluation: planned against driven futures, from logged scenes as a rig sees them.
 
 It measures with the code that runs on the vehicle (bundle, encoder, planner), not with the training
 model. Open-loop errors are no measure of driving; they answer whether a model learned anything.
@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from rap_bringup.console import Report, silent
+from rap_evaluation.kept_arrays import KEEP_NOTHING, KeptArrays
 from rap_evaluation.logs.drive_log import DriveLog, LogError
 from rap_evaluation.moments import Moment, is_standing, moments
 from rap_evaluation.planners.bundle_driver import BundleDriver
+from rap_evaluation.planners.camera_view import CameraView
 from rap_inference.bundle import Bundle
 from rap_planner.route import Guidance
 from rap_raster.features import FeatureSource
@@ -51,11 +54,24 @@ class OpenLoopReport:
         return asdict(self)
 
 
-class RasterDriver:
-    """Runs a bundle on rasters of logged scenes, in its nominal rig."""
+class LogDriver:
+    """Runs a bundle on what its nominal rig sees of logged scenes."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        """Loads both networks of the bundle."""
+    def __init__(
+        self,
+        bundle: Bundle,
+        sensor: FeatureSource = FeatureSource.RASTER,
+        kept: KeptArrays = KEEP_NOTHING,
+    ) -> None:
+        """Loads both networks of the bundle.
+
+        Args:
+            bundle: The model.
+            sensor: `RASTER` or `CAMERA`: what it sees with.
+            kept: Where pictures of cameras are kept.
+        """
+        self._sensor, self._kept = sensor, kept
+        self._views: dict[Path, CameraView] = {}
         self.manifest = bundle.manifest
         self._driver = BundleDriver(bundle, patience_s=math.inf)
 
@@ -63,8 +79,8 @@ class RasterDriver:
         """Returns (K, T, 3) proposals in the ego frame and their (K,) scores."""
         history, ego = self.manifest.history, moment.ego()
         candidates = self._driver.candidates(
-            self._driver.rasters(moment.geometry(self._driver.style)),
-            FeatureSource.RASTER,
+            self._images(moment),
+            self._sensor,
             ego,
             moment.history(history.steps, history.dt_s),
             # The command alone: on roads without lanes, routes are made of the driven path.
@@ -72,18 +88,27 @@ class RasterDriver:
         )
         return to_local(ego.planar, candidates.poses_m), candidates.scores
 
+    def _images(self, moment: Moment) -> npt.NDArray[np.uint8]:
+        if self._sensor is FeatureSource.RASTER:
+            return self._driver.rasters(moment.geometry(self._driver.style))
+        log, scene = moment.log, moment.scene()
+        if log.path not in self._views:
+            self._views[log.path] = CameraView(log.map, self._driver.rig, self._kept)
+        # Light and noise of each moment are its own, whichever moments are drawn.
+        seed = int(np.random.default_rng([moment.seat, moment.step]).integers(2**31))
+        return self._views[log.path].images(scene.ego, scene.boxes, scene.lights, seed=seed)
+
 
 def evaluate_open_loop(
-    bundle: Bundle, moments: list[Moment], report: Report = silent
+    driver: LogDriver, moments: list[Moment], report: Report = silent
 ) -> OpenLoopReport:
     """Plans at every moment and compares with what was driven.
 
     Args:
-        bundle: The model.
+        driver: Runs the model.
         moments: At least one.
         report: Called with the share that is done.
     """
-    driver = RasterDriver(bundle)
     horizon_s = driver.manifest.horizon_steps * driver.manifest.dt_s
     rows = []
     for number, moment in enumerate(moments, start=1):
@@ -133,7 +158,7 @@ EVERYBODY = Seats()
 
 
 def open_loop_report(
-    bundle: Bundle,
+    driver: LogDriver,
     logs: list[DriveLog],
     seats: Seats = EVERYBODY,
     *,
@@ -144,7 +169,7 @@ def open_loop_report(
     """Evaluates a bundle on moments drawn evenly from some logs.
 
     Args:
-        bundle: The model.
+        driver: Runs the model.
         logs: Where the moments come from.
         seats: Whose drives.
         count: How many moments; all there are if fewer.
@@ -154,15 +179,15 @@ def open_loop_report(
     Raises:
         LogError: If no vehicle is there for as long as the bundle plans.
     """
-    horizon_s = bundle.manifest.horizon_steps * bundle.manifest.dt_s
+    horizon_s = driver.manifest.horizon_steps * driver.manifest.dt_s
     every = [moment for log in logs for moment in seats.moments(log, horizon_s)]
     if not every:
         raise LogError(f"{logs[0].name}: no vehicle is there for {horizon_s:g} s and far enough")
     order = np.random.default_rng(seed).permutation(len(every))[:count]
-    return evaluate_open_loop(bundle, [every[i] for i in order], report)
+    return evaluate_open_loop(driver, [every[i] for i in order], report)
 
 
-def _errors(driver: RasterDriver, moment: Moment) -> tuple[float, float, float]:
+def _errors(driver: LogDriver, moment: Moment) -> tuple[float, float, float]:
     """Returns the ADE of the best-scored candidate, of constant velocity and of the nearest."""
     dt_s = driver.manifest.dt_s
     steps = round(ADE_HORIZON_S / dt_s)

@@ -13,13 +13,14 @@ from typer.testing import CliRunner
 from rap_evaluation.cli import app
 from rap_evaluation.expert.pdm_closed import PdmClosed
 from rap_evaluation.expert.road_areas import RoadAreas
+from rap_evaluation.kept_arrays import KeptArrays
 from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.metrics.frame_score import SUB_SCORES
 from rap_evaluation.metrics.pdm_scene import STATES, StateIndex
 from rap_evaluation.metrics.two_stage import two_stage_score
 from rap_evaluation.moments import Moment
-from rap_evaluation.open_loop import RasterDriver
+from rap_evaluation.open_loop import LogDriver, open_loop_report
 from rap_evaluation.planners.choice import planner_maker
 from rap_evaluation.planners.constant_velocity import ConstantVelocity
 from rap_evaluation.planners.expert_planner import ExpertPlanner
@@ -37,6 +38,7 @@ from rap_evaluation.traffic.towns import town_path
 from rap_inference.bundle import load_bundle
 from rap_planner.patience import STANDING_MPS
 from rap_planner.planner import PATIENCE_S
+from rap_raster.features import FeatureSource
 from rap_raster.frames import to_local
 
 pytestmark = pytest.mark.skipif(
@@ -231,6 +233,24 @@ def test_same_seed_same_report(folder, tmp_path):
     assert written["scenes"] == 2
 
 
+@needs_bundle
+@pytest.mark.parametrize(("planner", "sensor"), [(str(BUNDLE), "camera"), ("pdm-closed", "raster")])
+def test_what_is_kept_changes_no_figure(folder, tmp_path, planner, sensor, monkeypatch):
+    given = options(
+        folder, tmp_path, planner=planner, sensor=sensor, scenes=1, starts="near", off_path_every=1
+    )
+    plain, first = (
+        evaluate_pseudo_sim(replace(given, kept=kept)) for kept in (None, tmp_path / "kept")
+    )
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").rglob("*.npy")}
+    monkeypatch.setattr(evaluation, "draw_moments", None)
+    second = evaluate_pseudo_sim(replace(given, kept=tmp_path / "kept"))
+    assert plain | {"timing": None} == first | {"timing": None} == second | {"timing": None}
+    assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").rglob("*.npy")}
+    kinds = {path.relative_to(tmp_path / "kept").parts[0] for path in made}
+    assert kinds == {"moments", "references"} | ({"cameras"} if sensor == "camera" else set())
+
+
 @pytest.fixture(scope="module")
 def standing(log):
     """Two moments, farther apart than a planner waits, of vehicles that stand and have a route."""
@@ -250,10 +270,25 @@ def standing(log):
 def test_open_loop_frames_do_not_depend_on_those_before_them(standing):
     """On a drive, waiting from the first moment to the second would cost score; these are two."""
     first, second = standing
-    driver = RasterDriver(load_bundle(BUNDLE))
+    driver = LogDriver(load_bundle(BUNDLE))
     driver.plan(first)
-    _, alone = RasterDriver(load_bundle(BUNDLE)).plan(second)
+    _, alone = LogDriver(load_bundle(BUNDLE)).plan(second)
     np.testing.assert_array_equal(driver.plan(second)[1], alone)
+
+
+@needs_bundle
+def test_open_loop_sees_with_the_sensor_that_it_is_given(log, tmp_path):
+    sensors = (FeatureSource.RASTER, FeatureSource.CAMERA, FeatureSource.CAMERA)
+    raster, camera, again = (
+        open_loop_report(
+            LogDriver(load_bundle(BUNDLE), sensor, KeptArrays(tmp_path)), [log], count=3
+        )
+        for sensor in sensors
+    )
+    assert camera == again
+    assert camera.min_ade_3s_m != raster.min_ade_3s_m
+    assert camera.ade_3s_constant_velocity_m == raster.ade_3s_constant_velocity_m
+    assert len(list(tmp_path.rglob("*.npy"))) == 3
 
 
 @needs_bundle

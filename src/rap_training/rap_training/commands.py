@@ -12,7 +12,7 @@ import typer
 
 from rap_bringup.console import progress_bar
 from rap_evaluation.logs.drive_log import DriveLog, open_logs
-from rap_evaluation.open_loop import OpenLoopReport, open_loop_report
+from rap_evaluation.open_loop import LogDriver, OpenLoopReport, open_loop_report
 from rap_inference.bundle import Bundle
 from rap_training.augmentation.mixture import mixture_of, name_of
 from rap_training.calibration import (
@@ -119,7 +119,7 @@ def export_command(
         metrics = dict(bundle.manifest.metrics)
         if validation:
             with progress_bar("measuring") as report:
-                measured = open_loop_report(bundle, open_logs(validation), report=report)
+                measured = open_loop_report(LogDriver(bundle), open_logs(validation), report=report)
             metrics |= open_loop_figures(measured)
         bundle = put_in_place(with_metrics(bundle, metrics), out)
     typer.echo(f"bundle: {bundle.path}")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rap_evaluation.camera_sim import CameraSimulator
 from rap_evaluation.logs.ego_motion import EgoStates, at_rear_axle
-from rap_evaluation.logs.log_reader import LogCamera, LogError, StoredLog, read_log
+from rap_evaluation.logs.log_reader import LogCamera, LogError, StoredLog, log_digest, read_log
 from rap_evaluation.logs.log_schema import TRACKS
 from rap_evaluation.logs.recording import (
     SEAT_CLASSES,
@@ -282,6 +282,11 @@ class DriveLog:
         if self._ground is None or self._ground[0] is not style:
             self._ground = (style, build_ground(self.map.polylines, self.map.polygons, style))
         return self._ground[1]
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells the log from any other; see `log_digest`."""
+        return log_digest(self.path)
 
     @cached_property
     def camera_simulator(self) -> CameraSimulator:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from rap_evaluation.kept_arrays import KEEP_NOTHING, KeptArrays
 from rap_evaluation.logs.seat_routes import AHEAD_M, BEHIND_M
 from rap_evaluation.planners.bundle_driver import BundleDriver
 from rap_evaluation.planners.camera_view import CameraView
@@ -27,7 +28,13 @@ class BundlePlanner:
     """A model bundle that sees the world through rasters or simulated cameras."""
 
     def __init__(
-        self, bundle: Bundle, vector_map: VectorMap, sensor: FeatureSource, *, patience_s: float
+        self,
+        bundle: Bundle,
+        vector_map: VectorMap,
+        sensor: FeatureSource,
+        *,
+        patience_s: float,
+        kept: KeptArrays = KEEP_NOTHING,
     ) -> None:
         """Loads the bundle and prepares the map for its sensors.
 
@@ -36,11 +43,12 @@ class BundlePlanner:
             vector_map: Where it is to drive.
             sensor: `RASTER` or `CAMERA`.
             patience_s: See `BundleDriver`.
+            kept: Where pictures of cameras are kept.
         """
         self._driver = BundleDriver(bundle, patience_s=patience_s)
         self._sensor = sensor
         self._images = (
-            CameraView(vector_map, self._driver.rig)
+            CameraView(vector_map, self._driver.rig, kept)
             if sensor is FeatureSource.CAMERA
             else self._raster_view(vector_map)
         )

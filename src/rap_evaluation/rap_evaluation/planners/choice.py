@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from rap_evaluation.kept_arrays import KEEP_NOTHING, KeptArrays
 from rap_evaluation.planners.bundle_planner import BundlePlanner
 from rap_evaluation.planners.constant_velocity import ConstantVelocity
 from rap_evaluation.planners.expert_planner import ExpertPlanner
@@ -28,13 +29,16 @@ class PlannerChoiceError(ValueError):
     """A planner or sensor that does not exist; the text lists those that do."""
 
 
-def planner_maker(name: str, sensor: str, *, patience_s: float = PATIENCE_S) -> PlannerMaker:
+def planner_maker(
+    name: str, sensor: str, *, patience_s: float = PATIENCE_S, kept: KeptArrays = KEEP_NOTHING
+) -> PlannerMaker:
     """Returns what makes the planner of that name for a map.
 
     Args:
         name: `CONSTANT_VELOCITY`, `PDM_CLOSED` or a bundle folder.
         sensor: What a bundle sees with: a key of `SENSORS`.
         patience_s: Of a bundle; see `BundleDriver`.
+        kept: Where pictures of cameras are kept.
 
     Raises:
         PlannerChoiceError: If there is no such planner or sensor.
@@ -53,5 +57,5 @@ def planner_maker(name: str, sensor: str, *, patience_s: float = PATIENCE_S) -> 
         )
     bundle = load_bundle(Path(name))
     return lambda vector_map: BundlePlanner(
-        bundle, vector_map, SENSORS[sensor], patience_s=patience_s
+        bundle, vector_map, SENSORS[sensor], patience_s=patience_s, kept=kept
     )

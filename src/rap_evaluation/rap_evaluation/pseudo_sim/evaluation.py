@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from rap_bringup.console import Report, silent
-from rap_evaluation.logs.drive_log import open_logs
+from rap_evaluation.kept_arrays import KeptArrays
+from rap_evaluation.logs.drive_log import DriveLog, open_logs
 from rap_evaluation.metrics.frame_score import SUB_SCORES, frame_scores
 from rap_evaluation.metrics.two_stage import COLUMNS, two_stage_score
 from rap_evaluation.planners.choice import PlannerMaker, planner_maker
@@ -51,6 +52,8 @@ class PseudoSimOptions:
         seed: Of the draw.
         ray_address: See `sharding.process`.
         starts: Of the second stage; see `protocol.StartChoice`.
+        kept: Folder in which drawn scenes, pictures of cameras and reference plans are kept for
+            the next evaluation; another one has to be used when code changes that makes them.
         off_path_every: In one scene of so many of a log, plans from off the path are scored as
             well; in none by default.
     """
@@ -64,6 +67,7 @@ class PseudoSimOptions:
     ray_address: str | None = None
     starts: StartChoice = "all"
     off_path_every: int | None = None
+    kept: Path | None = None
 
 
 def evaluate_pseudo_sim(options: PseudoSimOptions, report: Report = silent) -> dict[str, Any]:
@@ -85,7 +89,7 @@ def evaluate_pseudo_sim(options: PseudoSimOptions, report: Report = silent) -> d
     begin_s = time.perf_counter()
     _planner_maker(options)  # Wrong names should fail before the work.
     logs = open_logs(options.logs)
-    moments = draw_moments(logs, options.scenes, options.seed)
+    moments = _moments(options, logs)
     if not moments:
         raise PseudoSimError(f"{options.logs}: no vehicle drives a route for 10 s on the map")
     every = options.off_path_every
@@ -127,7 +131,7 @@ class _Player:
     def __init__(self, options: PseudoSimOptions) -> None:
         self._make = _planner_maker(options)
         self._logs = open_logs(options.logs)
-        self._starts = options.starts
+        self._starts, self._kept = options.starts, KeptArrays(options.kept)
         self._stages: dict[int, Stage] = {}
 
     def __call__(self, task: tuple[Moment, bool]) -> PlannedScene | str:
@@ -135,7 +139,7 @@ class _Player:
         moment, off_path = task
         if moment.log not in self._stages:
             log = self._logs[moment.log]
-            self._stages[moment.log] = Stage(log, self._make(log.map), self._starts)
+            self._stages[moment.log] = Stage(log, self._make(log.map), self._starts, self._kept)
         try:
             return self._stages[moment.log].play(moment, off_path=off_path)
         except PlanError as error:
@@ -144,7 +148,19 @@ class _Player:
 
 def _planner_maker(options: PseudoSimOptions) -> PlannerMaker:
     """Returns what makes the planner, without patience: nobody waits from one frame to the next."""
-    return planner_maker(options.planner, options.sensor, patience_s=math.inf)
+    return planner_maker(
+        options.planner, options.sensor, patience_s=math.inf, kept=KeptArrays(options.kept)
+    )
+
+
+def _moments(options: PseudoSimOptions, logs: list[DriveLog]) -> list[Moment]:
+    """Draws the scenes, or takes those that were drawn before."""
+    rows = KeptArrays(options.kept).array(
+        "moments",
+        lambda: np.array([astuple(m) for m in draw_moments(logs, options.scenes, options.seed)]),
+        lambda: (*(log.digest for log in logs), options.scenes, options.seed),
+    )
+    return [Moment(*row) for row in rows.tolist()]
 
 
 def summary(scenes: Sequence[PlannedScene]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rap_evaluation.expert.pdm_closed import PdmClosed
+from rap_evaluation.kept_arrays import KEEP_NOTHING, KeptArrays
 from rap_evaluation.metrics.comfort import history_samples
 from rap_evaluation.metrics.frame_score import SUB_SCORES
 from rap_evaluation.metrics.pdm import PdmCase, score_v2
@@ -43,11 +44,17 @@ class Frame:
     states: FloatArray
 
 
-def score_frame(drive: SeatDrive, start: Start, planner: Planner, expert: PdmClosed) -> Frame:
+def score_frame(
+    drive: SeatDrive,
+    start: Start,
+    planner: Planner,
+    expert: PdmClosed,
+    kept: KeptArrays = KEEP_NOTHING,
+) -> Frame:
     """Plans once and scores the plan by NAVSIM v2, in traffic as it was recorded.
 
     In recorded scenes the human filter is applied; the progress of the plan is compared with that
-    of PDM-Closed.
+    of PDM-Closed, whose plans are kept where `kept` says.
 
     Raises:
         PlanError: If the planner fails or its plan cannot be used.
@@ -59,7 +66,11 @@ def score_frame(drive: SeatDrive, start: Start, planner: Planner, expert: PdmClo
         names=(PLAN,),
         scene=scene,
         candidate_poses_m=poses_m[None],
-        reference_poses_m=expert.plan(scene, limits_mps),
+        reference_poses_m=kept.array(
+            "references",
+            lambda: expert.plan(scene, limits_mps),
+            lambda: (drive.log.digest, drive.seat, repr(start)),
+        ),
         history=_history(drive, start),
         human_poses_m=None if start.follow_up else drive.driven(start.step),
         reactive_agents={},

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from rap_evaluation.expert.pdm_closed import PdmClosed
 from rap_evaluation.expert.road_areas import RoadAreas
+from rap_evaluation.kept_arrays import KEEP_NOTHING, KeptArrays
 from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.metrics.pdm_scene import HORIZON_STEPS
 from rap_evaluation.metrics.two_stage import ScoredFrames, StagedScene, proximity_weights
@@ -96,9 +97,15 @@ class PlannedScene:
 class Stage:
     """One log with what all its scenes share."""
 
-    def __init__(self, log: DriveLog, planner: Planner, starts: StartChoice = "all") -> None:
-        """Prepares the map of a log for a planner."""
-        self._log, self._planner, self._starts = log, planner, starts
+    def __init__(
+        self,
+        log: DriveLog,
+        planner: Planner,
+        starts: StartChoice = "all",
+        kept: KeptArrays = KEEP_NOTHING,
+    ) -> None:
+        """Prepares the map of a log for a planner; reference plans are kept where `kept` says."""
+        self._log, self._planner, self._starts, self._kept = log, planner, starts, kept
         self._areas = RoadAreas(log.map)
         self._expert = PdmClosed(log.map.lanes)
 
@@ -130,14 +137,14 @@ class Stage:
         for left_m, yaw_rad in product(OFF_PATH_LEFT_M, OFF_PATH_YAW_RAD):
             start = Start(step, left_m=left_m, yaw_rad=yaw_rad, follow_up=True)
             if drive.is_on_road(start):
-                yield score_frame(drive, start, self._planner, self._expert)
+                yield self._frame(drive, start)
 
     def _pair(self, drive: SeatDrive, start: Start) -> tuple[Frame, Frame]:
         before = replace(start, step=start.step - PAIR_STEPS)
-        current, previous = (
-            score_frame(drive, at, self._planner, self._expert) for at in (start, before)
-        )
-        return current, previous
+        return self._frame(drive, start), self._frame(drive, before)
+
+    def _frame(self, drive: SeatDrive, start: Start) -> Frame:
+        return score_frame(drive, start, self._planner, self._expert, self._kept)
 
 
 def _near(drive: SeatDrive, recorded: tuple[Frame, Frame], starts: Sequence[Start]) -> list[Start]:

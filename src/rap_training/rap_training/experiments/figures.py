@@ -31,10 +31,6 @@ class Figure:
     decimals: int = 3
 
 
-def _min_ade(result: RunResult) -> float | None:
-    return result.open_loop.min_ade_3s_m if result.open_loop else None
-
-
 def _driving_score(result: RunResult) -> float | None:
     return result.closed_loop.driving_score if result.closed_loop else None
 
@@ -66,7 +62,9 @@ FIGURES: dict[FigureName, Figure] = {
         "off the path, on the road",
         lambda result: result.pseudo_sim.off_path.get("drivable_area_compliance"),
     ),
-    "min_ade": Figure("minADE 3 s (m)", _min_ade, lower_is_better=True),
+    "min_ade": Figure(
+        "minADE 3 s (m)", lambda result: result.open_loop.min_ade_3s_m, lower_is_better=True
+    ),
     "driving_score": Figure("driving score", _driving_score, decimals=1),
     "completed": Figure("routes completed", _completed, decimals=2),
     "faults": Figure("faults per route", _faults, lower_is_better=True, decimals=2),

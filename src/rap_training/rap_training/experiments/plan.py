@@ -42,7 +42,7 @@ class Evaluation(StrictModel):
         scenes: Of the pseudo-simulation.
         starts: Of its second stage; see `rap_evaluation.pseudo_sim.protocol.StartChoice`.
         off_path_every: See `rap_evaluation.pseudo_sim.evaluation.PseudoSimOptions`.
-        moments: Of the open-loop errors, which are of rasters only.
+        moments: Of the open-loop errors.
         routes: Of the closed loop, on each validation town.
         replan_hz: Plans a second in the closed loop.
         seed: Of the draws of scenes, moments, routes and traffic.

@@ -54,7 +54,7 @@ class PseudoSimResult(StrictModel):
 
 
 class OpenLoopResult(StrictModel):
-    """Displacement errors on rasters; see `rap_evaluation.open_loop`."""
+    """Displacement errors; see `rap_evaluation.open_loop`."""
 
     moments: PositiveInt
     ade_3s_m: float
@@ -95,7 +95,7 @@ class RunResult(StrictModel):
         evaluation_s: CPU time of all evaluations.
         losses: Means over the last steps.
         pseudo_sim: Always measured.
-        open_loop: None for models that are measured on camera images.
+        open_loop: Always measured, as the former.
         closed_loop: None where no arm wants it.
     """
 
@@ -112,7 +112,7 @@ class RunResult(StrictModel):
     evaluation_s: float
     losses: dict[str, float]
     pseudo_sim: PseudoSimResult
-    open_loop: OpenLoopResult | None
+    open_loop: OpenLoopResult
     closed_loop: ClosedLoopResult | None
 
 

@@ -14,10 +14,11 @@ import numpy as np
 
 from rap_bringup.console import Report, silent
 from rap_evaluation.closed_loop.evaluation import ClosedLoopOptions, evaluate_closed_loop
+from rap_evaluation.kept_arrays import KeptArrays
 from rap_evaluation.logs.drive_log import DriveLog, LogError, open_logs
-from rap_evaluation.logs.log_reader import log_digest
 from rap_evaluation.map_split import TRAIN_MAPS, VALIDATION_MAPS
-from rap_evaluation.open_loop import open_loop_report
+from rap_evaluation.open_loop import LogDriver, open_loop_report
+from rap_evaluation.planners.choice import SENSORS
 from rap_evaluation.pseudo_sim.evaluation import PseudoSimOptions, evaluate_pseudo_sim
 from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.towns import map_path
@@ -25,6 +26,7 @@ from rap_inference.bundle import Bundle
 from rap_training.augmentation.mixture import mixture_of
 from rap_training.experiments.plan import Evaluation, Run
 from rap_training.experiments.result import (
+    PROTOCOL,
     ClosedLoopResult,
     OpenLoopResult,
     PseudoSimResult,
@@ -60,6 +62,11 @@ class Workplace:
     out: Path
     results: Path
     workers: int = 1
+
+    @property
+    def kept(self) -> Path:
+        """Folder of what is the same in all evaluations by the code of this protocol."""
+        return self.out / f"kept-protocol{PROTOCOL}"
 
 
 def is_finished(run: Run, results: Path) -> bool:
@@ -132,7 +139,6 @@ class _Laboratory:
         pseudo_sim = self._pseudo_sim(
             bundle, options, folder, _part(report, 0.7, 0.9, ": pseudo-simulation")
         )
-        open_loop = self._open_loop(bundle, options) if options.sensor == "raster" else None
         closed_loop = (
             _closed_loop(bundle, options, folder, _part(report, 0.9, 1.0, ": closed loop"))
             if run.closed_loop
@@ -151,7 +157,7 @@ class _Laboratory:
             evaluation_s=round(_cpu_s() - begin_s, 1),
             losses=last_losses(folder / "fit" / LOG_NAME),
             pseudo_sim=pseudo_sim,
-            open_loop=open_loop,
+            open_loop=self._open_loop(bundle, options),
             closed_loop=closed_loop,
         )
 
@@ -205,13 +211,15 @@ class _Laboratory:
                 seed=options.seed,
                 starts=options.starts,
                 off_path_every=options.off_path_every,
+                kept=self._place.kept,
             ),
             report,
         )
         return pseudo_sim_result(content)
 
     def _open_loop(self, bundle: Bundle, options: Evaluation) -> OpenLoopResult:
-        found = open_loop_report(bundle, self._validation, count=options.moments, seed=options.seed)
+        driver = LogDriver(bundle, SENSORS[options.sensor], KeptArrays(self._place.kept))
+        found = open_loop_report(driver, self._validation, count=options.moments, seed=options.seed)
         return OpenLoopResult(
             moments=found.moments,
             ade_3s_m=round(found.ade_3s_m, _DECIMALS),
@@ -225,7 +233,7 @@ def _cpu_s() -> float:
 
 
 def _digests(logs: Sequence[DriveLog]) -> dict[str, str]:
-    return {log.name: log_digest(log.path)[:_DIGEST_DIGITS] for log in logs}
+    return {log.name: log.digest[:_DIGEST_DIGITS] for log in logs}
 
 
 def with_egos(log: DriveLog, count: int) -> DriveLog:
