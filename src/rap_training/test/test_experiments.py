@@ -21,6 +21,7 @@ from rap_evaluation.traffic.simulation import RecordOptions
 from rap_evaluation.traffic.towns import map_path
 from rap_training.experiment_commands import experiment_command
 from rap_training.experiments import run as run_module
+from rap_training.experiments.comparison import arms_of
 from rap_training.experiments.intervals import (
     Estimate,
     bootstrapped,
@@ -135,7 +136,7 @@ def result_of(run, epdms: float, scenes=(0.0, 1.0), **changes) -> RunResult:
 def driven(score: float) -> dict[str, object]:
     return {
         "routes": 2, "completed": 1, "clean_routes": 0, "off_road": 3, "collisions_at_fault": 2,
-        "red_lights": 0, "driving_score": score, "per_route": {"Town02/0": score},
+        "red_lights": 0, "driving_score": score, "driven_km": 0.5, "per_route": {"Town02/0": score},
     }  # fmt: skip
 
 
@@ -180,6 +181,24 @@ def test_every_arm_gets_its_first_seed_before_any_gets_its_second(catalog):
     runs = runs_of(catalog, "recovery")
     assert [run.seed for run in runs] == [1, 1, 2, 2, 3, 3]
     assert [run.seed for run in runs_of(catalog, "recovery", only="with", only_seed=7)] == [7]
+
+
+def test_arms_may_want_more_trainings_than_the_others(folder):
+    more = RECOVERY | {"arms": {"without": {"training": NO_RECOVERY, "seeds": 5}, "with": {}}}
+    (folder / "recovery.yaml").write_text(yaml.safe_dump(more, sort_keys=False))
+    catalog = load_catalog(folder)
+    runs = runs_of(catalog, "recovery")
+    assert [run.seed for run in runs] == [1, 1, 2, 2, 3, 3, 4, 5]
+    assert {run.recipe.key for run in runs[-2:]} == {catalog["recovery"].recipe("without").key}
+    arms = arms_of(catalog["recovery"], [result_of(run, 0.5) for run in runs])
+    assert {name: (arm.wanted, len(arm.results)) for name, arm in arms.items()} == {
+        "without": (5, 5),
+        "with": (3, 3),
+    }
+    assert len(runs_of(catalog, "recovery", seeds=2)) == 4
+    four = [result_of(run, 0.5) for run in runs_of(catalog, "recovery", 4)]
+    shared = arms_of(catalog["others"], four)["usual"]
+    assert (shared.wanted, len(shared.results)) == (4, 4)
 
 
 def test_the_experiments_that_come_with_the_package_share_what_they_can():
@@ -262,7 +281,7 @@ def test_the_report_of_no_results_has_all_arms_and_nothing_invented(tmp_path):
     for experiment in load_catalog().values():
         assert f"## {experiment.title}" in page
         for arm in experiment.arms:
-            assert f"| {arm} | 0 of 3 | missing" in page
+            assert f"| {arm} | 0 of {experiment.seeds_of(arm)} | missing" in page
     assert "[" not in page.partition("## ")[2]  # No interval of anything.
     assert not (tmp_path / "images").exists()
 
@@ -290,7 +309,7 @@ def test_tables_hold_what_was_computed_by_hand(catalog, tmp_path):
     assert row_of(others, "none")[:3] == ["none", "0 of 3", "missing"]
     closed = row_of(others.partition("Closed loop")[2], "usual")
     assert closed == [
-        "usual", "3 of 3", "6", "53.0 [46.9, 59.1]", "0.50 [0.50, 0.50]", "2.50 [2.50, 2.50]",
+        "usual", "3 of 3", "6", "53.0 [46.9, 59.1]", "0.50 [0.50, 0.50]", "10.00 [10.00, 10.00]",
     ]  # fmt: skip
     assert Verdict.TOO_FEW.value in page
     assert "There are 4." in page
@@ -367,6 +386,24 @@ def test_verdicts_follow_from_the_intervals(better, than, lower, verdict):
     assert judge(estimate(better), estimate(than), lower_is_better=lower) is verdict
 
 
+@pytest.mark.parametrize(
+    ("completed", "said"), [((0, 0), "not judged"), ((1, 0), "appeared"), ((0, 1), "appeared")]
+)
+def test_arms_that_never_arrive_are_not_judged_by_how_they_drive(folder, completed, said):
+    """All of the better arm's figures are better: who drives farther has fewer faults by the km."""
+    claim = {"better": "with", "than": "without", "by": ["faults", "driving_score", "epdms"]}
+    (folder / "recovery.yaml").write_text(yaml.safe_dump(RECOVERY | {"claims": [claim]}))
+    catalog, results = load_catalog(folder), folder / "results"
+    for arm, arrived, km in zip(("with", "without"), completed, (2.0, 1.0), strict=True):
+        for run in runs_of(catalog, "recovery", only=arm):
+            closed_loop = driven(km) | {"completed": arrived, "driven_km": km}
+            write_result(results, result_of(run, km, closed_loop=closed_loop))
+    page = write_page(catalog, results).read_text().partition("## Recovery")[2]
+    verdicts = {"faults per km": said, "driving score": said, "EPDMS": "appeared"}
+    for figure, verdict in verdicts.items():
+        assert verdict in next(line for line in page.splitlines() if f"by {figure}:" in line)
+
+
 def test_a_single_training_has_no_interval_and_no_verdict():
     alone = estimated([0.5])
     assert alone.interval is None
@@ -438,11 +475,13 @@ def test_former_results_may_be_of_other_logs(folder, catalog, tmp_path):
 
 
 def test_towns_share_one_closed_loop_result():
-    report = driven(40.0) | {"per_route": [{"route": 0, "driving_score": 30.0},
-                                           {"route": 1, "driving_score": 50.0}]}  # fmt: skip
+    way = {"mean_speed_mps": 4.0, "seconds": 100.0}
+    report = driven(40.0) | {"per_route": [{"route": 0, "driving_score": 30.0} | way,
+                                           {"route": 1, "driving_score": 50.0} | way]}  # fmt: skip
     found = closed_loop_result({"Town02": report, "Town05": report})
     assert (found.routes, found.completed, found.off_road) == (4, 2, 6)
     assert found.driving_score == 40.0
+    assert found.driven_km == 1.6
     assert sorted(found.per_route) == ["Town02/0", "Town02/1", "Town05/0", "Town05/1"]
 
 

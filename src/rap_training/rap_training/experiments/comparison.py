@@ -35,6 +35,11 @@ class ArmResults:
     driven: bool
     results: tuple[RunResult, ...]
 
+    @property
+    def completes_routes(self) -> bool:
+        """Whether any of its trainings has completed a route of the closed loop."""
+        return any(result.closed_loop and result.closed_loop.completed for result in self.results)
+
     def estimate(self, figure: FigureName) -> Estimate | None:
         """Returns the mean of a figure over the trainings; None if it was never measured."""
         found = [FIGURES[figure].value(result) for result in self.results]
@@ -66,20 +71,16 @@ class ArmResults:
 
 def arms_of(experiment: Experiment, results: Sequence[RunResult]) -> dict[str, ArmResults]:
     """Returns what there is of each arm of an experiment, by name."""
-    return {
-        name: ArmResults(
-            name=name,
-            wanted=experiment.seeds,
-            driven=arm.closed_loop,
-            results=tuple(
-                sorted(
-                    (result for result in results if result.key == experiment.recipe(name).key),
-                    key=lambda result: result.seed,
-                )
-            ),
+    arms = {}
+    for name, arm in experiment.arms.items():
+        key = experiment.recipe(name).key
+        found = sorted(
+            (result for result in results if result.key == key), key=lambda result: result.seed
         )
-        for name, arm in experiment.arms.items()
-    }
+        # Another experiment may want more of an arm that both share.
+        wanted = max(experiment.seeds_of(name), len(found))
+        arms[name] = ArmResults(name, wanted, arm.closed_loop, tuple(found))
+    return arms
 
 
 def _common_scenes(results: Sequence[RunResult]) -> list[str]:

@@ -23,12 +23,14 @@ class Figure:
         value: Takes it from a result; None where it was not measured.
         lower_is_better: For errors.
         decimals: That are printed.
+        closed_loop: Whether it is of the closed loop.
     """
 
     label: str
     value: Callable[[RunResult], float | None]
     lower_is_better: bool = False
     decimals: int = 3
+    closed_loop: bool = False
 
 
 def _driving_score(result: RunResult) -> float | None:
@@ -40,9 +42,14 @@ def _completed(result: RunResult) -> float | None:
 
 
 def _faults(result: RunResult) -> float | None:
-    """Returns runs off the road and collisions at fault per route."""
+    """Returns runs off the road and collisions at fault per driven kilometre.
+
+    By route, whoever comes to stand early would do best.
+    """
     driven = result.closed_loop
-    return (driven.off_road + driven.collisions_at_fault) / driven.routes if driven else None
+    if driven is None or driven.driven_km == 0.0:
+        return None
+    return (driven.off_road + driven.collisions_at_fault) / driven.driven_km
 
 
 FIGURES: dict[FigureName, Figure] = {
@@ -65,7 +72,7 @@ FIGURES: dict[FigureName, Figure] = {
     "min_ade": Figure(
         "minADE 3 s (m)", lambda result: result.open_loop.min_ade_3s_m, lower_is_better=True
     ),
-    "driving_score": Figure("driving score", _driving_score, decimals=1),
-    "completed": Figure("routes completed", _completed, decimals=2),
-    "faults": Figure("faults per route", _faults, lower_is_better=True, decimals=2),
+    "driving_score": Figure("driving score", _driving_score, decimals=1, closed_loop=True),
+    "completed": Figure("routes completed", _completed, decimals=2, closed_loop=True),
+    "faults": Figure("faults per km", _faults, lower_is_better=True, decimals=2, closed_loop=True),
 }

@@ -41,7 +41,7 @@ EPDMS does not compare with that of [evaluation.md](evaluation.md).
 
 - **Mean [low, high]** is the mean over the trainings with Student's 90 % t-interval. Verdicts go by
   it: all arms meet the same scenes and routes, so what is in doubt is how the next training would
-  turn out, and three values are too few to draw from again.
+  turn out, and so few are not enough to draw from again.
 - **Bootstrap** is the 90 % interval when trainings *and scenes* are drawn again. With few trainings
   it is too narrow for what they vary, but it says how much hangs on the choice of scenes.
 - **Lead** is the same for the difference of two arms in the same scenes.
@@ -49,7 +49,9 @@ EPDMS does not compare with that of [evaluation.md](evaluation.md).
   {yaw} rad, wherever that is still on the road: who is there has to find back.
 - **Not scored** are scenes in which a plan could not be used, all trainings together.
 - **{missing}** CPU minutes are those of trainings that were stopped and resumed.
-- **Faults** are runs off the road and at-fault collisions.
+- **Faults** are runs off the road and at-fault collisions. By the route, who comes to stand early
+  would do best, so they are counted by the kilometre. Where no training of either arm completes a
+  route, claims by the closed loop are not judged.
 """
 
 
@@ -190,6 +192,9 @@ def _verdict(claim: Claim, better: ArmResults, than: ArmResults, name: FigureNam
     found = judge(
         better.estimate(name), than.estimate(name), lower_is_better=figure.lower_is_better
     )
+    arrives = better.completes_routes or than.completes_routes
+    if figure.closed_loop and found is not Verdict.MISSING and not arrives:
+        found = Verdict.NO_ROUTE  # Those who get nowhere do little wrong on the way.
     text = f"**{claim.better}** better than **{claim.than}** by {figure.label}: {found.value}"
     if found is Verdict.MISSING:
         return f"{text}."

@@ -87,10 +87,12 @@ class Arm(StrictModel):
     Attributes:
         training: Changes to the training of `base.yaml` in the file, the whole training here.
         closed_loop: Whether its models drive in the closed loop as well.
+        seeds: Trainings of it, if not as many as of the others.
     """
 
     training: TrainingConfig
     closed_loop: bool = False
+    seeds: PositiveInt | None = None
 
 
 class Claim(StrictModel):
@@ -107,7 +109,7 @@ class Experiment(StrictModel):
     Attributes:
         title: For people.
         question: What is compared, and how it differs from the published experiment.
-        seeds: Trainings of each arm.
+        seeds: Trainings of each arm, unless it says another number.
         egos_per_log: See `Recipe`.
         evaluation: Of all arms.
         arms: By name, in the order of tables.
@@ -145,6 +147,10 @@ class Experiment(StrictModel):
                 if name not in self.arms:
                     raise ValueError(f"claims: {_one_of('arm', self.arms, name)}")
         return self
+
+    def seeds_of(self, arm: str) -> int:
+        """Returns how many trainings an arm is to have."""
+        return self.arms[arm].seeds or self.seeds
 
     def recipe(self, arm: str) -> Recipe:
         """Returns the recipe of an arm."""
@@ -210,7 +216,7 @@ def runs_of(
     Args:
         catalog: All experiments, since arms are shared.
         name: Of the experiment.
-        seeds: How many, from 1 on; by default what the experiment says.
+        seeds: How many of each arm, from 1 on; by default what the experiment says.
         only: The one arm to run.
         only_seed: The one seed to run.
 
@@ -223,19 +229,19 @@ def runs_of(
     if only is not None and only not in experiment.arms:
         raise PlanError(_one_of(f"{name}: arm", experiment.arms, only))
     sharing = _sharing(catalog)
-    recipes = {
-        recipe.key: recipe
-        for recipe in map(experiment.recipe, [only] if only is not None else experiment.arms)
-    }
-    numbers = range(1, (seeds or experiment.seeds) + 1) if only_seed is None else [only_seed]
+    names = [only] if only is not None else experiment.arms
+    arms = {experiment.recipe(name).key: name for name in names}
+    counts = {key: seeds or experiment.seeds_of(arm) for key, arm in arms.items()}
+    numbers = range(1, max(counts.values()) + 1) if only_seed is None else [only_seed]
     return [
         Run(
-            recipe=_with_seed(recipe, seed),
+            recipe=_with_seed(experiment.recipe(arms[key]), seed),
             arms=tuple(f"{shared}/{arm}" for shared, arm in sharing[key]),
             closed_loop=any(catalog[shared].arms[arm].closed_loop for shared, arm in sharing[key]),
         )
         for seed in numbers
-        for key, recipe in recipes.items()
+        for key, count in counts.items()
+        if seed <= count or only_seed is not None
     ]
 
 

@@ -65,6 +65,7 @@ class ClosedLoopResult(StrictModel):
     """Figures of the closed loop over all towns; see `rap_evaluation.closed_loop.report`.
 
     Attributes:
+        driven_km: The way that was driven on all routes.
         per_route: Driving score by `TOWN/ROUTE`.
     """
 
@@ -75,6 +76,7 @@ class ClosedLoopResult(StrictModel):
     collisions_at_fault: NonNegativeInt
     red_lights: NonNegativeInt
     driving_score: float
+    driven_km: float
     per_route: dict[str, float]
 
 

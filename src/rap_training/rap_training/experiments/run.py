@@ -23,7 +23,8 @@ from rap_evaluation.pseudo_sim.evaluation import PseudoSimOptions, evaluate_pseu
 from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.towns import map_path
 from rap_inference.bundle import Bundle
-from rap_training.augmentation.mixture import mixture_of
+from rap_training.augmentation.mixture import Mixture, mixture_of
+from rap_training.calibration import Calibration
 from rap_training.experiments.plan import Evaluation, Run
 from rap_training.experiments.result import (
     PROTOCOL,
@@ -38,6 +39,7 @@ from rap_training.experiments.result import (
 from rap_training.export import export_bundle
 from rap_training.fit import LOG_NAME, STATE_NAME, Machine, fit, load_model
 from rap_training.objective import Losses
+from rap_training.parity import check_parity
 from rap_training.training_logs import open_training_logs
 
 _LAST_STEPS = 50  # Of the losses in a result: one batch alone says little.
@@ -181,22 +183,31 @@ class _Laboratory:
     def _train(self, run: Run, checkpoint: Path, report: Report) -> float | None:
         """Trains; returns the CPU time, or None if an earlier process did a part of it."""
         resumed = (checkpoint / STATE_NAME).exists()
-        logs = [with_egos(log, run.recipe.egos_per_log) for log in self._training]
         config = run.recipe.training
-        mixture = mixture_of(logs, config.data.sources, config.model)
         machine = Machine(workers=self._place.workers, images=self._place.out / "images")
         begin_s = _cpu_s()
-        fit(mixture, config, checkpoint, machine, report)
+        fit(self._mixture(run), config, checkpoint, machine, report)
         return None if resumed else round(_cpu_s() - begin_s, 1)
 
+    def _mixture(self, run: Run) -> Mixture:
+        logs = [with_egos(log, run.recipe.egos_per_log) for log in self._training]
+        config = run.recipe.training
+        return mixture_of(logs, config.data.sources, config.model)
+
     def _exported(self, run: Run, folder: Path) -> Bundle:
-        """Exports without calibration, which is of rasters: arms without any would lose by it."""
+        """Exports without calibration, which is of rasters: arms without any would lose by it.
+
+        Raises:
+            BundleError: If the bundle does not say what the model says.
+        """
         model, config = load_model(folder / "fit")
         maps = tuple(sorted({log.map.name for log in self._training}))
         command = f"rap-train experiment {run.arms[0].partition('/')[0]}"
-        return export_bundle(
+        bundle = export_bundle(
             model, config, folder / "bundle", maps=maps, command=command, metrics={}
         )
+        check_parity(bundle, model, Calibration(), self._mixture(run), config)
+        return bundle
 
     def _pseudo_sim(
         self, bundle: Bundle, options: Evaluation, folder: Path, report: Report
@@ -277,8 +288,17 @@ def closed_loop_result(reports: dict[str, dict[str, Any]]) -> ClosedLoopResult:
         for town, report in reports.items()
         for row in report["per_route"]
     }
-    score = round(float(np.mean(list(per_route.values()))), _DECIMALS)
-    return ClosedLoopResult(**counts, driving_score=score, per_route=per_route)
+    driven_m = sum(
+        row["mean_speed_mps"] * row["seconds"]
+        for report in reports.values()
+        for row in report["per_route"]
+    )
+    return ClosedLoopResult(
+        **counts,
+        driving_score=round(float(np.mean(list(per_route.values()))), _DECIMALS),
+        driven_km=round(driven_m / 1000.0, _DECIMALS),
+        per_route=per_route,
+    )
 
 
 def last_losses(log: Path) -> dict[str, float]:

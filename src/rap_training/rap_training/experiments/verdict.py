@@ -12,6 +12,7 @@ class Verdict(Enum):
 
     MISSING = "not measured yet"
     TOO_FEW = "no verdict from a single training"
+    NO_ROUTE = "not judged: no training of either arm completes a route"
     APPEARED = "the effect appeared; the intervals do not overlap"
     OVERLAP = "it points the expected way, but the intervals overlap"
     ABSENT = "the effect did not appear"
