@@ -22,6 +22,10 @@ def pseudo_sim_command(
     out: ReportFolder,
     scenes: Annotated[int, typer.Option(min=1, help="How many to draw from the logs.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+    off_path_every: Annotated[
+        int | None,
+        typer.Option(min=1, help="Plan off the path, too, in one of so many scenes of a log."),
+    ] = None,
     ray_address: RayOption = None,
 ) -> None:
     """Scores a planner on logs by NAVSIM's two stages, the second of which we draw ourselves.
@@ -29,7 +33,14 @@ def pseudo_sim_command(
     Example: rap-evaluate pseudo-sim --planner pdm-closed --logs out/logs/real --out out/pseudo
     """
     options = PseudoSimOptions(
-        planner, sensor, logs.resolve(), out.resolve(), scenes, seed, ray_address
+        planner,
+        sensor,
+        logs.resolve(),
+        out.resolve(),
+        scenes,
+        seed,
+        ray_address,
+        off_path_every=off_path_every,
     )
     with progress_bar("planning") as report:
         content = evaluate_pseudo_sim(options, report)
