@@ -226,6 +226,8 @@ def test_the_experiments_that_come_with_the_package_share_what_they_can():
         for share in (0.2, 0.5)
         for terms in ((False, False), (True, False), (True, True))
     ]
+    # Cells are what rasters know, for both kinds of image: alignment by another name.
+    assert {arm.training.loss.cells for arm in catalog["alignment"].arms.values()} == {0.0}
     for experiment in catalog.values():
         assert experiment.seeds >= 3
         assert len({arm.training.optimizer.steps for arm in experiment.arms.values()}) == 1
