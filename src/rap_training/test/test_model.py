@@ -193,6 +193,16 @@ def test_a_masked_camera_changes_nothing_whatever_it_shows(model):
 
 
 @torch.no_grad()
+def test_without_any_camera_the_plan_does_not_depend_on_what_they_show(model):
+    images, valid, *rest = model_inputs(2)
+    valid[0] = 0.0  # All of the first sample, none of the second.
+    first, second = (model(shown, valid, *rest) for shown in (images, images + 1.0))
+    for a, b in ((first.proposals[-1], second.proposals[-1]), (first.scores, second.scores)):
+        torch.testing.assert_close(a[0], b[0], rtol=0.0, atol=0.0)
+        assert not torch.allclose(a[1], b[1])
+
+
+@torch.no_grad()
 def test_a_moved_camera_changes_the_plan(model):
     images, valid, projections, *rest = model_inputs(1)
     shifted = projections.clone()

@@ -29,7 +29,7 @@ class Attention(nn.Module):
             mask: (B, M), 1 where a key may be looked at, 0 where not.
 
         Returns:
-            (B, Q, D).
+            (B, Q, D); the same whatever the keys are where none may be looked at.
         """
         batch, count, width = queries.shape
         q = self._split(self.query(queries))
@@ -38,6 +38,8 @@ class Attention(nn.Module):
         if mask is not None:
             logits = logits + (mask[:, None, None, :] - 1.0) * 1e4
         attended = torch.softmax(logits, dim=-1) @ self._split(value)
+        if mask is not None:  # What is taken from every key alike, the softmax does not see.
+            attended = attended * mask.amax(dim=1)[:, None, None, None]
         out: Tensor = self.out(attended.transpose(1, 2).reshape(batch, count, width))
         return out
 
