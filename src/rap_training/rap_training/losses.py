@@ -34,14 +34,15 @@ def imitation_loss(
     """Winner takes nearly all: the nearest proposal is pulled towards the driven future.
 
     Source: RAP section 3; earlier passes count `early_refinements` times the one after them, and
-    every sample as much as its (B,) weight says. All proposals together are pulled with
-    `other_proposals`, so that those that never win stay drivable.
+    every sample as much as its (B,) weight says, against the others: light ones do not make the
+    step smaller. All proposals together are pulled with `other_proposals`, so that those that never
+    win stay drivable.
     """
-    total = proposals[0].new_zeros(())
+    total, shares = proposals[0].new_zeros(()), weights / weights.sum().clamp(min=1e-6)
     for passed in proposals:
-        error = weights[:, None] * pose_error(passed, target)
-        nearest = error.min(dim=1).values.mean()
-        total = config.early_refinements * total + nearest + config.other_proposals * error.mean()
+        error = pose_error(passed, target)
+        pulled = error.min(dim=1).values + config.other_proposals * error.mean(dim=1)
+        total = config.early_refinements * total + (shares * pulled).sum()
     return total
 
 

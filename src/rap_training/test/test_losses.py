@@ -44,6 +44,20 @@ def test_samples_count_as_much_as_their_weight_says():
     torch.testing.assert_close(proposals.grad[1], 0.1 * proposals.grad[0])
 
 
+def test_light_samples_leave_the_size_of_the_loss_alone():
+    proposals = torch.tensor([1.0, 3.0])[:, None, None, None] * torch.ones(2, 3, 1, 3)
+    away, config = torch.zeros(2, 1, 3), pulling_others(0.0)
+    near, far = (imitation_loss([x[None]], away[:1], ONE, config) for x in proposals)
+    light, heavy = (
+        imitation_loss([proposals], away, weight * torch.ones(2), config) for weight in (0.1, 1.0)
+    )
+    torch.testing.assert_close(light, heavy)
+    torch.testing.assert_close(heavy, (near + far) / 2)
+    mixed = imitation_loss([proposals], away, torch.tensor([1.0, 0.1]), config)
+    torch.testing.assert_close(mixed, (near + 0.1 * far) / 1.1)
+    assert imitation_loss([proposals], away, torch.zeros(2), config) == 0.0
+
+
 def test_the_nearest_proposal_is_the_likest():
     proposals = torch.tensor([[[[0.0, 0.0, 0.0]], [[2.0, 0.0, 0.0]], [[9.0, 0.0, 0.0]]]])
     found = likeness(proposals, torch.zeros(1, 1, 3), 2.0)
