@@ -34,7 +34,10 @@ from rap_raster.maps.vector_map import ShapeIndex
 from rap_raster.rasterizer import render
 from rap_raster.scene import Boxes, Lights, Scene, Shapes
 
-__all__ = ["CameraSimulator", "camera_jpeg", "simulate_camera"]
+__all__ = ["VERSION", "CameraSimulator", "camera_jpeg", "simulate_camera"]
+
+VERSION = 1
+"""Raised whenever pictures of the same scene change, so that those kept on disk are made anew."""
 
 RANGE_M = 120.0
 """Scenery farther from the ego is not drawn; the skyline hides that it is missing."""

@@ -1,7 +1,7 @@
 """Simulated camera images on disk: dear to make, and asked for again by every training.
 
-An image is found by all that decides it in a scene, so a folder need not be emptied when logs,
-sources or rigs change. It has to be when a map changes under its old name.
+An image is found by all that decides it, so a folder need not be emptied when logs, maps, sources,
+rigs or the camera simulator change.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ImageStore:
 
     def _path(self, situation: Situation, camera: CameraModel, seed: int) -> Path:
         boxes, lights = situation.boxes, situation.lights
-        place = f"{situation.moment.log.map.name} {seed} {situation.ego.pose}"
+        place = f"{situation.moment.log.pictured_digest} {seed} {situation.ego.pose}"
         digest = hashlib.sha256(place.encode())
         shape = [camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy]
         for array in (

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from rap_evaluation import camera_sim
+from rap_evaluation.logs.drive_log import DriveLog
 from rap_raster.frames import Pose
 from rap_raster.scene import Boxes, Lights
 from rap_training.image_store import ImageStore
@@ -21,7 +23,7 @@ class Scene:
     """Noise of a seed in place of a situation; counts how often it is asked for."""
 
     def __init__(self, town: str = "Town01", pose: Pose | None = None, box: tuple = ()) -> None:
-        self.moment = SimpleNamespace(log=SimpleNamespace(map=SimpleNamespace(name=town)))
+        self.moment = SimpleNamespace(log=SimpleNamespace(pictured_digest=town))
         self.ego = SimpleNamespace(pose=pose or Pose(1.0, 2.0, 0.0, 0.5))
         row = BOX.copy()
         for column, value in box:
@@ -121,3 +123,28 @@ def test_a_damaged_file_is_made_again(tmp_path, damage):
     np.testing.assert_array_equal(store.image(scene, CAMERA, 3), made)
     assert scene.made == 1
     assert path.read_bytes() == whole
+
+
+def kept_names(folder, log) -> set[str]:
+    scene = Scene()
+    scene.moment = SimpleNamespace(log=log)
+    ImageStore(folder).image(scene, CAMERA, 3)
+    return {path.name for path in files(folder)}
+
+
+def test_pictures_of_an_older_simulator_are_made_anew(tmp_path, town_logs, monkeypatch):
+    first = kept_names(tmp_path, DriveLog.open(town_logs / "town"))
+    assert kept_names(tmp_path, DriveLog.open(town_logs / "town")) == first
+    monkeypatch.setattr(camera_sim, "VERSION", camera_sim.VERSION + 1)
+    both = kept_names(tmp_path, DriveLog.open(town_logs / "town"))
+    assert len(both) == 2
+
+
+@pytest.mark.parametrize("shapes", ["polylines", "polygons"])
+def test_pictures_of_a_map_that_changed_under_its_name_are_made_anew(tmp_path, town_logs, shapes):
+    log, changed = (DriveLog.open(town_logs / "town") for _ in range(2))
+    first = kept_names(tmp_path, log)
+    moved = getattr(changed.map, shapes)
+    moved = replace(moved, points_m=moved.points_m + np.array([0.0, 0.0, 1e-9]))
+    changed.map = replace(changed.map, **{shapes: moved})
+    assert len(kept_names(tmp_path, changed) - first) == 1

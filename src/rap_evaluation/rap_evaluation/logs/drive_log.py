@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from rap_evaluation import camera_sim
 from rap_evaluation.camera_sim import CameraSimulator
 from rap_evaluation.logs.ego_motion import EgoStates, at_rear_axle
 from rap_evaluation.logs.log_reader import LogCamera, LogError, StoredLog, log_digest, read_log
@@ -294,6 +296,17 @@ class DriveLog:
         if self.origin is not self:
             return self.origin.camera_simulator
         return CameraSimulator(self.map.polylines, self.map.polygons)
+
+    @cached_property
+    def pictured_digest(self) -> str:
+        """Tells the map and the simulator of `camera_simulator` from all others."""
+        if self.origin is not self:
+            return self.origin.pictured_digest
+        digest = hashlib.sha256(f"{camera_sim.VERSION}".encode())
+        for shapes in (self.map.polylines, self.map.polygons):
+            for array in (shapes.kinds, shapes.offsets, shapes.points_m):
+                digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
     def route(self, seat: int) -> FloatArray | None:
         """Returns the (n, 3) route of a seat from map topology, or None if it cannot be matched."""
