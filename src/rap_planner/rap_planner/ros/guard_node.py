@@ -76,7 +76,7 @@ class GuardNode(RapNode):
         self._path: tuple[Trajectory, PathMsg] | None = None
         self._requested: bool | None = None
         self._answered_ns: int | None = None
-        self._other_publishers: list[str] = []
+        self._other_publishers = ""
         self._odometry_publishers = 0
         self._period_s = 1.0 / self.parameter("rate_hz")
         self._forward_ns = 0  # when a cycle was last brought forward, by the steady clock
@@ -249,21 +249,21 @@ class GuardNode(RapNode):
     def _look_around(self) -> None:
         """Notes who else publishes what a controller reads, and how many publish odometry."""
         self._odometry_publishers = self.count_publishers(self.resolve_topic_name("odometry"))
-        infos = self.get_publishers_info_by_topic(self._trajectories.topic_name)
+        topic = self._trajectories.topic_name
+        infos = self.get_publishers_info_by_topic(topic)
         names = [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos]
         own = self.get_fully_qualified_name()
         if own in names:
             names.remove(own)
-        self._other_publishers = sorted(names)
+        others = ", ".join(sorted(names))
+        self._other_publishers = f"{topic}: published by others too: {others}" if others else ""
 
     def report(self, health: Health) -> None:
         """Says what the guard does and why."""
         health.values["mode"] = self.parameter("mode")
         if self._other_publishers:
-            others = ", ".join(self._other_publishers)
             health.error(
-                f"{self._trajectories.topic_name}: published by others too: {others} "
-                "(a killed process stays listed for some seconds)"
+                f"{self._other_publishers} (a killed process stays listed for some seconds)"
             )
         if self._odometry_publishers > 1:
             health.warn(f"odometry: {self._odometry_publishers} publishers, expected one")
