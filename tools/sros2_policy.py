@@ -1,7 +1,8 @@
 """Writes config/sros2/policy.xml: what each node of the graph may publish, subscribe and serve.
 
-Starts every node, in every mode that has topics of its own, and reads from ROS what it uses. With
-`--check` nothing is written, and a policy that is out of date is an error.
+Starts every node, in every mode that has topics of its own, and reads from ROS what it uses. Types
+of messages that need not be installed are stood in for, so that the policy is the same everywhere.
+With `--check` nothing is written, and a policy that is out of date is an error.
 
 Source of the form: sros2, `sros2/policy/schemas/policy.xsd`, version 0.2.0.
 """
@@ -14,10 +15,13 @@ import tempfile
 import xml.etree.ElementTree as ET
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import rclpy
+from nav_msgs.msg import Path as PathMsg
 from rclpy.parameter import Parameter
 
 from rap_perception.ros.perception_node import PerceptionNode
@@ -44,6 +48,17 @@ CAMERA = {
     "cameras.names": ["a"],
     "cameras.extrinsics.a": [1.5, 0.0, 1.6, -0.5, 0.5, -0.5, 0.5],
 }
+CAMERA_BY_TF = {
+    "cameras.names": ["a"],
+    "cameras.slots": ["front"],
+    "extrinsics.source": "tf",
+}
+OPTIONAL_TYPES = {
+    "autoware_planning_msgs": ("LaneletRoute", "Trajectory", "TrajectoryPoint"),
+    "tf2_msgs": ("TFMessage",),
+}
+"""Package to types of which a topic is, where it is installed."""
+
 VARIABLE = (
     (re.compile("^/camera/[^/]+/"), "/camera/*/"),
     (re.compile("^/raster/[^/]+/"), "/raster/*/"),
@@ -64,6 +79,7 @@ Uses = dict[str, dict[tuple[str, str, str], set[str]]]
 
 def used() -> Uses:
     """Starts all nodes, one after the other, and returns what each uses."""
+    _stand_in_for_missing_types()
     bundle = {"bundle.path": str(ROOT / "models" / "default")}
     uses: Uses = defaultdict(lambda: defaultdict(set))
     with tempfile.TemporaryDirectory() as folder:
@@ -71,17 +87,26 @@ def used() -> Uses:
         road.write_text(ROAD, encoding="utf-8")
         variants: list[tuple[Callable[..., RapNode], dict[str, Any]]] = [
             *(
-                (PerceptionNode, {**bundle, **CAMERA, "cameras.compressed": compressed})
-                for compressed in (False, True)
+                (PerceptionNode, {**bundle, **camera, "cameras.compressed": compressed})
+                for camera, compressed in ((CAMERA, False), (CAMERA_BY_TF, True))
             ),
             (RasterNode, {**bundle, "cameras.names": ["a"]}),
             (PlannerNode, bundle),
             *((GuardNode, {"mode": mode}) for mode in TOPICS),
-            (MapNode, {"map.path": str(road)}),
+            (MapNode, {"map.path": str(road), "route.from_lanelets": True}),
         ]
         for kind, parameters in variants:
             _read(kind(overrides=[Parameter(n, value=v) for n, v in parameters.items()]), uses)
     return uses
+
+
+def _stand_in_for_missing_types() -> None:
+    """Any message type will do, because nothing is sent."""
+    for package, names in OPTIONAL_TYPES.items():
+        if find_spec(package) is None:
+            module = ModuleType(f"{package}.msg")
+            module.__dict__.update(dict.fromkeys(names, PathMsg))
+            sys.modules[module.__name__] = module
 
 
 def _read(node: RapNode, uses: Uses) -> None:
