@@ -161,7 +161,7 @@ def test_diagnostics_state_the_projection_asked_for(make_map_node, tmp_path, par
 @pytest.mark.parametrize(
     ("name", "parameters", "expected"),
     [
-        ("two.osm", {"map__origin_deg": [49.0, 8.4]}, "map.projection is auto, expected utm or"),
+        ("two.osm", {"map__origin_deg": [49.0, 8.4]}, "goes with projection utm or mgrs, got"),
         ("two.osm", {"map__projection": "utm", "map__origin_deg": [49.0]}, "expected 2 numbers"),
         ("r.xodr", {"map__projection": "utm"}, "OpenDRIVE is in metres already"),
         ("two.osm", {"route__from_lanelets": True}, "LaneletRoute is not installed: apt install"),

@@ -16,7 +16,7 @@ from nav_msgs.msg import Path as PathMsg
 from rap_msgs.msg import MapPrimitives
 from rclpy.parameter import Parameter
 
-from rap_raster.maps.lanelet2_file import Projection, ProjectionKind
+from rap_raster.maps.lanelet2_file import Projection, ProjectionKind, stated_projection
 from rap_raster.maps.lanelet_route import lanelet_route_points
 from rap_raster.maps.map_file import load_map
 from rap_raster.maps.vector_map import VectorMap, shapes_near
@@ -67,10 +67,11 @@ class MapNode(RapNode):
         path = Path(self.parameter("map.path"))
         if path == Path():
             raise ParameterError("map.path: is not set, expected an OpenDRIVE or Lanelet2 file")
-        is_lanelet2 = path.suffix == ".osm"
-        loaded = load_map(path, self._wanted_projection(is_lanelet2))
+        loaded = load_map(path, self._wanted_projection())
         # Lanelet2 maps have it in their name; OpenDRIVE files are in metres already.
-        self._projection = loaded.name.rpartition(" (")[2][:-1] if is_lanelet2 else "of the file"
+        self._projection = (
+            loaded.name.rpartition(" (")[2][:-1] if path.suffix == ".osm" else "of the file"
+        )
         self._map = self._cropped(loaded)
         self._lanelet_route = self._route_type() if self.parameter("route.from_lanelets") else None
         self._publisher = self.advertise(MapPrimitives, "rap/map", LATCHED)
@@ -92,20 +93,17 @@ class MapNode(RapNode):
             health.values["polylines"] = str(len(self._map.polylines))
             health.values["polygons"] = str(len(self._map.polygons))
 
-    def _wanted_projection(self, is_lanelet2: bool) -> Projection | None:
+    def _wanted_projection(self) -> Projection | None:
         kind, origin = self.parameter("map.projection"), list(self.parameter("map.origin_deg"))
-        has_origin = origin != NO_ORIGIN
-        if has_origin and len(origin) != 2:
+        if len(origin) != 2:
             raise ParameterError(f"map.origin_deg: expected 2 numbers, got {origin}")
-        if has_origin and kind in (AUTO, ProjectionKind.LOCAL.value):
-            raise ParameterError(f"map.origin_deg: map.projection is {kind}, expected utm or mgrs")
-        if kind == AUTO:
-            return None
-        if not is_lanelet2:
-            raise ParameterError(
-                f"map.projection: is {kind}, expected auto: OpenDRIVE is in metres already"
+        try:
+            return stated_projection(
+                None if kind == AUTO else ProjectionKind(kind),
+                None if origin == NO_ORIGIN else (origin[0], origin[1]),
             )
-        return Projection(ProjectionKind(kind), (origin[0], origin[1]) if has_origin else None)
+        except ValueError as error:
+            raise ParameterError(f"map.origin_deg: {error}") from error
 
     def _route_type(self) -> type:
         try:
