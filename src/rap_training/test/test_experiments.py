@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from xml.etree import ElementTree
@@ -19,6 +20,7 @@ from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.recorder import record
 from rap_evaluation.traffic.simulation import RecordOptions
 from rap_evaluation.traffic.towns import map_path
+from rap_inference.bundle import BundleError
 from rap_training.experiment_commands import experiment_command
 from rap_training.experiments import run as run_module
 from rap_training.experiments.comparison import arms_of
@@ -41,6 +43,7 @@ from rap_training.experiments.result import (
 )
 from rap_training.experiments.run import Workplace, closed_loop_result, run_missing, with_egos
 from rap_training.experiments.verdict import Verdict, judge
+from rap_training.export import export_bundle
 from rap_training.fit import load_model
 
 T_95_2_DEGREES = 2.919986
@@ -536,6 +539,14 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_kept(
         assert torch.equal(value, resumed_weights[name])
 
 
+def _exported_after_a_change(model, *arguments, **settings):
+    changed = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in changed.parameters():
+            parameter.add_(0.1)
+    return export_bundle(changed, *arguments, **settings)
+
+
 PSEUDO_SIM_REPORT = {
     "epdms": 0.25, "stage_one": {"score": 0.5}, "stage_two": {"score": 0.5}, "scenes": 1,
     "off_path": {},
@@ -577,6 +588,10 @@ def test_the_closed_loop_is_added_to_what_was_measured_before(
     place = Workplace(town_logs, validation, tmp_path / "out", tmp_path / "results", workers=0)
     before = result_of(run, 0.5)
     write_result(place.results, before)
+    monkeypatch.setattr(run_module, "export_bundle", _exported_after_a_change)
+    with pytest.raises(BundleError):  # What is measured must be what was trained.
+        run_missing([run], place)
+    monkeypatch.undo()
     measured = ClosedLoopResult.model_validate(driven(50.0))
     monkeypatch.setattr(run_module, "_closed_loop", lambda *_: measured)
     (found,) = run_missing([run], place)
