@@ -97,8 +97,9 @@ def test_a_moved_start_lies_beside_the_path_and_keeps_its_past(moment, drive):
     assert to_local(ahead[:3], moved[:3])[:2] == pytest.approx([0.0, 0.6])
     assert moved[StateIndex.VX] == pytest.approx(recorded[StateIndex.VX] + 3.0 / 4.0)
     for step in (moment.step - 15, moment.step - 5):
-        before = to_local(recorded[:3], drive.state(Start(moment.step), step)[:3])
-        assert to_local(moved[:3], drive.state(start, step)[:3]) == pytest.approx(before)
+        before = to_local(recorded[:3], drive.states(Start(moment.step), np.array([step]))[0, :3])
+        past = drive.states(start, np.array([step]))[0]
+        assert to_local(moved[:3], past[:3]) == pytest.approx(before)
 
 
 def test_a_turned_start_turns_its_past_along(moment, drive):
@@ -107,7 +108,7 @@ def test_a_turned_start_turns_its_past_along(moment, drive):
         [0.0, 0.0, 0.1]
     )
     recorded, moved, both = (
-        to_local(drive.state(start)[:3], drive.state(start, moment.step - 10)[:3])
+        to_local(drive.state(start)[:3], drive.states(start, moment.step - np.arange(10))[:, :3])
         for start in (Start(moment.step), straight, turned)
     )
     assert moved == pytest.approx(recorded)

@@ -96,5 +96,5 @@ def _planned(drive: SeatDrive, start: Start, planner: Planner, pose: FloatArray)
 
 
 def _history(drive: SeatDrive, start: Start) -> FloatArray:
-    states = np.array([drive.state(start, start.step + int(k))[:7] for k in COMFORT_STEPS])
+    states = drive.states(start, start.step + COMFORT_STEPS)[:, :7]
     return history_samples(COMFORT_STEPS * DT_S, states)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy.signal import savgol_filter
 
 from rap_evaluation.expert.road_areas import RoadAreas
@@ -93,13 +94,15 @@ class SeatDrive:
 
     def observation(self, start: Start) -> Observation:
         """Returns all that a planner may look at."""
-        history = EgoHistory()
-        for step in range(max(self._first, start.step - HISTORY_STEPS), start.step + 1):
-            history.add(self._ego_state(start, step))
-        ego = self._ego_state(start, start.step)
+        steps = np.arange(max(self._first, start.step - HISTORY_STEPS), start.step + 1)
+        states = self.states(start, steps)
+        past = [self._ego_state(*known) for known in zip(states, steps.tolist(), strict=True)]
+        history, ego = EgoHistory(), past[-1]
+        for known in past:
+            history.add(known)
         return Observation(
             ego=ego,
-            state=self.state(start),
+            state=states[-1],
             history=history,
             surroundings=self._surroundings(start.step),
             road=self._road,
@@ -111,22 +114,27 @@ class SeatDrive:
         moment = Moment(self.log, self.seat, start.step)
         return log_scene(moment, self.state(start), self._areas, self._way)
 
-    def state(self, start: Start, step: int | None = None) -> FloatArray:
-        """Returns the (11,) state at a step up to that of the start, moved as the start is.
+    def state(self, start: Start) -> FloatArray:
+        """Returns the (11,) state at a start."""
+        return self.states(start, np.array([start.step]))[0]
+
+    def states(self, start: Start, steps: npt.NDArray[np.int64]) -> FloatArray:
+        """Returns the (n, 11) states at steps up to that of the start, moved as the start is.
 
         The past moves along as a whole; its speed is what would have led there over the horizon.
         """
-        now = self._states[start.step - self._first]
-        then = now if step is None else self._states[step - self._first]
-        state = np.zeros(STATE_SIZE)
-        state[:7] = then
+        now, then = self._states[start.step - self._first], self._states[steps - self._first]
+        states = np.zeros((len(steps), STATE_SIZE))
+        states[:, :7] = then
         place_m = self._path.along_m[start.step - self._first] + start.ahead_m
         pose = self._path.poses_at(np.array([place_m]), start.left_m)[0, [0, 1, 3]]
         pose[2] += start.yaw_rad
-        state[:3] = to_parent(pose, to_local(now[:3], then[:3]))
-        speed = then[StateIndex.VX] + start.ahead_m / (HORIZON_STEPS * DT_S)
-        state[StateIndex.VX] = max(0.0, speed) if then[StateIndex.VX] >= 0.0 else speed
-        return state
+        states[:, :3] = to_parent(pose, to_local(now[:3], then[:, :3]))
+        recorded_mps = then[:, StateIndex.VX]
+        moved_mps = recorded_mps + start.ahead_m / (HORIZON_STEPS * DT_S)
+        least_mps = np.where(recorded_mps >= 0.0, 0.0, -np.inf)
+        states[:, StateIndex.VX] = np.maximum(moved_mps, least_mps)
+        return states
 
     def driven(self, step: int) -> FloatArray | None:
         """Returns the (41, 3) poses driven from a step on, or None if the track ends before."""
@@ -150,8 +158,7 @@ class SeatDrive:
         areas = self._areas.near(poses_m[0, :2], self._way.lane_ids, _PATH_M)
         return bool(drivable_area_compliance(ego_areas(areas, states))[0])
 
-    def _ego_state(self, start: Start, step: int) -> EgoState:
-        state = self.state(start, step)
+    def _ego_state(self, state: FloatArray, step: int) -> EgoState:
         poses = self.log.ego_states(self.seat)
         row = step - self._first
         return EgoState(
