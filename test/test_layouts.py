@@ -46,7 +46,8 @@ def foxglove_topics() -> Iterator[str]:
 @pytest.mark.parametrize("topics", [rviz_topics, foxglove_topics])
 def test_every_topic_of_a_layout_is_in_the_graph(topics):
     shown = set(topics())
-    assert {"/rap/trajectory", "/rap/shadow/trajectory", "/route", "/raster/front/image"} <= shown
+    pictures = {"/raster/front/image", "/raster/front/overlay"}
+    assert {"/rap/trajectory", "/rap/shadow/trajectory", "/route", *pictures} <= shown
     known = graph_topics()
     assert [name for name in shown if not any(fnmatchcase(name, k) for k in known)] == []
 

@@ -11,7 +11,7 @@ from bundles import CHANNELS, COLUMNS, HEIGHT, ROWS, VIEW_YAWS_RAD, WIDTH
 from rap_inference.bundle import load_bundle
 from rap_inference.network import OnnxRuntimeNetwork
 from rap_raster.encoder import FeatureEncoder, nominal_rig
-from rap_raster.feature_step import FeaturePolicy, FeatureStep
+from rap_raster.feature_step import FeaturePolicy, FeatureStep, overlaid
 from rap_raster.features import FeatureSource
 from rap_raster.frames import Pose
 from rap_raster.geometry import build_geometry
@@ -139,3 +139,9 @@ def test_the_pacer_keeps_the_rate_despite_jitter_and_starts_anew_when_time_jumps
     fast = StepPacer(10.0)
     assert sum(fast.is_due(k * SECOND // 50) for k in range(50)) in (10, 13)
     assert fast.is_due(0)
+
+
+def test_an_overlay_is_the_image_where_nothing_is_drawn_and_half_of_each_elsewhere():
+    image = np.array([[[200, 100, 51], [8, 9, 10]]], np.uint8)
+    raster = np.array([[[0, 255, 0], [0, 0, 0]]], np.uint8)
+    assert overlaid(image, raster).tolist() == [[[100, 177, 25], [8, 9, 10]]]

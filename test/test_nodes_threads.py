@@ -1,9 +1,10 @@
-"""The nodes of one process, wired as in the graph: whoever calls, one step is taken at a time."""
+"""Raster and planner node of one process: whoever calls, one step is taken at a time."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +13,9 @@ import rclpy
 from bundles import HEIGHT, WIDTH
 from graph_probe import DOMAIN_ID
 from nav_msgs.msg import Odometry
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
 
 from rap_inference.bundle import load_bundle
 from rap_inference.network import OnnxRuntimeNetwork
@@ -20,6 +23,7 @@ from rap_planner.ros.planner_node import PlannerNode
 from rap_raster.encoder import nominal_rig
 from rap_raster.observations import CameraFrame, TrackedObjects
 from rap_raster.ros.conversions import time_msg
+from rap_raster.ros.qos import RESULT
 from rap_raster.ros.raster_node import RasterNode
 from rap_raster.scene import Boxes, Lights
 
@@ -157,3 +161,27 @@ def test_inactive_nodes_take_no_step(nodes, planned, frame):
     raster.receive_objects(objects(19 * SECOND // 10))
     raster.close()
     assert planned == [SECOND]
+
+
+def test_rasters_are_laid_over_the_images_for_whoever_looks(nodes, frame):
+    raster, _ = nodes
+    truck = Boxes.from_rows([[1, 2, 12.0, 0.0, 1.5, 8.0, 3.0, 3.0, 0.0, 0.0, 0.0]])
+    ones = np.ones(1, np.float32)
+    raster.receive_objects(TrackedObjects(SECOND, truck, Lights.empty(), 0 * ones, ones))
+    probe = rclpy.create_node("viewer")
+    seen: list[Image] = []
+    probe.create_subscription(Image, "raster/front/overlay", seen.append, RESULT)
+    executor = SingleThreadedExecutor()
+    for node in (raster, probe):
+        executor.add_node(node)
+    grey = replace(frame(SECOND), images=np.full((3, HEIGHT, WIDTH, 3), 100, np.uint8))
+    for _ in range(100):
+        raster.process(grey)
+        executor.spin_once(timeout_sec=0.05)
+        if seen:
+            break
+    executor.shutdown()
+    probe.destroy_node()
+    pixels = np.asarray(seen[0].data).reshape(HEIGHT, WIDTH, 3)
+    assert (pixels[0, 0] == 100).all()
+    assert (pixels[HEIGHT // 2, WIDTH // 2] != 100).any()

@@ -172,3 +172,9 @@ class FeatureStep:
             alignment_distance=distance,
         )
         return StepResult(features, rasters)
+
+
+def overlaid(image: npt.NDArray[np.uint8], raster: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Returns (H, W, 3) rgb: half of each where something is drawn, elsewhere the image."""
+    is_drawn = raster.any(axis=-1, keepdims=True)
+    return np.where(is_drawn, image // 2 + raster // 2, image)

@@ -10,12 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+import numpy.typing as npt
 from nav_msgs.msg import Odometry
 from rap_msgs.msg import AlignedFeatures as AlignedFeaturesMsg
 from rap_msgs.msg import CameraFrame as CameraFrameMsg
 from rap_msgs.msg import MapPrimitives
 from rap_msgs.msg import TrackedObjects as TrackedObjectsMsg
 from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64
 
@@ -24,7 +27,7 @@ from rap_inference.bundle import BundleError, load_bundle
 from rap_inference.latest_worker import LatestWorker
 from rap_raster.ego_history import JUMP_NS
 from rap_raster.encoder import FeatureEncoder, nominal_rig
-from rap_raster.feature_step import FeaturePolicy, FeatureStep, StepResult
+from rap_raster.feature_step import FeaturePolicy, FeatureStep, StepResult, overlaid
 from rap_raster.features import AlignedFeatures, FeatureSource
 from rap_raster.frames import Pose
 from rap_raster.geometry import Geometry, place, place_seen
@@ -156,6 +159,9 @@ class RasterNode(RapNode):
         self._rasters = [
             self.advertise(Image, f"raster/{name}/image", RESULT) for name in self._slot_names
         ]
+        self._overlays = [
+            self.advertise(Image, f"raster/{name}/overlay", RESULT) for name in self._slot_names
+        ]
 
     def start(self) -> None:
         """Subscribes."""
@@ -254,14 +260,15 @@ class RasterNode(RapNode):
             self.reject("step", error)
             return
         elapsed_ms = 1e3 * (time.perf_counter() - started_s)
-        self.post(lambda: self._publish(result, elapsed_ms))
+        self.post(lambda: self._publish(result, item, elapsed_ms))
         if self._hand_over is not None:
             self._hand_over(result.features)
 
     def _compute(self, step: FeatureStep, item: Step) -> StepResult:
         if isinstance(item, CameraFrame):
             self._frame_ns = item.stamp_ns
-            watched = any(publisher.get_subscription_count() for publisher in self._rasters)
+            shown = (*self._rasters, *self._overlays)
+            watched = any(publisher.get_subscription_count() for publisher in shown)
             needed = watched or step.needs_scene(item)
             geometry = self._geometry(item.stamp_ns) if needed else None
             return step.from_frame(item, geometry, draw_all=watched)
@@ -285,7 +292,7 @@ class RasterNode(RapNode):
         boxes = objects.boxes_at(stamp_ns)
         return place_seen(ground, ego.pose, boxes, objects.lights, self._style)
 
-    def _publish(self, result: StepResult, elapsed_ms: float) -> None:
+    def _publish(self, result: StepResult, item: Step, elapsed_ms: float) -> None:
         features = result.features
         self._last = features
         self._step_ms.publish(Float64(data=elapsed_ms))
@@ -296,10 +303,14 @@ class RasterNode(RapNode):
                 )
             )
         for slot, raster in result.rasters.items():
-            if self._rasters[slot].get_subscription_count():
-                self._rasters[slot].publish(
-                    conversions.image_msg(features.stamp_ns, self._base_frame, raster)
-                )
+            self._show(self._rasters[slot], features.stamp_ns, raster)
+            if isinstance(item, CameraFrame) and item.valid[slot]:
+                over = overlaid(item.images[slot], raster)
+                self._show(self._overlays[slot], features.stamp_ns, over)
+
+    def _show(self, publisher: Publisher, stamp_ns: int, picture: npt.NDArray[np.uint8]) -> None:
+        if publisher.get_subscription_count():
+            publisher.publish(conversions.image_msg(stamp_ns, self._base_frame, picture))
 
     def report(self, health: Health) -> None:
         """Says where features come from and what is missing for rasters."""
