@@ -26,6 +26,7 @@ from rap_training.teaching import Teacher
 SAMPLES = 400
 BINS = 10
 _BATCH = 16
+_FEWEST = 2  # Samples: one to fit to, and one to measure on.
 _MIN_SLOPE = 0.05  # A score that tells nothing must not turn round.
 
 
@@ -51,12 +52,17 @@ class Judged:
     """Predictions and what came true.
 
     Attributes:
-        logits: (N, S) of proposals, order `SCORE_NAMES`.
-        truth: (N, S) 0 to 1.
+        logits: (N, K, S) of the proposals of samples, order `SCORE_NAMES`.
+        truth: (N, K, S) 0 to 1.
     """
 
     logits: Tensor
     truth: Tensor
+
+    def halves(self) -> tuple[Judged, Judged]:
+        """Returns every other sample, and the rest: to fit to the one and measure on the other."""
+        first, second = (Judged(self.logits[k::2], self.truth[k::2]) for k in range(2))
+        return first, second
 
 
 @torch.no_grad()
@@ -75,7 +81,7 @@ def judged(
         report: Called with the share that is done.
 
     Raises:
-        MixtureError: If no sample can be scored: the maps have no roads.
+        MixtureError: If not even two samples can be scored: the maps have no roads.
     """
     first = config.optimizer.steps * config.optimizer.batch_size
     every = config.loss.model_copy(update={"scored_share": 1.0})
@@ -99,10 +105,10 @@ def judged(
         plan = model(normalize(rows[seen]), *status)
         taught = teacher.lessons(scenes, plan.proposals[-1]).scores
         near = likeness(plan.proposals[-1], rows["target"], config.loss.likeness_scale_m)
-        logits.append(plan.scores.flatten(0, 1))
-        truth.append(torch.cat([taught, near[..., None]], dim=-1).flatten(0, 1))
-    if not logits:
-        raise MixtureError("no sample can be scored: no drivable area is known")
+        logits.append(plan.scores)
+        truth.append(torch.cat([taught, near[..., None]], dim=-1))
+    if sum(map(len, logits)) < _FEWEST:
+        raise MixtureError("no two samples can be scored: hardly any drivable area is known")
     return Judged(torch.cat(logits), torch.cat(truth))
 
 
@@ -132,12 +138,13 @@ def fitted(found: Judged) -> Calibration:
 
 def calibration_errors(found: Judged, calibration: Calibration) -> dict[str, float]:
     """Returns the expected calibration error of every score: mean |predicted - true| over bins."""
-    predicted = torch.sigmoid(calibration(found.logits))
+    predicted = torch.sigmoid(calibration(found.logits)).flatten(0, -2)
+    truth = found.truth.flatten(0, -2)
     bins = (predicted * BINS).long().clamp(max=BINS - 1)
     errors: dict[str, float] = {}
     for column, name in enumerate(SCORE_NAMES):
         sums = torch.zeros(BINS).index_add_(
-            0, bins[:, column], predicted[:, column] - found.truth[:, column]
+            0, bins[:, column], predicted[:, column] - truth[:, column]
         )
         errors[name] = float(sums.abs().sum() / len(predicted))
     return errors

@@ -135,9 +135,9 @@ def _checked_bundle(
     calibration, figures = Calibration(), {}
     if config.loss.scored_share:
         with progress_bar("calibrating") as report:
-            found = judged(model, mixture, config, report)
-        calibration = fitted(found)
-        figures = calibration_figures(found, calibration)
+            to_fit, to_measure = judged(model, mixture, config, report).halves()
+        calibration = fitted(to_fit)
+        figures = calibration_figures(to_measure, calibration)
     maps = tuple(sorted({log.map.name for log in training}))
     bundle = export_bundle(
         model, config, out, maps=maps, command=made_by, metrics={}, calibration=calibration

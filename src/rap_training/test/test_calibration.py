@@ -53,6 +53,16 @@ def test_calibrated_scores_come_true_as_often_as_they_say(logits, chances):
     assert max(before.values()) > 0.2
 
 
+def test_halves_share_no_sample():
+    numbers = torch.arange(5.0)[:, None, None].expand(5, 3, COLUMNS)
+    first, second = Judged(numbers, -numbers).halves()
+    assert first.logits[:, 0, 0].tolist() == [0.0, 2.0, 4.0]
+    assert second.logits[:, 0, 0].tolist() == [1.0, 3.0]
+    for half in (first, second):
+        assert torch.equal(half.truth, -half.logits)
+        assert half.logits.shape[1:] == (3, COLUMNS)  # The proposals of a sample stay together.
+
+
 def test_the_error_is_the_gap_between_what_is_said_and_what_comes_true():
     logits = torch.zeros(100, COLUMNS)  # One half is said of all,
     truth = torch.zeros(100, COLUMNS)
@@ -103,9 +113,9 @@ def test_proposals_are_judged_on_samples_that_the_training_has_not_drawn(town_lo
     found = judged(RapModel(config.model).eval(), mixture, config)
     assert drawn == list(range(24, 30))
     assert photographed == [0.0] * 6  # Samples with images are those of the training again.
-    assert found.logits.shape == found.truth.shape == (6 * 5, COLUMNS)
+    assert found.logits.shape == found.truth.shape == (6, 5, COLUMNS)
     assert found.truth.min() >= 0.0
     assert found.truth.max() <= 1.0
     # One proposal of each sample is the nearest to what was driven.
-    assert found.truth[:, -1].reshape(6, 5).max(dim=1).values.tolist() == [1.0] * 6
+    assert found.truth[..., -1].max(dim=1).values.tolist() == [1.0] * 6
     assert isinstance(fitted(found), Calibration)
