@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from rap_inference.bundle import Bundle, BundleError
 from rap_inference.network import OnnxRuntimeNetwork
@@ -31,6 +34,8 @@ def check_parity(
 ) -> float:
     """Compares both networks of a bundle, one after the other, with the model they came from.
 
+    They look at what the training looked at: rasters, camera images, or both.
+
     Args:
         bundle: Just exported.
         model: What it was exported from, in evaluation mode.
@@ -44,25 +49,19 @@ def check_parity(
     Raises:
         BundleError: If it is more than `TOLERANCE`.
     """
-    encoder = OnnxRuntimeNetwork(bundle.encoder_path)
-    planner = OnnxRuntimeNetwork(bundle.planner_path)
-    head = DeployedHead(model.head, calibration)
+    networks = OnnxRuntimeNetwork(bundle.encoder_path), OnnxRuntimeNetwork(bundle.planner_path)
+    modules = model.encoder, DeployedHead(model.head, calibration)
+    names = ["camera_valid", "image_from_ego", "history", "command"]
+    names += ["route"] if config.model.route_points else []
+    kinds, config = _looked_at(config)
     dataset = DriveDataset(mixture, config, SAMPLES)
     worst = 0.0
     for index in range(SAMPLES):
         sample = {name: value[None] for name, value in dataset[index].items()}
-        images = normalize(sample["rasters"])[0].contiguous()
-        features = encoder.run({"images": images.numpy()})["features"]
-        worst = max(worst, _apart(features, model.encoder(images)))
-        names = ["camera_valid", "image_from_ego", "history", "command"]
-        names += ["route"] if config.model.route_points else []
         rest = {name: sample[name] for name in names}
-        said = planner.run(
-            {"features": features[None], **{name: x.numpy() for name, x in rest.items()}}
-        )
-        wanted = head(torch.from_numpy(features)[None], *rest.values())
-        for name, tensor in zip(("proposals", "scores", "sub_scores"), wanted, strict=True):
-            worst = max(worst, _apart(said[name], tensor))
+        for kind in kinds:
+            images = normalize(sample[kind])[0].contiguous()
+            worst = max(worst, *_differences(networks, modules, images, rest))
     if worst > TOLERANCE:
         raise BundleError(
             f"the exported networks differ from their model by {worst:.1e} > {TOLERANCE:g}"
@@ -70,6 +69,34 @@ def check_parity(
     return worst
 
 
-def _apart(said: np.ndarray, wanted: torch.Tensor) -> float:
+def _looked_at(config: TrainingConfig) -> tuple[tuple[str, ...], TrainingConfig]:
+    """Returns the kinds of images of a training, and a configuration that gives all of both."""
+    cameras = config.data.cameras
+    if not cameras.share:
+        return ("rasters",), config
+    data = config.data.model_copy(update={"cameras": cameras.model_copy(update={"share": 1.0})})
+    kinds = ("rasters", "images") if config.data.rasters else ("images",)
+    return kinds, config.model_copy(update={"data": data})
+
+
+def _differences(
+    networks: tuple[OnnxRuntimeNetwork, OnnxRuntimeNetwork],
+    modules: tuple[nn.Module, nn.Module],
+    images: Tensor,
+    rest: dict[str, Tensor],
+) -> Iterator[float]:
+    """Yields how far the outputs of encoder and planner are from those of their modules."""
+    (encoder, planner), (encode, plan) = networks, modules
+    features = encoder.run({"images": images.numpy()})["features"]
+    yield _apart(features, encode(images))
+    said = planner.run(
+        {"features": features[None], **{name: x.numpy() for name, x in rest.items()}}
+    )
+    wanted = plan(torch.from_numpy(features)[None], *rest.values())
+    for name, tensor in zip(("proposals", "scores", "sub_scores"), wanted, strict=True):
+        yield _apart(said[name], tensor)
+
+
+def _apart(said: np.ndarray, wanted: Tensor) -> float:
     expected = wanted.numpy()
     return float((np.abs(said - expected) / np.maximum(1.0, np.abs(expected))).max())

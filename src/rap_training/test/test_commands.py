@@ -13,9 +13,14 @@ import torch
 from typer.testing import CliRunner
 
 from rap_inference.bundle import BundleError, load_bundle
-from rap_training import commands
+from rap_training import commands, parity
+from rap_training.augmentation.mixture import mixture_of
 from rap_training.calibration import Calibration
+from rap_training.config import TrainingConfig
+from rap_training.dataset import DriveDataset
+from rap_training.export import export_bundle
 from rap_training.fit import LOG_NAME, load_model
+from rap_training.normalization import normalize
 
 TOY = """
 name: toy
@@ -77,6 +82,55 @@ def test_an_export_is_checked_on_real_samples_and_calibrated(
     assert 0.0 < metrics["onnx_difference"] < 1e-4
     assert metrics["calibration_error_calibrated"] < metrics["calibration_error_raw"]
     assert [path.name for path in out.parent.iterdir()] == ["toy"]
+
+
+def test_calibration_errors_are_of_samples_that_nothing_was_fitted_to(
+    checkpoint, town_logs, tmp_path, monkeypatch
+):
+    seen = {}
+
+    def spied(name):
+        used = getattr(commands, name)
+
+        def spy(found, *rest):
+            seen[name] = {row.numpy().tobytes() for row in found.logits.flatten(0, 1)}
+            return used(found, *rest)
+
+        monkeypatch.setattr(commands, name, spy)
+
+    spied("fitted")
+    spied("calibration_errors")
+    export(checkpoint, town_logs, tmp_path / "toy", monkeypatch)
+    assert seen["fitted"]
+    assert seen["calibration_errors"]
+    assert not seen["fitted"] & seen["calibration_errors"]
+
+
+@pytest.mark.parametrize("kinds", [("rasters",), ("rasters", "images"), ("images",)])
+def test_exported_networks_are_compared_on_all_that_the_training_looked_at(
+    checkpoint, town_log, tmp_path, monkeypatch, kinds
+):
+    model, config = load_model(checkpoint)
+    share = {("rasters",): 0.0, ("rasters", "images"): 0.1, ("images",): 1.0}[kinds]
+    content = config.model_dump()
+    content["data"]["rasters"] = "rasters" in kinds
+    content["data"]["cameras"]["share"] = share
+    config = TrainingConfig.model_validate(content)
+    bundle = export_bundle(model, config, tmp_path, maps=(), command="", metrics={})
+    shown = []
+
+    def recorded(images):
+        shown.append(images)
+        return normalize(images)
+
+    monkeypatch.setattr(parity, "normalize", recorded)
+    mixture = mixture_of([town_log], config.data.sources, config.model)
+    parity.check_parity(bundle, model, Calibration(), mixture, config)
+    if share:
+        content["data"]["cameras"]["share"] = 1.0  # So that every sample has images.
+    dataset = DriveDataset(mixture, TrainingConfig.model_validate(content), parity.SAMPLES)
+    wanted = {dataset[k][kind].numpy().tobytes() for k in range(parity.SAMPLES) for kind in kinds}
+    assert {images.numpy().tobytes() for images in shown} == wanted
 
 
 def test_networks_that_differ_from_their_model_do_not_replace_a_bundle(
