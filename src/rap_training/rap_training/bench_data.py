@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from rap_bringup.console import Report, silent
 from rap_evaluation.logs.drive_log import DriveLog
-from rap_evaluation.metrics.teacher import proposal_scores
 from rap_raster.frames import FloatArray
 from rap_raster.rasterizer import render_batch
 from rap_raster.styles import load_style
@@ -22,6 +22,7 @@ from rap_training.augmentation.score_scene import ScoreScenes
 from rap_training.augmentation.situation import Situation, SourceKind
 from rap_training.config import ModelConfig, SourcesConfig, TrainingConfig
 from rap_training.dataset import DriveDataset
+from rap_training.teaching import Teacher
 
 BATCH = 32
 PROPOSALS = 64
@@ -112,20 +113,23 @@ def _score_rate(dataset: DriveDataset, config: TrainingConfig) -> float | None:
     """Returns samples per second whose proposals get score targets; None without a map."""
     situations = [drawn.situation for drawn in dataset.drawn(range(_SCORED))]
     scenes = ScoreScenes(config.model.history_dt_s)
-    _scored(scenes, situations[:1], config.model)
+    teacher = Teacher(config.model.dt_s, config.loss.room_m)
+    _scored(scenes, teacher, situations[:1], config.model)
     began_s = time.process_time()
-    done = _scored(scenes, situations, config.model)
+    done = _scored(scenes, teacher, situations, config.model)
     return round(done / (time.process_time() - began_s), 1) if done else None
 
 
-def _scored(scenes: ScoreScenes, situations: Sequence[Situation], model: ModelConfig) -> int:
-    """Scores proposals of situations; returns of how many."""
+def _scored(
+    scenes: ScoreScenes, teacher: Teacher, situations: Sequence[Situation], model: ModelConfig
+) -> int:
+    """Scores proposals of situations as a training does; returns of how many."""
     done = 0
     for situation in situations:
         scene = scenes.scene(situation)
         if scene is not None:
             label_m = situation.future_m(model.horizon_steps, model.dt_s)
-            proposal_scores([scene], _proposals_m(label_m)[None], model.dt_s)
+            teacher.lessons([scene], torch.from_numpy(_proposals_m(label_m))[None])
             done += 1
     return done
 

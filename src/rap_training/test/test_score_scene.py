@@ -13,7 +13,7 @@ from source_draws import situations
 
 from rap_evaluation.metrics.pdm_scene import StateIndex
 from rap_evaluation.metrics.pdm_simulator import resample, simulate
-from rap_evaluation.metrics.teacher import proposal_scores
+from rap_evaluation.metrics.teacher import lesson
 from rap_evaluation.moments import Moment
 from rap_evaluation.pseudo_sim.log_scene import FRAMES
 from rap_raster.ego_history import EgoState
@@ -61,8 +61,8 @@ def moved(situation, left_m, turned_rad):
 
 def scores(scene, situation):
     label = situation.future_m(MODEL.horizon_steps, MODEL.dt_s)
-    found = proposal_scores([scene], label[None, None], MODEL.dt_s)
-    return {name: values[0, 0] for name, values in found.items()}
+    found = lesson(scene, label[None], MODEL.dt_s).scores
+    return {name: values[0] for name, values in found.items()}
 
 
 SOURCES = [
