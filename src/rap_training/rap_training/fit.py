@@ -15,13 +15,14 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from safetensors.torch import load_file, save
 
 from rap_bringup.console import Report, silent
+from rap_training.alignment import CLASSIFIER_RATE
 from rap_training.augmentation.mixture import Mixture, name_of
 from rap_training.augmentation.situation import SourceKind
 from rap_training.config import OptimizerConfig, Precision, TrainingConfig
 from rap_training.dataset import Batch, DriveDataset, load_batches
 from rap_training.image_store import ImageStore
 from rap_training.model.rap_model import RapModel
-from rap_training.objective import Losses, Objective
+from rap_training.objective import Losses, Objective, Outcome
 from rap_training.whole_file import remove_partial, whole_file
 
 CHECKPOINT_EVERY = 100
@@ -87,12 +88,12 @@ def fit(
     if run.fabric.is_global_zero:
         _drop_undone(out / LOG_NAME, run.done)
     for step, batch in enumerate(run.batches(mixture), start=run.done + 1):
-        losses = run.step(batch, step / config.optimizer.steps)
+        outcome = run.step(batch, step / config.optimizer.steps)
         if run.fabric.is_global_zero:
-            _log(out / LOG_NAME, step, losses, batch)
+            _log(out / LOG_NAME, step, outcome, batch)
             if step % CHECKPOINT_EVERY == 0 or step == config.optimizer.steps:
                 run.save(step)
-            report(step / config.optimizer.steps, f", loss {losses.total.item():.3f}")
+            report(step / config.optimizer.steps, f", loss {outcome.losses.total.item():.3f}")
     return out
 
 
@@ -134,12 +135,12 @@ class _Run:
             dataset, size, workers=self._machine.workers, first=self.done, share=share
         )
 
-    def step(self, batch: Batch, progress: float) -> Losses:
+    def step(self, batch: Batch, progress: float) -> Outcome:
         """Makes one optimiser step at a share of the training."""
         batch = Batch(self.fabric.to_device(batch.tensors), batch.scenes)
-        losses: Losses = self._module(batch, progress)
+        outcome: Outcome = self._module(batch, progress)
         self._optimizer.zero_grad()
-        self.fabric.backward(losses.total)
+        self.fabric.backward(outcome.losses.total)
         settings = self._config.optimizer
         self.fabric.clip_gradients(
             self._module,
@@ -150,7 +151,7 @@ class _Run:
         )
         self._optimizer.step()
         self._schedule.step()
-        return losses
+        return outcome
 
     def save(self, step: int) -> None:
         """Writes the checkpoint; a kill in between leaves the previous one whole."""
@@ -238,14 +239,18 @@ def _claim(out: Path, config: TrainingConfig) -> None:
 def _optimizer(
     objective: Objective, settings: OptimizerConfig
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    trained = [weights for weights in objective.parameters() if weights.requires_grad]
+    learned = {name: x for name, x in objective.named_parameters() if x.requires_grad}
+    own = [x for name, x in learned.items() if name.startswith("classifier.")]
+    rest = [x for name, x in learned.items() if not name.startswith("classifier.")]
+    rates = [settings.learning_rate, CLASSIFIER_RATE * settings.learning_rate]
     optimizer = torch.optim.AdamW(
-        trained, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        [{"params": x, "lr": rate} for x, rate in zip((rest, own), rates, strict=True)],
+        weight_decay=settings.weight_decay,
     )
     if settings.schedule == "one_cycle":
         return optimizer, torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
-            settings.learning_rate,
+            rates,
             total_steps=settings.steps + 1,
             pct_start=settings.warmup_share,
         )
@@ -270,8 +275,8 @@ def _drop_undone(log: Path, done: int) -> None:
             file.writelines(lines[: done + 1])
 
 
-def _log(path: Path, step: int, losses: Losses, batch: Batch) -> None:
-    """Appends a line: the losses, the samples of each source, and the draws dropped for them.
+def _log(path: Path, step: int, outcome: Outcome, batch: Batch) -> None:
+    """Appends a line: losses, accuracy, the samples of each source, and the draws dropped for them.
 
     With several devices, they are those of the first one's share.
     """
@@ -281,6 +286,8 @@ def _log(path: Path, step: int, losses: Losses, batch: Batch) -> None:
         writer = csv.writer(file)
         if new:
             sources = [name_of(kind) for kind in SourceKind]
-            writer.writerow(["step", "total", *Losses._fields, *sources, "dropped"])
-        said = [f"{term.item():.5f}" for term in (losses.total, *losses)]
+            terms = ["total", *Losses._fields, "domain_accuracy"]
+            writer.writerow(["step", *terms, *sources, "dropped"])
+        losses, accuracy = outcome
+        said = [f"{term.item():.5f}" for term in (losses.total, *losses, accuracy)]
         writer.writerow([step, *said, *samples, int(batch.tensors["drops"].sum())])

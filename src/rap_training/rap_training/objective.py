@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -43,6 +44,18 @@ class Losses(NamedTuple):
     def total(self) -> Tensor:
         """The sum."""
         return torch.stack(tuple(self)).sum()
+
+
+class Outcome(NamedTuple):
+    """What a batch gives.
+
+    Attributes:
+        losses: Their sum is what is minimised.
+        domain_accuracy: See `domain_loss`; NaN without that loss.
+    """
+
+    losses: Losses
+    domain_accuracy: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +105,7 @@ class Objective(nn.Module):
             del kept[name]
         self.load_state_dict({**kept, **state})
 
-    def forward(self, batch: Batch, progress: float) -> Losses:
+    def forward(self, batch: Batch, progress: float) -> Outcome:
         """Computes the losses of a batch at a share of the training."""
         tensors, config = batch.tensors, self.config
         views = self._views(tensors)
@@ -105,8 +118,8 @@ class Objective(nn.Module):
         target, weights = tensors["target"][views.rows], tensors["loss_weight"][views.rows]
         near = likeness(plan.proposals[-1], target, config.loss.likeness_scale_m)
         scores, auxiliary = self._taught(batch, views, plan)
-        spatial, domain = self._aligned(plan.features, tensors, views, progress)
-        return Losses(
+        spatial, domain, accuracy = self._aligned(plan.features, tensors, views, progress)
+        losses = Losses(
             imitation=imitation_loss(plan.proposals, target, weights, config.loss),
             likeness=config.loss.likeness * probability_loss(plan.scores[..., -1], near, weights),
             scores=scores,
@@ -115,6 +128,7 @@ class Objective(nn.Module):
             spatial=spatial,
             domain=domain,
         )
+        return Outcome(losses, accuracy)
 
     def _views(self, tensors: dict[str, Tensor]) -> _Views:
         count = len(tensors["rasters"])
@@ -155,23 +169,26 @@ class Objective(nn.Module):
 
     def _aligned(
         self, features: Tensor, tensors: dict[str, Tensor], views: _Views, progress: float
-    ) -> tuple[Tensor, Tensor]:
-        """Returns the losses of both alignment terms."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the losses of both alignment terms, and the accuracy of the classifier."""
         weights = self.config.loss.alignment
         spatial = domain = features.new_zeros(())
+        accuracy = features.new_full((), math.nan)
         if 0 < views.drawn < len(features):
             features = features.float()  # Squares of halves overflow.
             raster, camera = features[: views.drawn], features[views.drawn :]
             paired = views.rows[views.drawn :]
             valid = tensors["camera_valid"][paired]
             if weights.spatial:
-                spatial = weights.spatial * spatial_distance(camera, raster[paired], valid)
+                spatial = weights.spatial * spatial_distance(
+                    camera, raster[paired], valid, weights.spatial_scale
+                )
             if weights.domain:
-                loss = domain_loss(
+                loss, accuracy = domain_loss(
                     self.classifier,
                     valid_fronts(camera, valid),
                     valid_fronts(raster, tensors["camera_valid"]),
                     reversal_strength(progress, weights.reversal),
                 )
                 domain = weights.domain * loss
-        return spatial, domain
+        return spatial, domain, accuracy

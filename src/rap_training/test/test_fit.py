@@ -16,6 +16,7 @@ from rap_raster.scene import Boxes, Lights, LineKind, Scene, Shapes
 from rap_raster.styles import Style
 from rap_raster.vehicle import PACIFICA
 from rap_training import fit as fit_module
+from rap_training.alignment import CLASSIFIER_RATE
 from rap_training.augmentation.mixture import Draw
 from rap_training.augmentation.situation import DROPS, SourceKind
 from rap_training.config import (
@@ -37,6 +38,7 @@ from rap_training.fit import (
     fit,
     load_model,
 )
+from rap_training.objective import Objective
 
 SPEED_MPS = 8.0
 SKIPS_THE_FIRST_STEP = pytest.mark.filterwarnings(
@@ -56,7 +58,7 @@ class ToySituation:
     command = Command.STRAIGHT
     ego = EgoState(0, 0.0, 0.0, 0.0, 0.0, SPEED_MPS, 0.0, 0.0)
     route_m = None
-    moment = SimpleNamespace(log=SimpleNamespace(map=SimpleNamespace(name="toy")))
+    moment = SimpleNamespace(log=SimpleNamespace(pictured_digest="toy"))
     lights = Lights.empty()
 
     def __init__(self, number: int) -> None:
@@ -150,6 +152,11 @@ def test_loss_falls(tmp_path):
     rows = rows_of(tmp_path)
     losses = [float(row["imitation"]) for row in rows]
     assert len(losses) == 40
+    known = np.array([float(row["domain_accuracy"]) for row in rows])
+    photographed = ~np.isnan(known)  # Batches of four may have no image, and nothing to tell apart.
+    assert 20 < photographed.sum() < 40
+    assert ((known[photographed] >= 0.0) & (known[photographed] <= 1.0)).all()
+    assert np.ptp(known[photographed]) > 0.0
     assert {(row["ego"], row["recovery"], row["dropped"]) for row in rows} == {("4", "0", "4")}
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
 
@@ -179,10 +186,10 @@ def rows_of(out) -> list[dict[str, str]]:
 
 
 def _killed_at(fatal_step: int):
-    def log(path, step, losses, batch):
+    def log(path, step, outcome, batch):
         if step == fatal_step:
             raise KeyboardInterrupt
-        written(path, step, losses, batch)
+        written(path, step, outcome, batch)
 
     written = fit_module._log
     return log
@@ -198,6 +205,18 @@ def test_half_precision_begins_with_the_same_losses_and_learns(tmp_path, precisi
         assert float(half[0][term]) == pytest.approx(float(single[term]), rel=0.02)
     losses = [float(row["imitation"]) for row in half]
     assert np.mean(losses[-5:]) < 0.75 * np.mean(losses[:5])
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])
+def test_the_classifier_learns_faster_than_the_model(schedule):
+    objective = Objective(toy_config(4))
+    optimizer, _ = fit_module._optimizer(objective, OptimizerConfig(schedule=schedule))
+    rates = {x: group["lr"] for group in optimizer.param_groups for x in group["params"]}
+    assert rates.keys() == set(objective.parameters())  # Each once.
+    own = {rates[x] for x in objective.classifier.parameters()}
+    rest = {rates[x] for x in objective.parameters()} - own
+    assert [rate / next(iter(rest)) for rate in own] == pytest.approx([CLASSIFIER_RATE])
+    assert CLASSIFIER_RATE > 1.0
 
 
 def test_what_a_run_without_a_checkpoint_logged_is_no_part_of_the_next(tmp_path, monkeypatch):

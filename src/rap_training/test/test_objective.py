@@ -59,7 +59,7 @@ def changed(batch: Batch, **tensors: torch.Tensor) -> Batch:
 @torch.no_grad()
 def losses_of(objective: Objective, batch: Batch, progress: float = 0.5) -> Losses:
     """In evaluation mode: batch statistics of training mix all that was looked at."""
-    return objective.eval()(batch, progress)
+    return objective.eval()(batch, progress).losses
 
 
 def seen_by_the_model(objective: Objective, batch: Batch) -> tuple[torch.Tensor, ...]:
@@ -119,7 +119,7 @@ def test_images_are_aligned_with_the_rasters_of_their_own_sample(batch):
 
 def test_every_loss_is_finite_and_reaches_what_it_trains(batch):
     objective = objective_of(config_of())
-    losses = objective.train()(batch, 0.5)
+    losses = objective.train()(batch, 0.5).losses
     assert all(torch.isfinite(term) and term > 0.0 for term in losses)
     torch.testing.assert_close(losses.total, sum(losses))
     losses.total.backward()
@@ -136,7 +136,7 @@ def test_scores_are_learned_on_real_samples(batch, photographed, training):
     optimizer = torch.optim.AdamW(objective.parameters(), lr=3e-3)
     seen = []
     for step in range(12):
-        losses = objective(photographed if alone else batch, step / 12)
+        losses = objective(photographed if alone else batch, step / 12).losses
         optimizer.zero_grad()
         losses.total.backward()
         optimizer.step()
@@ -200,7 +200,7 @@ def test_proposals_are_scored_in_the_scene_of_their_own_sample(batch):
 
 
 def test_weights_of_the_terms_are_those_of_the_configuration(batch):
-    plain = losses_of(objective_of(config_of()), batch)
+    plain = losses_of(objective_of(config_of(alignment={"spatial": 1.0})), batch)
     weighted = losses_of(
         objective_of(config_of(
             likeness=3.0, scores=0.5, area=0.0, agents=0.0, alignment={"spatial": 2.0, "domain": 0}
@@ -210,6 +210,9 @@ def test_weights_of_the_terms_are_those_of_the_configuration(batch):
     torch.testing.assert_close(weighted.scores, 0.5 * plain.scores)
     torch.testing.assert_close(weighted.spatial, 2.0 * plain.spatial)
     assert weighted.auxiliary == weighted.domain == 0.0
+    scale = {"spatial": 1.0, "spatial_scale": "absolute"}
+    absolute = losses_of(objective_of(config_of(alignment=scale)), batch)
+    assert not torch.isclose(absolute.spatial, plain.spatial, rtol=0.01)
 
 
 def test_the_domain_term_moves_the_encoder_against_the_classifier(batch):
@@ -218,7 +221,7 @@ def test_the_domain_term_moves_the_encoder_against_the_classifier(batch):
     moved = []
     for progress in (0.0, 1.0):
         objective.zero_grad()
-        objective(batch, progress).domain.backward()
+        objective(batch, progress).losses.domain.backward()
         encoder = objective.model.encoder.neck[0].weight.grad
         moved.append(0.0 if encoder is None else float(encoder.abs().max()))
         assert objective.classifier.layers[0].weight.grad.abs().max() > 0.0
