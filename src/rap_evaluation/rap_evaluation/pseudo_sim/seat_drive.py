@@ -116,7 +116,8 @@ class SeatDrive:
 
     def state(self, start: Start) -> FloatArray:
         """Returns the (11,) state at a start."""
-        return self.states(start, np.array([start.step]))[0]
+        state: FloatArray = self.states(start, np.array([start.step]))[0]
+        return state
 
     def states(self, start: Start, steps: npt.NDArray[np.int64]) -> FloatArray:
         """Returns the (n, 11) states at steps up to that of the start, moved as the start is.
