@@ -329,7 +329,7 @@ NO_CLOCK = "no /clock received, and use_sim_time is set"
 CLOCK_ROWS = (
     Row("clock", "never came", lambda _: None, WAITING, "", WATCH, NO_CLOCK),
     Row("clock, with all inputs", "stopped", lambda clock: clock.stop(), NOMINAL),
-    Row("clock", "stopped", lambda clock: clock.stop_clock(), HOLD_LAST, "candidates: stamped",
+    Row("clock", "stopped", lambda clock: clock.stop_clock(), HOLD_LAST, "odometry: stamped",
         WATCH, "s ahead of the clock (use_sim_time set?)"),
     Row("clock, with all inputs", "30 s back in time", lambda clock: clock.jump_back(30.0), WAITING,
         "", WATCH, "WAITING: "),

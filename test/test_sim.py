@@ -21,6 +21,7 @@ from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMsg
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
 from rap_evaluation.closed_loop.evaluation import ClosedLoopOptions, evaluate_closed_loop
@@ -29,7 +30,7 @@ from rap_evaluation.sim_commands import comparison
 from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.towns import map_path
 from rap_raster.ros.conversions import stamp_ns
-from rap_raster.ros.qos import LATCHED, STREAM
+from rap_raster.ros.qos import LATCHED
 
 pytestmark = [
     pytest.mark.ros,
@@ -42,6 +43,9 @@ TOWN, SEED = "Town02", 4
 """A route that soon bends: the tiny planner, which drives straight on, leaves it after 12 s."""
 
 TIMEOUT_S = 300.0
+
+EVERYTHING = QoSProfile(depth=10_000, reliability=ReliabilityPolicy.RELIABLE)
+"""Simulated time runs as fast as it can: the test itself must lose nothing."""
 
 
 @contextmanager
@@ -85,10 +89,10 @@ def running_nodes(out: Path) -> list[str]:
 def test_a_drive_through_the_graph_is_the_drive_of_the_offline_closed_loop(tiny_bundle, tmp_path):
     out = tmp_path / "graph"
     with Probe() as probe, sim(tiny_bundle, out) as process:
-        clock = probe.watch(Clock, "/clock", STREAM)
-        odometry = probe.watch(Odometry, "odometry", STREAM)
+        clock = probe.watch(Clock, "/clock", EVERYTHING)
+        odometry = probe.watch(Odometry, "odometry", EVERYTHING)
         routes = probe.watch(PathMsg, "route", LATCHED)
-        trajectories = probe.watch(PathMsg, "rap/trajectory", STREAM)
+        trajectories = probe.watch(PathMsg, "rap/trajectory", EVERYTHING)
         spin_until(probe, lambda: process.poll() is not None)
         printed, errors = process.communicate()
     assert process.returncode == 0, errors
@@ -138,7 +142,7 @@ def test_a_drive_through_the_graph_is_the_drive_of_the_offline_closed_loop(tiny_
 
 def test_ctrl_c_ends_simulation_and_graph(tiny_bundle, tmp_path):
     with Probe() as probe, sim(tiny_bundle, tmp_path) as process:
-        odometry = probe.watch(Odometry, "odometry", STREAM)
+        odometry = probe.watch(Odometry, "odometry", EVERYTHING)
         spin_until(probe, lambda: odometry or process.poll() is not None)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=TIMEOUT_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -72,16 +73,20 @@ def test_two_processes_train_one_model(checkpoint):
     assert all(torch.isfinite(x).all() for x in model.state_dict().values())
 
 
-def test_an_export_is_checked_on_real_samples_and_calibrated(
-    checkpoint, town_logs, tmp_path, monkeypatch
-):
-    out = tmp_path / "models" / "toy"
-    done = export(checkpoint, town_logs, out, monkeypatch)
+@pytest.fixture(scope="module")
+def exported_toy(checkpoint, town_logs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("models") / "toy"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        done = export(checkpoint, town_logs, out, monkeypatch)
     assert done.exit_code == 0, done.output
-    metrics = load_bundle(out).manifest.metrics
+    return out
+
+
+def test_an_export_is_checked_on_real_samples_and_calibrated(exported_toy):
+    metrics = load_bundle(exported_toy).manifest.metrics
     assert 0.0 < metrics["onnx_difference"] < 1e-4
     assert metrics["calibration_error_calibrated"] < metrics["calibration_error_raw"]
-    assert [path.name for path in out.parent.iterdir()] == ["toy"]
+    assert [path.name for path in exported_toy.parent.iterdir()] == ["toy"]
 
 
 def test_calibration_errors_are_of_samples_that_nothing_was_fitted_to(
@@ -106,12 +111,12 @@ def test_calibration_errors_are_of_samples_that_nothing_was_fitted_to(
     assert not seen["fitted"] & seen["calibration_errors"]
 
 
-@pytest.mark.parametrize("kinds", [("rasters",), ("rasters", "images"), ("images",)])
+@pytest.mark.parametrize("kinds", [("rasters", "images"), ("images",)])
 def test_exported_networks_are_compared_on_all_that_the_training_looked_at(
     checkpoint, town_log, tmp_path, monkeypatch, kinds
 ):
     model, config = load_model(checkpoint)
-    share = {("rasters",): 0.0, ("rasters", "images"): 0.1, ("images",): 1.0}[kinds]
+    share = {("rasters", "images"): 0.1, ("images",): 1.0}[kinds]
     content = config.model_dump()
     content["data"]["rasters"] = "rasters" in kinds
     content["data"]["cameras"]["share"] = share
@@ -126,18 +131,17 @@ def test_exported_networks_are_compared_on_all_that_the_training_looked_at(
     monkeypatch.setattr(parity, "normalize", recorded)
     mixture = mixture_of([town_log], config.data.sources, config.model)
     parity.check_parity(bundle, model, Calibration(), mixture, config)
-    if share:
-        content["data"]["cameras"]["share"] = 1.0  # So that every sample has images.
+    content["data"]["cameras"]["share"] = 1.0  # So that every sample has images.
     dataset = DriveDataset(mixture, TrainingConfig.model_validate(content), parity.SAMPLES)
     wanted = {dataset[k][kind].numpy().tobytes() for k in range(parity.SAMPLES) for kind in kinds}
     assert {images.numpy().tobytes() for images in shown} == wanted
 
 
 def test_networks_that_differ_from_their_model_do_not_replace_a_bundle(
-    checkpoint, town_logs, tmp_path, monkeypatch
+    checkpoint, town_logs, exported_toy, tmp_path, monkeypatch
 ):
     out = tmp_path / "toy"
-    export(checkpoint, town_logs, out, monkeypatch)
+    shutil.copytree(exported_toy, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
 
     def exported(model, config, *args, **named):
