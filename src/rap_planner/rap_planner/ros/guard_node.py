@@ -45,7 +45,7 @@ from rap_raster.ros.diagnostics import Health
 from rap_raster.ros.ego_input import EgoInput
 from rap_raster.ros.node import RapNode
 from rap_raster.ros.parameters import BASE_FRAME, MAP_FRAME, Declared, ParameterError
-from rap_raster.ros.qos import LATCHED, RESULT, STREAM
+from rap_raster.ros.qos import LATCHED, RESULT
 from rap_raster.ros.spin import run_nodes
 
 FORWARD_SHARE = 0.5
@@ -113,8 +113,10 @@ class GuardNode(RapNode):
         self._newest, self._goal = GuardInputs(), None
         self._decision, self._requested = None, None
         self.subscribe(TrajectoryCandidates, "rap/candidates", self._on_candidates, RESULT)
-        self.subscribe(Odometry, "odometry", self._on_odometry, STREAM)
-        self.subscribe(TrackedObjects, "rap/objects", self._on_objects, STREAM)
+        # The newest alone: after a moment without processor time, what has queued up is no reason
+        # to find odometry or objects old.
+        self.subscribe(Odometry, "odometry", self._on_odometry, RESULT)
+        self.subscribe(TrackedObjects, "rap/objects", self._on_objects, RESULT)
         self.subscribe(MapPrimitives, "rap/map", self._on_map, LATCHED)
         self.subscribe(PathMsg, "route", self._on_route, LATCHED, raw=True)
         self._timer = self.every(self._period_s, self._cycle, self.steady_clock)
