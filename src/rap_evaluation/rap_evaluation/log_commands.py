@@ -47,6 +47,29 @@ class Source(str, Enum):
     PY123D = "py123d"
 
 
+_Size = tuple[float, float, float, float]
+
+ProjectionOption = Annotated[
+    ProjectionKind | None,
+    typer.Option(help="Of a Lanelet2 map; default: local where all nodes have it, else utm."),
+]
+OriginOption = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        help="What utm or mgrs counts from, degrees; default: the map's first node.",
+        metavar="LAT LON",
+    ),
+]
+VehicleOption = Annotated[
+    _Size | None,
+    typer.Option(
+        help="Size of the recording vehicle and how far its centre is ahead of its rear axle, "
+        "metres; default: what the recording tells.",
+        metavar="LENGTH WIDTH HEIGHT REAR_AXLE_TO_CENTER",
+    ),
+]
+
+
 def log_command(
     kind: Annotated[Source, typer.Argument(help="Kind of the recording.")],
     source: Annotated[Path, typer.Argument(help="The recording.", metavar="SOURCE")],
@@ -60,25 +83,9 @@ def log_command(
             "recording's; of py123d its map file.",
         ),
     ] = None,
-    projection: Annotated[
-        ProjectionKind | None,
-        typer.Option(help="Of a Lanelet2 map; default: local where all nodes have it, else utm."),
-    ] = None,
-    origin: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            help="What utm or mgrs counts from, degrees; default: the map's first node.",
-            metavar="LAT LON",
-        ),
-    ] = None,
-    vehicle: Annotated[
-        tuple[float, float, float, float] | None,
-        typer.Option(
-            help="Size of the recording vehicle and how far its centre is ahead of its rear axle, "
-            "metres; default: what the recording tells.",
-            metavar="LENGTH WIDTH HEIGHT REAR_AXLE_TO_CENTER",
-        ),
-    ] = None,
+    projection: ProjectionOption = None,
+    origin: OriginOption = None,
+    vehicle: VehicleOption = None,
     license_text: Annotated[
         str | None,
         typer.Option("--license", help="Its terms, one line; default: what it tells."),
@@ -111,9 +118,6 @@ def log_command(
     sys.stdout.write(f"{out}: {_summary(recording)}\n")
     for line in _missing(recording):
         sys.stdout.write(f"  {line}\n")
-
-
-_Size = tuple[float, float, float, float]
 
 
 def _py123d(source: Path, map_file: Path | None, vehicle: _Size | None) -> Recording:
