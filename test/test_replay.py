@@ -32,6 +32,7 @@ from rap_bringup.bags import (
     odometry_message,
     write_bag,
 )
+from rap_bringup.drive_report import read_drive, report
 from rap_bringup.drives.bag import read_bag
 from rap_bringup.drives.odometry import densified, states_from_poses
 from rap_bringup.drives.recorded_drive import (
@@ -151,6 +152,17 @@ def test_a_planner_that_is_right_has_no_error(raster_replay):
     assert summary["ade_steps"] >= 13
     assert summary["ade_3s_m"] == pytest.approx(0.0, abs=0.02)
     assert summary["ade_3s_constant_velocity_m"] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_the_report_of_what_was_recorded_agrees(raster_replay):
+    """Its plans are the published trajectories; those of the summary are the best candidates."""
+    found = report(read_drive(raster_replay / "drive.mcap"))
+    assert found["mode"] == "active"
+    assert found["states"]["nominal"]["share"] > 0.5
+    assert found["ade_plans"] > 0
+    assert found["ade_3s_m"] == pytest.approx(0.0, abs=0.02)
+    driven_m = SPEED_MPS * summary_of(raster_replay)["duration_s"]
+    assert found["driven_m"] == pytest.approx(driven_m, rel=0.05)
 
 
 def test_trajectories_carry_the_stamps_of_steps_and_timed_poses_on_the_path(raster_replay):

@@ -180,7 +180,33 @@ def messages(bag: Bag, topics: set[str] | None = None) -> Iterator[RecordedMessa
         BagError: If the bag cannot be read to its end.
     """
     wanted = set(bag.topics) if topics is None else topics
-    yield from _read(bag.path, wanted)
+    yield from read_messages(bag.path, wanted)
+
+
+def recorded_topics(path: Path) -> dict[str, BagTopic]:
+    """Returns the topics with messages of a bag that need not be a drive.
+
+    Raises:
+        BagError: If it is not a bag.
+    """
+    return _topics(path)[0]
+
+
+def read_messages(path: Path, topics: set[str]) -> Iterator[RecordedMessage]:
+    """Yields the messages of some topics, of a bag that need not be a drive, by their stamps.
+
+    Raises:
+        BagError: If it cannot be read to its end.
+    """
+    try:
+        with Reader(path) as reader:
+            chosen = [c for c in reader.connections if c.topic.lstrip("/") in topics]
+            if not chosen:
+                return
+            for connection, stamp_ns, raw in reader.messages(connections=chosen):
+                yield RecordedMessage(int(stamp_ns), connection.topic.lstrip("/"), bytes(raw))
+    except Exception as error:  # a damaged file raises much that rosbags does not declare
+        raise _unreadable(path, "cannot be read", error) from error
 
 
 def read_odometry(bag: Bag) -> tuple[EgoState, ...]:
@@ -270,18 +296,6 @@ def step_stamps(bag: Bag, anchor: str | None) -> list[int]:
     return sorted({raw_stamp_ns(item.raw) for item in messages(bag, {topic})})
 
 
-def _read(path: Path, wanted: set[str]) -> Iterator[RecordedMessage]:
-    try:
-        with Reader(path) as reader:
-            chosen = [c for c in reader.connections if c.topic.lstrip("/") in wanted]
-            if not chosen:
-                return
-            for connection, stamp_ns, raw in reader.messages(connections=chosen):
-                yield RecordedMessage(int(stamp_ns), connection.topic.lstrip("/"), bytes(raw))
-    except Exception as error:  # a damaged file raises much that rosbags does not declare
-        raise _unreadable(path, "cannot be read", error) from error
-
-
 def _content(path: Path, item: RecordedMessage, type_name: str) -> Message:
     try:
         return deserialized(item.raw, type_name)
@@ -291,7 +305,7 @@ def _content(path: Path, item: RecordedMessage, type_name: str) -> Message:
 
 def _first(path: Path, topics: set[str]) -> RecordedMessage:
     """Returns the first message of some topics that `metadata.yaml` says there are."""
-    first = next(_read(path, topics), None)
+    first = next(read_messages(path, topics), None)
     if first is None:
         raise BagError(
             f"{path}: no messages on {', '.join(sorted(topics))}, metadata.yaml has some"
@@ -367,7 +381,7 @@ def _calibration(
 def _static_transforms(path: Path) -> TransformTree:
     """Returns all frames of /tf_static."""
     tree = TransformTree()
-    for item in _read(path, {"tf_static"}):
+    for item in read_messages(path, {"tf_static"}):
         for stamped in _content(path, item, TYPES["tf_static"]).transforms:
             shift, turn = stamped.transform.translation, stamped.transform.rotation
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import time
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from rap_bringup.answers import ReplayResult
     from rap_bringup.overlay_frames import OverlayFrame
 
+REPORT_NAME = "report.json"
 USER_ERRORS = (DriveError, BagError, BundleError, ProcessError, OSError, ValueError)
 
 app = typer.Typer(
@@ -247,6 +249,34 @@ def _print_summary(summary: dict[str, object], out: Path) -> None:
     for name in shown:
         sys.stdout.write(f"{name:28} {summary[name]}\n")
     sys.stdout.write(f"{'written to':28} {out}\n")
+
+
+@app.command("report")
+def drive_report(
+    bag: Annotated[
+        Path, typer.Argument(help="A bag with /rap/state, or a drive.mcap of a replay.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
+) -> None:
+    """Tells what guard and planner did in a recorded drive, in shadow or active.
+
+    Shares of the guard's states and the reason of every stop, latency, and how far plans are from
+    what was driven. Leaves report.json and report.png.
+
+    Example: rap report out/bags/first-shadow-drive --out out/report/first-shadow-drive
+    """
+    from rap_bringup.drive_report import read_drive, report  # noqa: PLC0415 - see replay
+    from rap_bringup.drive_report_picture import write_picture  # noqa: PLC0415
+    from rap_bringup.drive_report_text import as_text  # noqa: PLC0415
+
+    with one_line_errors():
+        with console.status(f"reading {bag}"):
+            drive = read_drive(bag)
+        found = report(drive)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / REPORT_NAME).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        write_picture(drive, out)
+        sys.stdout.write(f"{as_text(found)}{'written to':20} {out}\n")
 
 
 @app.command()

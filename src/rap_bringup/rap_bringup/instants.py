@@ -8,10 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from rap_bringup.answers import ReplayResult
-from rap_bringup.bag_reader import BagCamera, objects_of, read_map, read_odometry
+from rap_bringup.bag_reader import (
+    BagCamera,
+    objects_of,
+    read_map,
+    read_messages,
+    read_odometry,
+)
 from rap_bringup.bag_types import Message, deserialized, raw_stamp_ns
 from rap_bringup.drives.recorded_drive import RecordedObjects
-from rap_bringup.recording import OUTPUT_TYPES, RECORDING_NAME, recorded
+from rap_bringup.recording import OUTPUT_TYPES, RECORDING_NAME
 from rap_bringup.summary import NS_PER_S
 from rap_perception.images import decode_compressed, decode_raw
 from rap_perception.rectify import Rectifier
@@ -196,7 +202,7 @@ def _history(result: ReplayResult) -> EgoHistory:
 def _agents_near(result: ReplayResult, odometry: EgoHistory) -> dict[int, int]:
     """Number of objects near the ego, by stamp of the objects."""
     counts = {}
-    for item in recorded(result.out / RECORDING_NAME, {"objects"}):
+    for item in read_messages(result.out / RECORDING_NAME, {"objects"}):
         objects = objects_of(item.raw)
         ego = odometry.at(objects.stamp_ns)
         if ego is not None:
@@ -217,7 +223,7 @@ def _worth(stamp_ns: int, odometry: EgoHistory, agents: dict[int, int]) -> float
 
 def _objects_at(result: ReplayResult, stamp_ns: int) -> RecordedObjects | None:
     found = None
-    for item in recorded(result.out / RECORDING_NAME, {"objects"}):
+    for item in read_messages(result.out / RECORDING_NAME, {"objects"}):
         distance_ns = abs(raw_stamp_ns(item.raw) - stamp_ns)
         if distance_ns <= MAX_OBJECT_AGE_NS and (found is None or distance_ns < found[0]):
             found = (distance_ns, item.raw)
@@ -231,7 +237,7 @@ def _images_at(result: ReplayResult, stamp_ns: int, scale: int) -> dict[str, Rgb
     width, height = scale * slot.width, scale * slot.height
     for name in result.slots.values():
         camera = result.bag.cameras[name]
-        items = recorded(result.out / RECORDING_NAME, {camera.image_topic})
+        items = read_messages(result.out / RECORDING_NAME, {camera.image_topic})
         nearest = min(items, key=lambda item: abs(raw_stamp_ns(item.raw) - stamp_ns))
         rectifier = Rectifier(camera.model, width, height)
         images[name] = rectifier.rectify(decode_image(nearest.raw, camera), reduction=1)
@@ -239,14 +245,14 @@ def _images_at(result: ReplayResult, stamp_ns: int, scale: int) -> dict[str, Rgb
 
 
 def _proposals_at(result: ReplayResult, stamp_ns: int) -> Proposals:
-    for item in recorded(result.out / RECORDING_NAME, {"rap/candidates"}):
+    for item in read_messages(result.out / RECORDING_NAME, {"rap/candidates"}):
         if raw_stamp_ns(item.raw) == stamp_ns:
             return proposals_of(item.raw)
     raise ValueError(f"{result.out}: no rap/candidates at stamp {stamp_ns} ns")
 
 
 def _trajectory_at(result: ReplayResult, stamp_ns: int) -> FloatArray:
-    for item in recorded(result.out / RECORDING_NAME, {"rap/trajectory"}):
+    for item in read_messages(result.out / RECORDING_NAME, {"rap/trajectory"}):
         if raw_stamp_ns(item.raw) == stamp_ns:
             return path_of(item.raw)
     return np.zeros((0, 2))

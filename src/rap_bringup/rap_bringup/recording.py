@@ -1,4 +1,4 @@
-"""`drive.mcap`: the inputs and outputs of one replay in a single file, and reading it back.
+"""`drive.mcap`: the inputs and outputs of one replay in a single file.
 
 The file is standard MCAP with ROS 2 messages and their definitions: Foxglove, `rosbags` and
 `mcap-ros2-support` read it as it is. Log times are drive times.
@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader, StoragePlugin, Writer
-from rosbags.rosbag2.errors import ReaderError, WriterError
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2.errors import WriterError
 
-from rap_bringup.bag_reader import RecordedMessage
 from rap_bringup.bag_types import RELIABLE, typestore
 from rap_bringup.bags import BAG_VERSION, BagError
 
@@ -75,20 +73,3 @@ class Recording:
         if files:
             files[0].replace(self._target)
         shutil.rmtree(self._part, ignore_errors=True)
-
-
-def recorded(path: Path, topics: set[str]) -> Iterator[RecordedMessage]:
-    """Yields the messages of some topics of a `drive.mcap` in the order of their log times.
-
-    Raises:
-        BagError: If the file cannot be read.
-    """
-    try:
-        with Reader(path) as reader:
-            chosen = [c for c in reader.connections if c.topic.lstrip("/") in topics]
-            if not chosen:
-                return
-            for connection, stamp_ns, raw in reader.messages(connections=chosen):
-                yield RecordedMessage(int(stamp_ns), connection.topic.lstrip("/"), bytes(raw))
-    except (ReaderError, OSError) as error:
-        raise BagError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error

@@ -8,11 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from rap_bringup.answers import ReplayResult
-from rap_bringup.bag_reader import RecordedMessage, ego_state, objects_of, read_map
+from rap_bringup.bag_reader import (
+    RecordedMessage,
+    ego_state,
+    objects_of,
+    read_map,
+    read_messages,
+)
 from rap_bringup.bag_types import deserialized, raw_stamp_ns
 from rap_bringup.birds_eye import CHOSEN, score_colors
 from rap_bringup.instants import decode_image, path_of, proposals_of
-from rap_bringup.recording import RECORDING_NAME, recorded
+from rap_bringup.recording import RECORDING_NAME
 from rap_bringup.viewer_shapes import (
     LIFT_M,
     Rerun,
@@ -57,7 +63,7 @@ def write_viewer_log(result: ReplayResult, progress: Callable[[float], None]) ->
     writer = _Writer(rerun, result)
     writer.log_static()
     topics = {"objects", "odometry", "rap/candidates", "rap/trajectory", *writer.image_topics}
-    for item in recorded(result.out / RECORDING_NAME, topics):
+    for item in read_messages(result.out / RECORDING_NAME, topics):
         writer.log(item)
         length_ns = max(1, result.bag.end_ns - result.bag.start_ns)
         progress(min(1.0, (item.stamp_ns - result.bag.start_ns) / length_ns))
@@ -86,7 +92,7 @@ class _Writer:
             result.bag.cameras[name].image_topic: name for name in result.slots.values()
         }
         self._ego_shown_ns = -ODOMETRY_PERIOD_NS
-        first = next(iter(recorded(result.out / RECORDING_NAME, {"odometry"})))
+        first = next(iter(read_messages(result.out / RECORDING_NAME, {"odometry"})))
         state = _state(first)
         # 32-bit positions of the viewer are too coarse for map coordinates of kilometres.
         self._origin = np.array([state.x_m, state.y_m, state.z_m])
@@ -122,7 +128,7 @@ class _Writer:
             self._rerun.log(f"/map/{name}", lines, static=True)
 
     def _drive_reach_m(self) -> float:
-        path = [_state(item) for item in recorded(self._file(), {"odometry"})]
+        path = [_state(item) for item in read_messages(self._file(), {"odometry"})]
         places = np.array([(state.x_m, state.y_m) for state in path])
         return float(np.abs(places - self._origin[:2]).max())
 

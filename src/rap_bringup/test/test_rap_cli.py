@@ -9,7 +9,10 @@ from rap_bringup.cli import app
 run = CliRunner().invoke
 
 
-@pytest.mark.parametrize("command", ["replay", "demo", "warmup", "run", "build-engine", "params"])
+COMMANDS = ("replay", "demo", "report", "warmup", "run", "build-engine", "params")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_shows_an_example(command):
     result = run(app, [command, "--help"])
     assert result.exit_code == 0
@@ -31,6 +34,7 @@ def test_bag_lists_the_readers_that_exist():
         (["bag", "commonroad", "none.xml", "--out", "bag"], "none.xml: cannot be read"),
         (["replay", "x", "--out", "bag", "--bundle", "none"], "none/bundle.yaml: cannot be read"),
         (["replay", "bag", "--out", "bag"], "bag: is the bag itself"),
+        (["report", "none", "--out", "bag"], "none: not a rosbag2 folder"),
         (["warmup", "--bundle", "none"], "none/bundle.yaml: cannot be read"),
         (["run", "--params-file", "none"], "none: cannot be read"),
         (["build-engine", "--bundle", "none"], "none/bundle.yaml: cannot be read"),
