@@ -32,7 +32,7 @@ pytestmark = [
         reason="SUMO or the towns are not installed: run make setup",
     ),
 ]
-ROUTES, SCENES = 2, 6
+ROUTES, SCENES = 1, 4
 
 
 class Expert:
