@@ -270,7 +270,8 @@ def _warm_up() -> None:
 
 
 def _pip(log: str, *arguments: object) -> None:
-    options = ("--disable-pip-version-check", "--no-input")
+    # --no-compile: Python itself compiles what is imported, a small part of eight million lines.
+    options = ("--disable-pip-version-check", "--no-input", "--no-compile")
     _call(log, PYTHON, "-m", "pip", "install", *options, *arguments)
 
 
