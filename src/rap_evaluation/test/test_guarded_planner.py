@@ -6,12 +6,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from rap_evaluation.metrics.pdm_scene import STATE_SIZE
+from rap_evaluation.metrics.pdm_scene import STATE_SIZE, StateIndex
+from rap_evaluation.metrics.pdm_simulator import PREVIEW_S, SPEED_DELAY_S, simulate
 from rap_evaluation.planners.guarded_planner import GuardedPlanner
 from rap_evaluation.planners.observation import Observation, Road, Surroundings
 from rap_planner.candidates import Candidates
 from rap_planner.checks import CheckLimits
+from rap_planner.response import Response
 from rap_planner.route import Command
 from rap_raster.ego_history import EgoHistory, EgoState
 from rap_raster.maps.vector_map import VectorMap
@@ -126,3 +130,24 @@ def test_a_new_route_begins_anew():
     planner.plan(seen(3))
     planner.plan(seen(4, road=replace(ROAD, seed=1)))
     assert proposer.asked_at_s == [pytest.approx(0.3), pytest.approx(0.4)]
+
+
+@settings(deadline=None)
+@given(st.floats(1.0, 14.0), st.floats(0.0, 7.0), st.floats(0.0, 2.0))
+def test_the_guard_knows_how_the_simulated_ego_brakes(speed_mps, braking_mps2, begin_s):
+    """Its model of the vehicle against the tracker and bicycle of the PDM score."""
+    times_s = 0.1 * np.arange(41)
+    braking_s = np.maximum(times_s - begin_s, 0.0)
+    if braking_mps2:
+        braking_s = np.minimum(braking_s, speed_mps / braking_mps2)
+    ahead_m = speed_mps * np.minimum(times_s, begin_s + braking_s) - 0.5 * braking_mps2 * (
+        braking_s**2
+    )
+    poses = np.stack([ahead_m, 0.0 * ahead_m, 0.0 * ahead_m], -1)[None]
+    state = np.zeros(STATE_SIZE)
+    state[StateIndex.VX] = speed_mps
+    driven_m = simulate(state, poses)[0, :, StateIndex.X]
+    expected_m = Response(SPEED_DELAY_S, PREVIEW_S).driven(poses, speed_mps)[0, :, 0]
+    # Three seconds are looked at; later the tracker sees no farther than the end of the plan.
+    error_m = expected_m[:31] - np.maximum(driven_m, ahead_m)[:31]
+    assert np.abs(error_m).max() < 0.1 + 0.1 * speed_mps

@@ -18,6 +18,7 @@ from rap_planner.bicycle import BicycleLimits, Demand
 from rap_planner.candidates import Candidates
 from rap_planner.collision import Clearance, Obstacles, contacts
 from rap_planner.drivable import DrivableArea
+from rap_planner.response import Response, braked
 from rap_planner.trajectory import STEP_S, Trajectory
 from rap_raster.ego_history import EgoState
 from rap_raster.features import FeatureSource
@@ -31,6 +32,9 @@ MAX_FUTURE_S = 0.1
 
 COLLISION_STRIDE, ROAD_STRIDE = 2, 2
 """Every second pose is looked at: 0.2 s, in which a car at 20 m/s moves less than its length."""
+
+CYCLE_S = 0.1
+"""What is followed is looked at again by then: two cycles of the guard."""
 
 SHIFT_GAIN_MPS2 = 2.0
 """Who gains more speed than a car usually does leaps ahead, if the followed trajectory does not."""
@@ -75,6 +79,8 @@ class CheckLimits:
         road_horizon_s: How far ahead the ego must be on the road.
         road_margin_m: How far its corners may reach over the edge.
         collision_horizon_s: How far ahead boxes must not meet.
+        response_delay_s: How late the vehicle follows changes of speed: who brakes comes farther.
+        response_preview_s: How far ahead its controller looks at speeds.
         clearance_ahead_m: Room to be kept before and behind the ego ...
         clearance_aside_m: ... and to its sides.
         missing_cameras: How many camera slots may have no features at all.
@@ -96,6 +102,8 @@ class CheckLimits:
     road_horizon_s: float = 3.0
     road_margin_m: float = 0.3
     collision_horizon_s: float = 3.0
+    response_delay_s: float = 0.3
+    response_preview_s: float = 0.0
     clearance_ahead_m: float = 1.0
     clearance_aside_m: float = 0.2
     missing_cameras: int = 0
@@ -103,6 +111,11 @@ class CheckLimits:
     uncertainty: float = 0.6
     bicycle: BicycleLimits = field(default_factory=BicycleLimits)
     body: VehicleDimensions = PACIFICA
+
+    @property
+    def response(self) -> Response:
+        """What the vehicle makes of a trajectory."""
+        return Response(self.response_delay_s, self.response_preview_s)
 
     @property
     def clearance(self) -> Clearance:
@@ -151,12 +164,37 @@ class Situation:
         steps = np.arange(first, min(last + 1, self.dense_m.shape[1]), stride)
         return self.dense_m[:, steps], steps * STEP_S
 
+    @property
+    def ego(self) -> EgoState:
+        """By odometry; without it, as the candidates have it."""
+        return self.odometry or self.candidates.ego
+
+    def driven(self, limits: CheckLimits, *, brakes: bool) -> tuple[FloatArray, FloatArray]:
+        """Returns where the vehicle will be if it follows candidates.
+
+        Args:
+            limits: Of the vehicle.
+            brakes: Whether it brakes as hard as it can from the next cycle on.
+
+        Returns:
+            poses_m: (K, m, 3) from now on, `COLLISION_STRIDE` steps apart.
+            times_s: (m,) their times after the stamp of the obstacles.
+        """
+        preview_s, horizon_s = limits.response.preview_s, limits.collision_horizon_s
+        poses_m, times_s = self.ahead(horizon_s + preview_s, 1)
+        if brakes:
+            poses_m = braked(poses_m, CYCLE_S, limits.bicycle.braking_mps2)
+        poses_m = limits.response.driven(poses_m, self.ego.vx_mps)
+        obstacles_ns = self.now_ns if self.obstacles is None else self.obstacles.stamp_ns
+        later_s = age_in_s(self.candidates.stamp_ns, obstacles_ns)
+        looked_at = slice(0, round(horizon_s / STEP_S) + 1, COLLISION_STRIDE)
+        return poses_m[:, looked_at], times_s[looked_at] + later_s
+
     def gained_m(self, horizon_s: float) -> FloatArray:
         """Returns (K,) how much farther than at the present speed candidates get from now on."""
         poses_m, times_s = self.ahead(horizon_s, 1)
         ways_m = np.linalg.norm(np.diff(poses_m[..., :2], axis=1), axis=-1).sum(axis=1)
-        ego = self.odometry or self.candidates.ego
-        gained: FloatArray = ways_m - ego.vx_mps * (times_s[-1] - times_s[0])
+        gained: FloatArray = ways_m - self.ego.vx_mps * (times_s[-1] - times_s[0])
         return gained
 
 
@@ -372,12 +410,32 @@ def _levels_off_road(
 def _collision(situation: Situation, limits: CheckLimits) -> Verdict | None:
     if situation.obstacles is None:
         return None
-    poses_m, times_s = situation.ahead(limits.collision_horizon_s, COLLISION_STRIDE)
-    later_s = age_in_s(situation.candidates.stamp_ns, situation.obstacles.stamp_ns)
-    found = contacts(poses_m, times_s + later_s, limits.body, situation.obstacles, limits.clearance)
+    poses_m, times_s = situation.driven(limits, brakes=False)
+    found = contacts(poses_m, times_s, limits.body, situation.obstacles, limits.clearance)
 
     def text(k: int) -> str:
         return f"candidate {k}: meets object {found.ids[k]} in {found.times_s[k]:.1f} s"
+
+    return Verdict(~found.found, text)
+
+
+def _headway(situation: Situation, limits: CheckLimits) -> Verdict | None:
+    """Who drives ahead may brake as hard as the ego can: a stop behind it must stay possible.
+
+    The longitudinal rule of Responsibility-Sensitive Safety (Shalev-Shwartz et al., "On a Formal
+    Model of Safe and Scalable Self-driving Cars", 2017, definition 1), along the path of each
+    candidate and for boxes instead of points.
+    """
+    if situation.obstacles is None:
+        return None
+    leaders = situation.obstacles.leaders(situation.ego.planar, limits.bicycle.braking_mps2)
+    if not len(leaders.ids):
+        return _of_all(situation, None)
+    poses_m, times_s = situation.driven(limits, brakes=True)
+    found = contacts(poses_m, times_s, limits.body, leaders)
+
+    def text(k: int) -> str:
+        return f"candidate {k}: could not stop behind object {found.ids[k]} if that braked"
 
     return Verdict(~found.found, text)
 
@@ -429,6 +487,7 @@ CHECKS: dict[str, Callable[[Situation, CheckLimits], Verdict | None]] = {
     "shift": _shift,
     "drivable_area": _drivable_area,
     "collision": _collision,
+    "headway": _headway,
     "cameras": _cameras,
     "alignment": _alignment,
     "uncertainty": _uncertainty,

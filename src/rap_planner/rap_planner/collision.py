@@ -7,7 +7,7 @@ stands. That is a guess; a horizon of a few seconds keeps it an acceptable one.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,9 @@ MIN_BRAKING_MPS2, MAX_BRAKING_MPS2 = 0.7, 9.0
 
 STANDING_M = 0.1
 """An ego that has moved less than this stands, and collides with nobody."""
+
+ALONG_RAD = np.radians(60.0)
+"""Who drives ahead in a bend has turned by less than this against the ego."""
 
 DRIFT = 0.1
 """Share of the clearance by which an object may come closer that is too close already, or nearly:
@@ -106,6 +109,16 @@ class Obstacles:
         keep = np.zeros(len(self.ids), dtype=np.bool_)
         keep[np.argpartition(distances_m, count)[:count]] = True
         return self.select(keep)
+
+    def leaders(self, ego_m: FloatArray, braking_mps2: float) -> Obstacles:
+        """Returns those that drive ahead of (3,) x, y, yaw in about its direction, braking."""
+        offsets_m = self.centers_m - ego_m[:2]
+        ahead_m = np.cos(ego_m[2]) * offsets_m[:, 0] + np.sin(ego_m[2]) * offsets_m[:, 1]
+        ways_rad = np.arctan2(self.velocities_mps[:, 1], self.velocities_mps[:, 0])
+        along = np.abs(wrap_angle(ways_rad - ego_m[2])) <= ALONG_RAD
+        moves = np.hypot(*self.velocities_mps.T) > 0.0
+        chosen = self.select((ahead_m > 0.0) & along & moves)
+        return replace(chosen, brakings_mps2=np.maximum(chosen.brakings_mps2, braking_mps2))
 
     def poses_at(self, times_s: FloatArray) -> FloatArray:
         """Returns (M, N, 3) centres and headings at (M,) seconds after the stamp."""

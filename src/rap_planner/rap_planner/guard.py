@@ -30,7 +30,7 @@ from rap_planner.checks import (
     age_in_s,
     evaluate,
 )
-from rap_planner.collision import TOUCH, ObjectMotion, Obstacles, contacts
+from rap_planner.collision import TOUCH, Clearance, ObjectMotion, Obstacles, contacts
 from rap_planner.drivable import DrivableArea
 from rap_planner.stop import STOP_HORIZON_S, Stop
 from rap_planner.trajectory import (
@@ -386,7 +386,9 @@ class Guard:
                 self._state, self._stop = GuardState.NOMINAL, None
         elif self._followed is not None and self._state not in STOPPING:
             held_s = age_in_s(now_ns, self._valid_until_ns)
-            if held_s <= self._settings.hold_s:
+            left_s = dense_times(STOP_HORIZON_S) + age_in_s(now_ns, self._followed.stamp_ns)
+            meets = self._contact(self._followed.at(left_s), now_ns, obstacles, TOUCH)
+            if held_s <= self._settings.hold_s and not meets:
                 self._state = GuardState.HOLD_LAST
             else:
                 self._state = GuardState.CONTROLLED_STOP
@@ -435,19 +437,24 @@ class Guard:
         limit_mps2 = self._settings.limits.bicycle.lateral_acceleration_mps2
         if aside_mps2 > LATERAL_MARGIN * limit_mps2:
             return f"has {aside_mps2:.2f} m/s2 across, limit {limit_mps2:.2f}"
+        return self._contact(stop.trajectory(now_ns).poses_m, now_ns, obstacles, self._stop_room)
+
+    def _contact(
+        self, poses_m: FloatArray, now_ns: int, obstacles: Obstacles | None, room: Clearance
+    ) -> str:
+        """Returns whom a vehicle meets that follows (M, 3) poses, the first one due in 0.1 s."""
         if obstacles is None or self._settings.modes["collision"] is not Mode.ENFORCE:
             return ""
         limits = self._settings.limits
-        poses_m = stop.trajectory(now_ns).poses_m[None]
+        late_m = limits.response.driven(poses_m[None], self._speed_mps)
         looked_at = slice(0, round(limits.collision_horizon_s / STEP_S), COLLISION_STRIDE)
         times_s = dense_times(STOP_HORIZON_S)[looked_at]
-        poses_m = poses_m[:, looked_at]
         found = contacts(
-            poses_m,
+            late_m[:, looked_at],
             times_s + age_in_s(now_ns, obstacles.stamp_ns),
             limits.body,
             obstacles,
-            self._stop_room,
+            room,
         )
         return f"meets object {found.ids[0]} in {found.times_s[0]:.1f} s" if found.found[0] else ""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rap_planner.trajectory import STEP_S, Trajectory, dense_times
+from rap_planner.trajectory import STEP_S, Trajectory, along_paths, arcs_m, dense_times
 from rap_raster.frames import FloatArray
 
 STOP_HORIZON_S = 5.0
@@ -113,9 +113,7 @@ class Stop:
     @property
     def fits(self) -> bool:
         """True if the path is long enough to stop on."""
-        steps_m = np.diff(self.path_m[:, :2], axis=0)
-        path_length_m = float(np.linalg.norm(steps_m, axis=1).sum())
-        return self.profile.length_m <= path_length_m + END_TOLERANCE_M
+        return bool(self.profile.length_m <= arcs_m(self.path_m)[-1] + END_TOLERANCE_M)
 
     @property
     def poses_m(self) -> FloatArray:
@@ -126,25 +124,5 @@ class Stop:
         """Returns the part of the stop that follows a stamp."""
         start_s = (stamp_ns - self.begin_ns) * 1e-9
         times_s = np.maximum(start_s + dense_times(STOP_HORIZON_S), 0.0)
-        poses_m = along_path(self.path_m, self.profile.distance_m(times_s))
-        return Trajectory(stamp_ns, poses_m, self.z_m)
-
-
-def along_path(path_m: FloatArray, distances_m: FloatArray) -> FloatArray:
-    """Returns the poses at given distances along a path.
-
-    Args:
-        path_m: (n, 3) x, y, yaw; yaw continuous.
-        distances_m: (M,) from the first point; past the end the path goes on straight ahead.
-
-    Returns:
-        (M, 3) x, y, yaw.
-    """
-    steps_m = np.linalg.norm(np.diff(path_m[:, :2], axis=0), axis=1)
-    arc_m = np.concatenate([[0.0], np.cumsum(steps_m)])
-    result = np.stack([np.interp(distances_m, arc_m, column) for column in path_m.T], axis=1)
-    beyond_m = np.maximum(distances_m - arc_m[-1], 0.0)
-    yaw_rad = path_m[-1, 2]
-    result[:, 0] += beyond_m * np.cos(yaw_rad)
-    result[:, 1] += beyond_m * np.sin(yaw_rad)
-    return result
+        poses_m = along_paths(self.path_m[None], self.profile.distance_m(times_s)[None])
+        return Trajectory(stamp_ns, poses_m[0], self.z_m)

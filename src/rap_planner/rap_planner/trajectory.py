@@ -109,6 +109,38 @@ def interpolate_poses(
     return _hermite(knots, slopes, dt_s, times_s)
 
 
+def arcs_m(paths_m: FloatArray) -> FloatArray:
+    """Returns (..., n) metres along (..., n, 3) paths to each of their poses."""
+    steps_m = np.linalg.norm(np.diff(paths_m[..., :2], axis=-2), axis=-1)
+    return np.concatenate([np.zeros((*steps_m.shape[:-1], 1)), np.cumsum(steps_m, axis=-1)], -1)
+
+
+def along_paths(paths_m: FloatArray, distances_m: FloatArray) -> FloatArray:
+    """Returns the poses at given distances along paths.
+
+    Args:
+        paths_m: (K, n, 3) x, y, yaw; yaw continuous.
+        distances_m: (K, M) from the first poses; past the end a path goes on straight ahead.
+
+    Returns:
+        (K, M, 3) x, y, yaw.
+    """
+    arcs = arcs_m(paths_m)
+    rows = np.arange(len(paths_m))[:, None]
+    # One search in all paths: each has a range of numbers of its own.
+    apart = rows * (1.0 + max(arcs.max(), distances_m.max()))
+    passed = np.searchsorted((arcs + apart).ravel(), distances_m + apart, side="right")
+    left = np.clip(passed - rows * arcs.shape[1] - 1, 0, arcs.shape[1] - 2)
+    begin, end = arcs[rows, left], arcs[rows, left + 1]
+    share = np.clip((distances_m - begin) / np.maximum(end - begin, 1e-12), 0.0, 1.0)[..., None]
+    result = (1.0 - share) * paths_m[rows, left] + share * paths_m[rows, left + 1]
+    beyond_m = np.maximum(distances_m - arcs[:, -1:], 0.0)
+    yaws_rad = paths_m[:, -1:, 2]
+    result[..., 0] += beyond_m * np.cos(yaws_rad)
+    result[..., 1] += beyond_m * np.sin(yaws_rad)
+    return np.asarray(result)
+
+
 def dense_times(horizon_s: float) -> FloatArray:
     """Returns `STEP_S`, 2 `STEP_S`, ... up to the horizon, seconds."""
     return np.arange(1, int(horizon_s / STEP_S + 1e-6) + 1, dtype=np.float64) * STEP_S

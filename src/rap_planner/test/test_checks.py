@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from rap_planner.bicycle import BicycleLimits, demands
 from rap_planner.candidates import Candidates
-from rap_planner.checks import Check
+from rap_planner.checks import Check, CheckLimits
 from rap_planner.collision import DRIFT, TOUCH, Clearance, ObjectMotion, contacts
 from rap_planner.drivable import CELL_M, DrivableArea
 from rap_planner.guard import Guard, GuardDecision, GuardInputs, GuardSettings
@@ -361,3 +361,36 @@ def test_a_stop_that_begins_braking_loses_exactly_its_speed(speed_mps, begin_mps
     assert speeds.min() > -1e-3
     assert speeds[0] == pytest.approx(speed_mps, abs=8 * dt_s + 1e-9)
     assert (-np.diff(speeds) / dt_s).max() < max(most, begin_mps2) + 0.05
+
+
+@settings(deadline=None)
+@given(
+    st.floats(3.0, 14.0), st.floats(0.5, 14.0), st.floats(-1.5, 1.5), st.sampled_from([0.0, 0.3])
+)
+def test_headway_is_the_distance_of_responsibility_sensitive_safety(
+    speed_mps, leader_mps, spare_m, delay_s
+):
+    """v r + v^2 / 2b - w^2 / 2b (definition 1, with no acceleration within the response time r)."""
+    braking = BicycleLimits().braking_mps2
+    wanted_m = (0.1 + delay_s) * speed_mps + (speed_mps**2 - leader_mps**2) / (2.0 * braking)
+    gap_m = max(wanted_m, 0.0) + spare_m
+    body = VehicleDimensions(4.0, 2.0, 1.6, 1.0)
+    guard = Guard(GuardSettings(CheckLimits(response_delay_s=delay_s, body=body)))
+    seen = objects(0, (1.0 + 2.0 + gap_m + 2.0, 0.0, 0.0, leader_mps, 0.0))
+    ego = odometry(0, speed_mps)
+    found = guard.step(0, GuardInputs(candidates(0, speed_mps), ego, ego, seen))
+    # Looked at every 0.2 s, and by who has stopped as well as by who still rolls.
+    if spare_m > 0.3:
+        assert found.checks["headway"] is Check.OK
+    elif spare_m < -0.6 and gap_m > 0.2:
+        assert found.checks["headway"] is Check.FAILED
+        text = found.outcomes["headway"].verdict.text(0)
+        assert text == "candidate 0: could not stop behind object 1 if that braked"
+
+
+@pytest.mark.parametrize("way_rad", [np.pi, 0.5 * np.pi])
+def test_headway_is_kept_to_who_drives_ahead_alone(way_rad):
+    """Who comes towards the ego or crosses is left to `collision`."""
+    seen = objects(0, (16.0, 0.0, way_rad, 8.0 * np.cos(way_rad), 8.0 * np.sin(way_rad)))
+    found = Guard(GuardSettings()).step(0, inputs(0, candidates(0), seen))
+    assert found.checks["headway"] is Check.OK

@@ -48,7 +48,7 @@ def test_waiting_says_what_is_missing_and_lets_the_vehicle_stand():
 def test_a_check_without_its_input_is_not_checked_and_never_ok():
     checks = Guard(SETTINGS).step(0, GuardInputs(candidates(0), odometry(0))).checks
     assert list(checks) == list(CHECKS)
-    without_input = ("start", "shift", "drivable_area", "collision", "alignment")
+    without_input = ("start", "shift", "drivable_area", "collision", "headway", "alignment")
     for name, check in checks.items():
         assert check is (Check.NOT_CHECKED if name in without_input else Check.OK), name
     seen = Guard(SETTINGS).step(0, inputs(0, candidates(0), objects(0))).checks
@@ -505,3 +505,15 @@ def test_whatever_comes_in_what_goes_out_is_finite_and_can_be_driven(history):
             first_mps = float(np.linalg.norm(poses_m[1, :2] - poses_m[0, :2])) / 0.1
             for asked in demands(poses_m[None], first_mps, BICYCLE):
                 assert asked.values[0] <= 1.05 * asked.limit, asked.text(0)
+
+
+def test_what_meets_somebody_is_not_held():
+    """Somebody steps out 20 m ahead: braked for at once, and not after 0.3 s more of going on."""
+    guard = Guard(SETTINGS)
+    for now in range(0, 5 * CYCLE, CYCLE):
+        assert guard.step(now, inputs(now, candidates(0))).state is GuardState.NOMINAL
+    now = 5 * CYCLE
+    stepped_out = objects(now, (SPEED_MPS * now / SECOND + 25.0, 0.0, 0.0, 0.0, 0.0))
+    decision = guard.step(now, inputs(now, candidates(0), stepped_out))
+    assert decision.state is GuardState.CONTROLLED_STOP
+    assert decision.reason.startswith("candidate 1: meets object 1 in ")

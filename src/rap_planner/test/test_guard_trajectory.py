@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rap_planner.stop import StopProfile, along_path
-from rap_planner.trajectory import dense_times, interpolate_poses
+from rap_planner.stop import StopProfile
+from rap_planner.trajectory import along_paths, dense_times, interpolate_poses
 from rap_raster.ego_history import EgoState
 
 DT_S, STEPS = 0.5, 10
@@ -109,10 +109,10 @@ def test_a_long_stop_takes_the_textbook_distance():
 
 def test_distances_along_a_path_follow_it_and_go_on_straight_past_its_end():
     path = np.array([[0.0, 0.0, 0.0], [10.0, 0.0, np.pi / 2], [10.0, 5.0, np.pi / 2]])
-    poses = along_path(path, np.array([5.0, 12.0, 18.0]))
+    poses = along_paths(path[None], np.array([[5.0, 12.0, 18.0]]))[0]
     np.testing.assert_allclose(poses[:, :2], [[5.0, 0.0], [10.0, 2.0], [10.0, 8.0]], atol=1e-9)
 
 
 def test_a_path_of_one_place_keeps_the_vehicle_there():
     path = np.tile([3.0, 4.0, 0.5], (5, 1))
-    np.testing.assert_allclose(along_path(path, np.zeros(3)), path[:3])
+    np.testing.assert_allclose(along_paths(path[None], np.zeros((1, 3)))[0], path[:3])

@@ -46,6 +46,11 @@ MAX_STEERING_RAD = math.pi / 3
 """Low-pass filters of the actuators and the steering stop. Source: NAVSIM,
 `batch_kinematic_bicycle.py`."""
 
+PREVIEW_S = _LOOK_AHEAD_STEPS * DT_S
+SPEED_DELAY_S = (_SPEED_COST + _ACCELERATION_COST) / _SPEED_COST + 0.2
+"""The speed wanted is the one planned that far ahead, and is reached with this time constant: of
+the tracker and, after it, of the actuators."""
+
 _X, _Y, _HEADING = int(StateIndex.X), int(StateIndex.Y), int(StateIndex.HEADING)
 _VX, _VY, _AX = int(StateIndex.VX), int(StateIndex.VY), int(StateIndex.AX)
 _AY, _STEERING = int(StateIndex.AY), int(StateIndex.STEERING_ANGLE)

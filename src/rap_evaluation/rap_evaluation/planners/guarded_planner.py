@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from rap_evaluation.metrics.pdm_scene import DT_S
-from rap_evaluation.metrics.pdm_simulator import MAX_STEERING_RAD
+from rap_evaluation.metrics.pdm_simulator import MAX_STEERING_RAD, PREVIEW_S, SPEED_DELAY_S
 from rap_evaluation.planners.bundle_planner import BundlePlanner, Images
 from rap_evaluation.planners.observation import Observation, Plan, Road
 from rap_evaluation.planners.trajectory_plan import trajectory_plan
@@ -33,7 +33,7 @@ class GuardedPlanner:
     """Lets the guard choose among a bundle's candidates; to be asked at every step of 0.1 s."""
 
     def __init__(self, planner: BundlePlanner, vector_map: VectorMap, *, replan_hz: int) -> None:
-        """Makes a guard with the shipped limits, but the steering of the simulated ego.
+        """Makes a guard with the shipped limits, but steering and response of the simulated ego.
 
         Args:
             planner: Proposes.
@@ -43,6 +43,8 @@ class GuardedPlanner:
         limits = CheckLimits()
         limits = replace(
             limits,
+            response_delay_s=SPEED_DELAY_S,
+            response_preview_s=PREVIEW_S,
             candidate_age_s=max(limits.candidate_age_s, 1.0 / replan_hz + PLAN_MARGIN_S),
             bicycle=replace(limits.bicycle, max_steering_rad=MAX_STEERING_RAD),
         )

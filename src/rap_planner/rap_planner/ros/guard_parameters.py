@@ -45,6 +45,8 @@ CHECK_LIMITS = (
     _limit("collision_horizon_s", "how far ahead boxes must not meet", 0.1, 10.0),
     _limit("clearance_ahead_m", "room to keep before and behind the ego", 0.01, 10.0),
     _limit("clearance_aside_m", "room to keep to its sides", 0.01, 3.0),
+    _limit("response_delay_s", "time constant with which the vehicle follows speeds", 0.0, 5.0),
+    _limit("response_preview_s", "how far ahead its controller looks at speeds", 0.0, 2.0),
     _limit("missing_cameras", "camera slots that may be without features", 0, 64),
     _limit("alignment_distance", "largest distance of camera and raster features", 0.0, 100.0),
     _limit("uncertainty", "largest uncertainty of the planner", 0.0, 1.0),
