@@ -21,6 +21,9 @@ NOMINAL, HOLD_LAST = 1, 2
 FOLLOWING = (NOMINAL, HOLD_LAST)
 """States of `rap_msgs/GuardState` in which the published trajectory is a plan's."""
 
+LOOKS = 2
+"""Cycles of the guard after a plan: the first of them may have begun before the plan came."""
+
 GUARD_STATES = ("waiting", "nominal", "hold_last", "controlled_stop", "mrm_request")
 """Names of the states of `rap_msgs/GuardState`, by code."""
 
@@ -74,6 +77,7 @@ class Answers:
     guard_cycles: Counter[int] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
     _is_following: bool = False
+    _cycles_at_plan: dict[int, int] = field(default_factory=dict)
 
     def take(self, arrival: Arrival) -> None:
         """Counts one answer."""
@@ -82,6 +86,7 @@ class Answers:
         elif arrival.topic == "rap/candidates":
             plan = best_plan(arrival.raw)
             with self.lock:
+                self._cycles_at_plan.setdefault(plan.stamp_ns, self.guard_cycles.total())
                 self.plans[plan.stamp_ns] = plan
         elif arrival.topic == "rap/features":
             stamp_ns = raw_stamp_ns(arrival.raw)
@@ -105,6 +110,13 @@ class Answers:
             is_new = stamp_ns in self.plans and stamp_ns not in self.latencies_ms
             if sent_s is not None and is_new and self._is_following:
                 self.latencies_ms[stamp_ns] = 1e3 * (arrival.monotonic_s - sent_s)
+
+    def is_judged(self, stamp_ns: int | None) -> bool:
+        """True once the guard has followed the plan of a step, or has had time to look at it."""
+        if stamp_ns in self.latencies_ms:
+            return True
+        before = self._cycles_at_plan.get(stamp_ns) if stamp_ns is not None else None
+        return before is not None and self.guard_cycles.total() >= before + LOOKS
 
     def sent(self, stamp_ns: int) -> None:
         """Notes that a message of a step was published just now."""

@@ -190,7 +190,7 @@ class _Run:
             hooks = PlayerHooks(self._hold, self._on_published, self._check)
             started_s = time.monotonic()
             session.player.play(messages(self.bag), rate, hooks)
-            self._wait_for_plan()
+            self._wait_for_judgement()
             self.seconds = time.monotonic() - started_s
             session.player.linger(self._is_answered, DRAIN_S, min(rate, 1.0))
             self._check()
@@ -206,7 +206,7 @@ class _Run:
         return self.due <= self.answers.latencies_ms.keys()
 
     def _hold(self, item: RecordedMessage) -> None:
-        """Waits with the next step until the last one is planned.
+        """Waits with the next step until the last one is planned, and the guard has looked at it.
 
         Images of the other cameras of a step may come some milliseconds after the anchor's; the
         plan waits for them, so they must not wait for the plan.
@@ -217,13 +217,17 @@ class _Run:
         if stamp_ns not in self.due:
             return
         if self._pending_ns is not None and stamp_ns > self._pending_ns:
-            self._wait_for_plan()
+            self._wait_for_judgement()
         self._pending_ns = stamp_ns
 
-    def _wait_for_plan(self) -> None:
-        """Lets drive time stand still until the last step is planned, for `MAX_HOLD_S` at most."""
+    def _wait_for_judgement(self) -> None:
+        """Lets drive time stand still until the guard has looked at the plan of the last step.
+
+        The next plan would take the place of one that it has not seen. Waits for `MAX_HOLD_S` at
+        most.
+        """
         deadline_s = time.monotonic() + MAX_HOLD_S
-        while self._pending_ns not in self.answers.plans:
+        while not self.answers.is_judged(self._pending_ns):
             self._check()
             if time.monotonic() > deadline_s:
                 self._vain_holds += 1
