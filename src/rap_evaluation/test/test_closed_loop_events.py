@@ -17,10 +17,11 @@ from rap_evaluation.closed_loop.events import (
     contacts,
 )
 from rap_evaluation.closed_loop.place import Place
+from rap_evaluation.closed_loop.report import route_report
 from rap_evaluation.closed_loop.road_users import RoadUsers
 from rap_evaluation.closed_loop.routes import Route
-from rap_evaluation.closed_loop.scores import comfort_share, run_starts, score_drive
-from rap_evaluation.closed_loop.surface import Surface
+from rap_evaluation.closed_loop.scores import comfort_share, runs, score_drive
+from rap_evaluation.closed_loop.surface import FAR_M, Surface
 from rap_evaluation.metrics import pdm_kernels as kernels
 from rap_evaluation.metrics.bench2drive import parse_bench2drive, score_bench2drive
 from rap_evaluation.planners.observation import LEVEL_M, on_level
@@ -30,6 +31,7 @@ from rap_evaluation.traffic.network import Connection, Network
 from rap_raster.frames import Pose
 from rap_raster.maps.vector_map import Lane, VectorMap
 from rap_raster.scene import Boxes, LightState, ObjectClass, PolygonKind, Shapes
+from rap_raster.vehicle import PACIFICA
 
 CAR, WALKER = ObjectClass.VEHICLE, ObjectClass.PEDESTRIAN
 ON_ROAD = np.zeros(5, dtype=np.bool_)
@@ -226,8 +228,34 @@ def test_off_road_steps_are_those_with_a_corner_off_the_road(place, route):
     watch = Watch(place, route)
     for step, y in enumerate((0.0, -0.7, -0.7, 0.0, -0.7)):
         watch.step(step, ego(x=20.0, y=y), 20.0, Boxes.empty(), {"turn": LightState.GREEN})
-    assert watch.events.off_road_steps == [1, 2, 4]
-    assert run_starts(watch.events.off_road_steps) == [1, 4]
+    assert list(watch.events.off_road_m) == [1, 2, 4]
+    assert runs(watch.events.off_road_m) == [[1, 2], [4]]
+    beyond_m = 0.7 + 0.5 * PACIFICA.width_m - 1.75
+    assert list(watch.events.off_road_m.values()) == pytest.approx([beyond_m] * 3)
+
+
+def test_off_the_road_is_measured_from_the_farthest_corner_to_any_road(place):
+    """Turned across the edge of the road, and where there is none."""
+    across = ego(x=20.0, y=0.0, heading=-0.5 * np.pi)
+    front_m = PACIFICA.rear_axle_to_center_m + 0.5 * PACIFICA.length_m
+    assert place.surface.off_road_m(across, 0.0) == pytest.approx(front_m - 1.75)
+    assert place.surface.off_road_m(ego(x=20.0, y=1.75), 0.0) == 0.0
+    assert place.surface.off_road_m(ego(x=20.0, y=0.0), 50.0) == FAR_M
+
+
+@pytest.mark.parametrize(
+    ("depth_m", "clean", "tolerated"),
+    [(0.0, True, True), (0.1, False, True), (0.29, False, True), (0.31, False, False)],
+)
+def test_corners_may_be_off_the_road_a_little_where_nuplan_lets_them(
+    route, depth_m, clean, tolerated
+):
+    events = Events(off_road_m={11: 0.5 * depth_m, 12: depth_m} if depth_m else {})
+    row = route_report(straight_drive(route, events=events), None).row
+    assert (row["clean"], row["clean_within_tolerance"]) == (clean, tolerated)
+    assert row["off_road_m"] == depth_m
+    texts = [event["what"] for event in row["events"]]
+    assert texts == ([f"off the road by {depth_m:.2f} m"] if depth_m else [])
 
 
 @pytest.mark.parametrize(
@@ -266,7 +294,9 @@ def hit(code, *, at_fault=True, step=5):
 
 
 def test_score_is_that_of_bench2drive(route):
-    events = Events([hit(CAR), hit(WALKER), hit(CAR, at_fault=False)], [11, 12, 13, 14], [50])
+    events = Events(
+        [hit(CAR), hit(WALKER), hit(CAR, at_fault=False)], dict.fromkeys(range(11, 15), 0.1), [50]
+    )
     score = score_drive(straight_drive(route, steps=100, failure="blocked", events=events))
     expected = score_bench2drive(
         parse_bench2drive(

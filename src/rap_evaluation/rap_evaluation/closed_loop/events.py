@@ -72,12 +72,12 @@ class Events:
 
     Attributes:
         collisions: With whoever, at fault or not.
-        off_road_steps: Steps at which a corner was off the road.
+        off_road_m: Steps at which a corner was off the road, and how far the farthest one.
         red_light_steps: Steps at which the front crossed a stop line at red.
     """
 
     collisions: list[Collision] = field(default_factory=list)
-    off_road_steps: list[int] = field(default_factory=list)
+    off_road_m: dict[int, float] = field(default_factory=dict)
     red_light_steps: list[int] = field(default_factory=list)
 
 
@@ -118,7 +118,7 @@ class Watch:
         ground_m = float(self._route.at(along_m)[2])
         flags = self._surface.flags(state, ground_m)
         if flags[kernels.NON_DRIVABLE]:
-            self.events.off_road_steps.append(step)
+            self.events.off_road_m[step] = self._surface.off_road_m(state, ground_m)
         met = contacts(state, flags, on_level(boxes, ground_m), step)
         self.events.collisions += [c for c in met if c.track not in self._touching]
         self._touching = frozenset(collision.track for collision in met)

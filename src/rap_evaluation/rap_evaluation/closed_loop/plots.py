@@ -36,7 +36,7 @@ def route_map(drive: Drive) -> str:
         for collision in events.collisions
     ]
     marks += [("red", step) for step in events.red_light_steps]
-    marks += [("off", step) for step in events.off_road_steps[::10]]
+    marks += [("off", step) for step in list(events.off_road_m)[::10]]
     shapes = [
         _line(pixels(wanted), "route"),
         _line(pixels(driven), "driven"),

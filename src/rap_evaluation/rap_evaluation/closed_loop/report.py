@@ -15,11 +15,15 @@ from jinja2 import Environment
 from rap_evaluation.closed_loop import plots
 from rap_evaluation.closed_loop.drive import Drive
 from rap_evaluation.closed_loop.events import Collision
-from rap_evaluation.closed_loop.scores import DriveScore, run_starts, score_drive
+from rap_evaluation.closed_loop.scores import DriveScore, runs, score_drive
 from rap_evaluation.metrics.pdm_scene import DT_S
 
 DECIMALS = 4
 """Of numbers in the report."""
+
+TOLERANCE_M = 0.3
+"""How far off the road nuPlan lets corners be. Source: nuplan-devkit, `drivable_area_compliance` of
+the closed-loop metrics."""
 
 JSON_NAME, HTML_NAME = "report.json", "report.html"
 
@@ -52,6 +56,7 @@ def route_report(drive: Drive, video: str | None) -> RouteReport:
         "seed": drive.route.seed,
         "status": _status(drive, score),
         "clean": is_clean(drive, score),
+        "clean_within_tolerance": not drive.failure and score.faultless_within(TOLERANCE_M),
         "driving_score": score.driving_score,
         **asdict(score),
         "length_m": drive.route.length_m,
@@ -85,7 +90,9 @@ def _events(drive: Drive) -> list[dict[str, Any]]:
     events = drive.events
     found = [(collision.step, _collision_text(collision)) for collision in events.collisions]
     found += [(step, "red light") for step in events.red_light_steps]
-    found += [(step, "off the road") for step in run_starts(events.off_road_steps)]
+    for run in runs(events.off_road_m):
+        farthest_m = max(events.off_road_m[step] for step in run)
+        found.append((run[0], f"off the road by {farthest_m:.2f} m"))
     return [{"time_s": step * DT_S, "what": what} for step, what in sorted(found)]
 
 
@@ -104,8 +111,10 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "collisions_at_fault": sum(row["collisions_at_fault"] for row in rows),
             "collisions_not_at_fault": sum(row["collisions_not_at_fault"] for row in rows),
             "off_road": sum(row["off_road"] for row in rows),
+            "off_road_m": max(row["off_road_m"] for row in rows),
             "red_lights": sum(row["red_lights"] for row in rows),
             "clean_routes": sum(row["clean"] for row in rows),
+            "clean_routes_within_tolerance": sum(row["clean_within_tolerance"] for row in rows),
             "driving_score": float(np.mean([row["driving_score"] for row in rows])),
             "completion": float(np.mean([row["completion"] for row in rows])),
             "comfort": float(np.mean([row["comfort"] for row in rows])),

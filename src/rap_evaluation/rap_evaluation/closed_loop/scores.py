@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -28,6 +27,7 @@ class DriveScore:
         off_road_share: Part of the driven distance with a corner of the box off the road.
         penalty: Product of all penalties, 0 to 1.
         off_road: How often the ego left the road.
+        off_road_m: How far it did, at most; 0 if it did not.
         collisions_at_fault: How many.
         collisions_not_at_fault: How many.
         red_lights: How many were run.
@@ -38,6 +38,7 @@ class DriveScore:
     off_road_share: float
     penalty: float
     off_road: int
+    off_road_m: float
     collisions_at_fault: int
     collisions_not_at_fault: int
     red_lights: int
@@ -51,7 +52,12 @@ class DriveScore:
     @property
     def faultless(self) -> bool:
         """True without at-fault collision, leaving the road or running a red light."""
-        return not (self.collisions_at_fault or self.off_road or self.red_lights)
+        return self.faultless_within(0.0)
+
+    def faultless_within(self, tolerance_m: float) -> bool:
+        """As `faultless`, where corners may be that far off the road."""
+        left_road = self.off_road > 0 and self.off_road_m > tolerance_m
+        return not (self.collisions_at_fault or left_road or self.red_lights)
 
 
 def score_drive(drive: Drive) -> DriveScore:
@@ -71,7 +77,8 @@ def score_drive(drive: Drive) -> DriveScore:
         completion=_completion(drive),
         off_road_share=off_road_share,
         penalty=penalty,
-        off_road=len(run_starts(events.off_road_steps)),
+        off_road=len(runs(events.off_road_m)),
+        off_road_m=max(events.off_road_m.values(), default=0.0),
         collisions_at_fault=len(at_fault),
         collisions_not_at_fault=len(events.collisions) - len(at_fault),
         red_lights=red_lights,
@@ -85,9 +92,15 @@ def collision_penalty(collision: Collision) -> float:
     return PENALTIES["COLLISION_PEDESTRIAN" if on_foot else "COLLISION_VEHICLE"]
 
 
-def run_starts(steps: Sequence[int]) -> list[int]:
-    """Returns the first of every run of consecutive numbers among ascending steps."""
-    return [step for before, step in pairwise([-2, *steps]) if step > before + 1]
+def runs(steps: Iterable[int]) -> list[list[int]]:
+    """Returns the runs of consecutive numbers among ascending steps."""
+    found: list[list[int]] = []
+    for step in steps:
+        if found and step == found[-1][-1] + 1:
+            found[-1].append(step)
+        else:
+            found.append([step])
+    return found
 
 
 def comfort_share(states: FloatArray) -> float:
@@ -137,5 +150,5 @@ def _off_road_share(drive: Drive) -> float:
     steps_m = np.hypot(*np.diff(drive.states[:, :2], axis=0).T)
     driven_m = float(steps_m.sum())
     # Step i of the drive leads from state i - 1 to state i.
-    off_m = float(steps_m[np.array(drive.events.off_road_steps, dtype=np.intp) - 1].sum())
+    off_m = float(steps_m[np.array(list(drive.events.off_road_m), dtype=np.intp) - 1].sum())
     return off_m / driven_m if driven_m > 0.0 else 0.0

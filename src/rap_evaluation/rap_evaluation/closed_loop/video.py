@@ -134,7 +134,7 @@ def _label(drive: Drive, glimpse: Glimpse) -> str:
     events = drive.events
     hits = sum(collision.step <= step for collision in events.collisions)
     reds = sum(red <= step for red in events.red_light_steps)
-    off = step in events.off_road_steps
+    off = step in events.off_road_m
     return (
         f"route {drive.route.index}   {step * DT_S:5.1f} s   {glimpse.ego.vx_mps:4.1f} m/s   "
         f"collisions {hits}   red lights {reds}{'   OFF THE ROAD' if off else ''}"
