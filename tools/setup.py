@@ -270,8 +270,7 @@ def _warm_up() -> None:
 
 
 def _pip(log: str, *arguments: object) -> None:
-    # --no-compile: Python itself compiles what is imported, a small part of eight million lines.
-    options = ("--disable-pip-version-check", "--no-input", "--no-compile")
+    options = ("--disable-pip-version-check", "--no-input")
     _call(log, PYTHON, "-m", "pip", "install", *options, *arguments)
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import webdataset
+from ray import cloudpickle
 
 from rap_evaluation.logs.drive_log import LogError
 from rap_evaluation.logs.log_writer import write_log
@@ -79,7 +80,16 @@ def test_the_manifest_says_what_is_in_the_shards(written, town_log):
     assert "CC BY 4.0" in manifest["logs"][0]["license"]
 
 
-def test_ray_writes_the_same_shards(written, town_logs, tmp_path):
+def test_who_writes_which_shard_makes_no_difference(written, town_logs, tmp_path, monkeypatch):
+    """As on a cluster, of which `test_pseudo_sim` starts a real one: every shard is written by a
+    worker that was sent there, and the last one is finished first."""
+
+    def sent_around(items, make_worker, **_):
+        sent = cloudpickle.dumps(make_worker)
+        results = [cloudpickle.loads(sent)()(item) for item in reversed(items)]
+        return results[::-1]
+
+    monkeypatch.setattr("rap_training.shards.process", sent_around)
     out, manifest = written
     assert write_shards(plan_for(town_logs, tmp_path), ray_address=LOCAL) == manifest
     assert contents(tmp_path) == contents(out)
