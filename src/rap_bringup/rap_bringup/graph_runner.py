@@ -63,7 +63,7 @@ def run_graph(
         while not stop_requested.wait(WATCH_PERIOD_S):
             supervisor.check()
     if supervisor.failed:
-        raise ProcessError(f"{', '.join(supervisor.failed)} did not end cleanly")
+        raise ProcessError(f"not all ended cleanly: {'; '.join(supervisor.failed)}")
     return 0
 
 

@@ -33,7 +33,7 @@ class Supervisor:
     """Starts processes and keeps them alive; a context manager that ends them.
 
     Attributes:
-        failed: After the end, names of processes that did not end cleanly when asked to.
+        failed: After the end, how those processes ended that did not end cleanly when asked to.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Supervisor:
     def __exit__(self, *_: object) -> None:
         running = [m.child for m in self._members.values() if m.due_s is None]
         stop_all(running)
-        self.failed = [child.name for child in running if child.process.returncode != 0]
+        self.failed = [child.ending() for child in running if child.process.returncode != 0]
 
     def check(self) -> None:
         """Looks at every process once.
