@@ -170,7 +170,7 @@ class RecordedDrive:
 
     def _take_state(self, content: Message) -> None:
         if not content.state < len(GUARD_STATES):
-            raise BagError(f"/{STATE}: state {content.state} is unknown")
+            raise ValueError(f"state {content.state} is unknown")
         stamp_ns = stamp_of(content.header)
         if stamp_ns == 0:
             return  # Simulated time had not begun.

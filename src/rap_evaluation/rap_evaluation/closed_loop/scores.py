@@ -52,12 +52,12 @@ class DriveScore:
     @property
     def faultless(self) -> bool:
         """True without at-fault collision, leaving the road or running a red light."""
-        return self.faultless_within(0.0)
+        return not (self.collisions_at_fault or self.off_road or self.red_lights)
 
     def faultless_within(self, tolerance_m: float) -> bool:
         """As `faultless`, where corners may be that far off the road."""
-        left_road = self.off_road > 0 and self.off_road_m > tolerance_m
-        return not (self.collisions_at_fault or left_road or self.red_lights)
+        far_off = self.off_road_m > tolerance_m
+        return not (self.collisions_at_fault or far_off or self.red_lights)
 
 
 def score_drive(drive: Drive) -> DriveScore:

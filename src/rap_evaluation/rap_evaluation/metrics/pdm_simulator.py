@@ -40,14 +40,15 @@ _HEADING_COST = 10.0  # Relative to the lateral error; the steering angle costs 
 _STEERING_RATE_COST = 1.0
 """Source of these: NAVSIM, `batch_lqr.py`."""
 
-_ACCELERATION_SHARE = DT_S / (DT_S + 0.2)
+_ACCELERATION_DELAY_S = 0.2
+_ACCELERATION_SHARE = DT_S / (DT_S + _ACCELERATION_DELAY_S)
 _STEERING_SHARE = DT_S / (DT_S + 0.05)
 MAX_STEERING_RAD = math.pi / 3
 """Low-pass filters of the actuators and the steering stop. Source: NAVSIM,
 `batch_kinematic_bicycle.py`."""
 
 PREVIEW_S = _LOOK_AHEAD_STEPS * DT_S
-SPEED_DELAY_S = (_SPEED_COST + _ACCELERATION_COST) / _SPEED_COST + 0.2
+SPEED_DELAY_S = (_SPEED_COST + _ACCELERATION_COST) / _SPEED_COST + _ACCELERATION_DELAY_S
 """The speed wanted is the one planned that far ahead, and is reached with this time constant: of
 the tracker and, after it, of the actuators."""
 
