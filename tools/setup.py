@@ -17,6 +17,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,8 @@ PACKAGES = (
 BRINGUP_FOLDERS = ("launch", "config", "models/default", "data/demo_drive")
 # Lines of a failed command's output that are shown.
 TAIL_LINES = 25
+# Two pips in one environment may install the same library.
+_PIP = threading.Lock()
 
 
 class SetupError(Exception):
@@ -103,6 +106,7 @@ def _steps(stage: str) -> tuple[list[Step], list[Step], list[Step]]:
         for name in ("setup.py", "setup.cfg", "package.xml")
     ]
     kernels = ROOT / "src" / "rap_raster" / "rap_raster"
+    photo = ROOT / "src" / "rap_evaluation" / "rap_evaluation" / "photo"
     wheels = tuple(REQUIREMENTS / name for name in ("ros.txt", "build.txt", "lock.txt"))
     first = [
         Step("venv", f"Python {sys.version_info[0]}.{sys.version_info[1]} environment", (), _venv),
@@ -115,13 +119,22 @@ def _steps(stage: str) -> tuple[list[Step], list[Step], list[Step]]:
         Step("rap_msgs", "rap_msgs (ROS messages)", (messages, *wheels), _build_messages),
         Step("warmup", "compiled kernels", (REQUIREMENTS / "runtime.txt", kernels), _warm_up),
     ]
+    # Here and not below: this way both lists take about the same time.
+    tools = [_pip_step("dev", "test, lint and colcon tools")]
     offline = [
         _pip_step("torch", "torch"),
         _pip_step("offline", "traffic, export and training libraries"),
         _pip_step("py123d", "towns", "--no-deps"),
-        _pip_step("dev", "test, lint and colcon tools"),
+        Step(
+            "offline_warmup",
+            "compiled kernels of evaluations",
+            (REQUIREMENTS / "runtime.txt", kernels, photo),
+            _warm_up_offline,
+        ),
     ]
-    return first, compiled, offline if stage == "full" else []
+    if stage == "runtime":
+        return first, compiled, []
+    return first, compiled + tools, offline
 
 
 def _pip_step(name: str, title: str, *options: str) -> Step:
@@ -269,9 +282,22 @@ def _warm_up() -> None:
     _call("warmup", VENV / "bin" / "rap", "warmup")
 
 
+def _warm_up_offline() -> None:
+    """Scores planners on one moment of the demo drive, which compiles what evaluations need."""
+    evaluate = VENV / "bin" / "rap-evaluate"
+    log = BUILD / "setup" / "logs" / "demo"
+    shutil.rmtree(log, ignore_errors=True)
+    _call("offline_warmup", evaluate, "log", "bag", ROOT / "data" / "demo_drive", "--out", log)
+    scored = ("--logs", log.parent, "--out", BUILD / "setup" / "report", "--scenes", "1")
+    for planner in (["pdm-closed"], [ROOT / "models" / "default", "--sensor", "camera"]):
+        _call("offline_warmup", evaluate, "pseudo-sim", "--planner", *planner, *scored)
+
+
 def _pip(log: str, *arguments: object) -> None:
+    """Installs with pip, one call at a time."""
     options = ("--disable-pip-version-check", "--no-input")
-    _call(log, PYTHON, "-m", "pip", "install", *options, *arguments)
+    with _PIP:
+        _call(log, PYTHON, "-m", "pip", "install", *options, *arguments)
 
 
 def _call(log: str, *command: object) -> None:
