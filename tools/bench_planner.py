@@ -23,9 +23,10 @@ from rap_inference.network import OnnxRuntimeNetwork
 from rap_raster.camera import CameraModel, optical_rotation
 from rap_training.calibration import Calibration
 from rap_training.config import TrainingConfig, load_config
-from rap_training.export import DeployedHead, export_network, head_inputs, training_rig
+from rap_training.export import DeployedHead, export_network, head_inputs
 from rap_training.fit import load_model
 from rap_training.model.rap_model import RapModel
+from rap_training.rig import nominal_rig
 
 THREADS, REPEATS, WARM_UP = 2, 200, 20
 
@@ -70,7 +71,7 @@ def asked_model() -> tuple[RapModel, TrainingConfig]:
 
 def four_cameras(config: TrainingConfig) -> tuple[CameraModel, ...]:
     """Returns the rig of a training and a camera to the rear."""
-    rig = training_rig(config)
+    rig = nominal_rig(config.data.image_size)
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = optical_rotation(np.pi, pitch_rad=0.03), (-0.8, 0.0, 1.5)
     return (*rig, replace(rig[0], name="back", ego_from_camera=pose))

@@ -259,12 +259,14 @@ class SourcesConfig(StrictModel):
 
 
 class CameraConfig(StrictModel):
-    """Samples that carry simulated camera images beside their rasters.
+    """Samples that carry camera images beside their rasters.
 
-    Images are dear: so there is a fixed number of such samples, drawn once and kept.
+    Simulated images are dear: so there is a fixed number of such samples, drawn once and kept.
 
     Attributes:
         share: Of the samples of a training.
+        images: `simulated`, or `logged`: those that the logs' own cameras took. All samples of logs
+            with cameras are then seen through these, rasters too.
         samples: How many different ones there are.
         views: Which samples have images: those of `recorded` drives alone, as on a real vehicle, or
             `any`, since a simulator can take pictures of what was never recorded.
@@ -272,9 +274,16 @@ class CameraConfig(StrictModel):
     """
 
     share: Share = 0.25
+    images: Literal["simulated", "logged"] = "simulated"
     samples: PositiveInt = 8192
     views: Literal["recorded", "any"] = "recorded"
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _were_taken(self) -> CameraConfig:
+        if self.images == "logged" and self.views == "any":
+            raise ValueError("images: logged needs views: recorded, there are no others")
+        return self
 
 
 class DataConfig(StrictModel):

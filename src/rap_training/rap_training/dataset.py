@@ -19,14 +19,17 @@ from rap_evaluation.metrics.pdm_scene import PdmScene
 from rap_planner.route import Command, route_ahead
 from rap_raster.camera import CameraModel
 from rap_raster.frames import FloatArray
+from rap_raster.geometry import Geometry
 from rap_raster.rasterizer import render_batch
-from rap_raster.styles import load_style
+from rap_raster.styles import Style, load_style
 from rap_training.augmentation.mixture import Draw, Mixture, MixtureError
+from rap_training.augmentation.recorded import EgoSource
 from rap_training.augmentation.score_scene import ScoreScenes
 from rap_training.augmentation.situation import Situation, SourceKind
 from rap_training.cells import cell_bits
 from rap_training.config import TrainingConfig
 from rap_training.image_store import ImageStore
+from rap_training.logged_cameras import LoggedRigs, Photo
 from rap_training.rig import fitted_rig
 
 
@@ -36,12 +39,12 @@ class Sample:
 
     Attributes:
         rasters: (C, H, W, 3) uint8.
-        images: (C, H, W, 3) uint8 simulated camera images; zero where `has_images` is 0. (0, H, W,
-            3) if the configuration wants none at all.
+        images: (C, H, W, 3) uint8 camera images; zero where `has_images` is 0. (0, H, W, 3) if the
+            configuration wants none at all.
         cells: (C, H / 16, W / 16) int32 what is in each cell of a raster, and of its image; see
             `rap_training.cells`. (C, 0, 0) if the configuration does not ask for them.
         has_images: 1 if there are camera images.
-        camera_valid: (C,) float32, 0 for a camera that is to be missed.
+        camera_valid: (C,) float32, 0 for a camera that is to be missed, or that is not there.
         image_from_ego: (C, 3, 4) float32.
         history: (S, 7) float32.
         command: (4,) float32, one-hot.
@@ -103,10 +106,18 @@ class _Plan:
     draw: Draw
     rig: tuple[CameraModel, ...]
     image_seed: int | None
+    photo: Photo | None
     camera_valid: npt.NDArray[np.float32]
     history: npt.NDArray[np.float32]
     command: npt.NDArray[np.float32]
     route: npt.NDArray[np.float32]
+
+    @property
+    def has_images(self) -> bool:
+        return self.image_seed is not None or self.photo is not None
+
+    def geometry(self, style: Style) -> Geometry:
+        return (self.photo or self.draw.situation).geometry(style)
 
 
 class DriveDataset(Dataset[dict[str, torch.Tensor]]):
@@ -128,14 +139,16 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
             images: Where camera images are kept; without it they are made each time.
 
         Raises:
-            MixtureError: If camera images of recorded drives are wanted and there are none.
+            MixtureError: If camera images of recorded drives, or images that the cameras of logs
+                took, are wanted and there are none.
         """
         self._mixture = mixture
         self._config = config
         self._style = load_style(config.data.style)
         self._length = length
         self._images = images
-        self._photographed = _photographed(mixture, config)
+        self._rigs = LoggedRigs(config.data.image_size)
+        self._photographed = _photographed(mixture, config, self._rigs)
         self._scenes = ScoreScenes(config.model.history_dt_s)
 
     def __len__(self) -> int:
@@ -167,7 +180,7 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
     ) -> tuple[list[_Plan], npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
         """Returns all about samples but their pixels, their rasters and what is in their cells."""
         plans = [self._plan(index) for index in indices]
-        geometries = [plan.draw.situation.geometry(self._style) for plan in plans]
+        geometries = [plan.geometry(self._style) for plan in plans]
         rigs = [plan.rig for plan in plans]
         if not self._config.loss.cells:
             rasters = render_batch(geometries, rigs)["rgb"]
@@ -191,36 +204,54 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
     def _plan(self, index: int) -> _Plan:
         rng = np.random.default_rng([self._config.optimizer.seed, index])
         cameras = self._config.data.cameras
-        if rng.random() < cameras.share:
+        photographed = rng.random() < cameras.share
+        if photographed:
             number = int(rng.integers(cameras.samples))
             own = np.random.default_rng([cameras.seed, number])
             draw, image_seed = self._photographed.draw(own), int(own.integers(2**31))
         else:
             own, draw, image_seed = rng, self._mixture.draw(rng), None
-        rig = fitted_rig(draw.situation.vehicle, self._config.data.image_size)
+        rig, filled, photo = self._seen(draw.situation, own, photographed=photographed)
         return _Plan(
             draw=draw,
-            rig=jittered(rig, self._config, own),
-            image_seed=image_seed,
-            camera_valid=self._camera_valid(len(rig), rng),
+            rig=rig,
+            image_seed=None if photo else image_seed,
+            photo=photo,
+            camera_valid=self._camera_valid(filled, rng),
             history=self._history(draw.situation, rng),
             command=self._command(draw.situation, rng),
             route=self._route(draw.situation, rng),
         )
+
+    def _seen(
+        self, situation: Situation, rng: np.random.Generator, *, photographed: bool
+    ) -> tuple[tuple[CameraModel, ...], npt.NDArray[np.bool_], Photo | None]:
+        """Returns the cameras of a sample, which of them there are, and what they took."""
+        data = self._config.data
+        if data.cameras.images == "simulated":
+            rig = jittered(fitted_rig(situation.vehicle, data.image_size), self._config, rng)
+            return rig, np.ones(len(rig), dtype=np.bool_), None
+        logged = self._rigs.of(situation.moment.log)
+        if photographed:
+            photo = logged.photo(situation.moment)
+            return photo.rig, logged.filled, photo
+        return jittered(logged.rig(situation.vehicle), self._config, rng), logged.filled, None
 
     def _sample(
         self, plan: _Plan, rasters: npt.NDArray[np.uint8], cells: npt.NDArray[np.int32]
     ) -> Sample:
         situation, model = plan.draw.situation, self._config.model
         images = np.zeros_like(rasters) if self._config.data.cameras.share else rasters[:0]
-        if plan.image_seed is not None:
+        if plan.photo is not None:
+            images = plan.photo.images
+        elif plan.image_seed is not None:
             for camera, image in zip(plan.rig, images, strict=True):
                 image[:] = self._image(situation, camera, plan.image_seed)
         return Sample(
             rasters=rasters,
             images=images,
             cells=cells,
-            has_images=np.float32(plan.image_seed is not None),
+            has_images=np.float32(plan.has_images),
             camera_valid=plan.camera_valid,
             image_from_ego=np.stack([c.image_from_ego() for c in plan.rig]).astype(np.float32),
             history=plan.history,
@@ -237,10 +268,12 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
             return situation.camera_image(camera, seed)
         return self._images.image(situation, camera, seed)
 
-    def _camera_valid(self, count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-        valid = np.ones(count, dtype=np.float32)
-        if rng.random() < self._config.data.hidden_camera_share:
-            valid[int(rng.integers(count))] = 0.0
+    def _camera_valid(
+        self, filled: npt.NDArray[np.bool_], rng: np.random.Generator
+    ) -> npt.NDArray[np.float32]:
+        valid, there = filled.astype(np.float32), np.flatnonzero(filled)
+        if rng.random() < self._config.data.hidden_camera_share and len(there) > 1:
+            valid[there[int(rng.integers(len(there)))]] = 0.0
         return valid
 
     def _history(self, situation: Situation, rng: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -266,7 +299,7 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         return route_ahead(route_m, situation.ego.pose, model.route_points, model.route_spacing_m)
 
 
-def _photographed(mixture: Mixture, config: TrainingConfig) -> Mixture:
+def _photographed(mixture: Mixture, config: TrainingConfig, rigs: LoggedRigs) -> Mixture:
     """Returns what samples with camera images are drawn from."""
     cameras = config.data.cameras
     if cameras.views == "any" or not cameras.share:
@@ -274,6 +307,13 @@ def _photographed(mixture: Mixture, config: TrainingConfig) -> Mixture:
     recorded = [source for source in mixture.sources if source.kind is SourceKind.EGO]
     if not recorded:
         raise MixtureError("data.cameras.views: recorded, but the source ego has no weight")
+    if cameras.images == "logged":
+        recorded = [s.only(rigs.has_photo) for s in recorded if isinstance(s, EgoSource)]
+        if not any(map(len, recorded)):
+            raise MixtureError(
+                "data.cameras.images: logged, but no log has images of a camera that looks where "
+                "one of the rig does; see `rap-evaluate log bag`"
+            )
     return Mixture([(source, 1.0) for source in recorded])
 
 

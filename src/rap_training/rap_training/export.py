@@ -21,7 +21,7 @@ from rap_training.model.head import PlannerHead
 from rap_training.model.rap_model import RapModel
 from rap_training.model.scores import SCORE_NAMES, selection_logits
 from rap_training.normalization import MEAN, STD
-from rap_training.rig import NOMINAL_RIG
+from rap_training.rig import nominal_rig
 
 OPSET = 17
 """The lowest opset with everything we use, since vehicles run old runtimes."""
@@ -95,7 +95,7 @@ def export_bundle(
         The bundle, validated.
     """
     shape = config.model
-    rig = rig or training_rig(config)
+    rig = rig or nominal_rig(config.data.image_size)
     inputs = head_inputs(model, rig)
     if not shape.route_points:
         del inputs["route"]  # The exporter would drop it, since nothing reads it.
@@ -179,11 +179,6 @@ def _write_manifest(out: Path, manifest: dict[str, object]) -> Bundle:
     text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True)
     (out / MANIFEST_NAME).write_text(text, encoding="utf-8")
     return load_bundle(out)
-
-
-def training_rig(config: TrainingConfig) -> tuple[CameraModel, ...]:
-    """Returns the nominal rig with the images of a training."""
-    return tuple(camera.resized(*config.data.image_size) for camera in NOMINAL_RIG)
 
 
 def head_inputs(model: RapModel, rig: Sequence[CameraModel]) -> dict[str, Tensor]:

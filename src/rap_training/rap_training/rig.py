@@ -37,30 +37,42 @@ NOMINAL_RIG = (
 camera is narrower, so that a lamp of 0.3 m is two pixels wide at 30 m."""
 
 
+def nominal_rig(size: tuple[int, int]) -> tuple[CameraModel, ...]:
+    """Returns the nominal rig with images of this width and height."""
+    return tuple(camera.resized(*size) for camera in NOMINAL_RIG)
+
+
 @lru_cache(maxsize=1024)
 def fitted_rig(
     vehicle: VehicleDimensions, size: tuple[int, int] = (WIDTH, HEIGHT)
 ) -> tuple[CameraModel, ...]:
     """Returns the nominal rig as it would sit on another vehicle.
 
-    Places are moved as the vehicle's length, width and height differ from those of the vehicle that
-    the rig is made for; directions and fields of view stay.
-
     Args:
         vehicle: Outer dimensions.
         size: Width and height of the images.
     """
-    scale = np.array(
+    return tuple(moved(camera, PACIFICA, vehicle) for camera in nominal_rig(size))
+
+
+def moved(
+    camera: CameraModel, carrier: VehicleDimensions, vehicle: VehicleDimensions
+) -> CameraModel:
+    """Returns a camera as it would sit on another vehicle.
+
+    Its place is moved as length, width and height differ; direction and field of view stay.
+
+    Args:
+        camera: The camera.
+        carrier: What it sits on.
+        vehicle: What it is to sit on.
+    """
+    pose: FloatArray = camera.ego_from_camera.copy()
+    pose[:3, 3] *= np.array(
         [
-            vehicle.length_m / PACIFICA.length_m,
-            vehicle.width_m / PACIFICA.width_m,
-            vehicle.height_m / PACIFICA.height_m,
+            vehicle.length_m / carrier.length_m,
+            vehicle.width_m / carrier.width_m,
+            vehicle.height_m / carrier.height_m,
         ]
     )
-    return tuple(_moved(camera.resized(*size), scale) for camera in NOMINAL_RIG)
-
-
-def _moved(camera: CameraModel, scale: FloatArray) -> CameraModel:
-    pose = camera.ego_from_camera.copy()
-    pose[:3, 3] *= scale
     return replace(camera, ego_from_camera=pose)

@@ -14,6 +14,7 @@ from rap_evaluation.logs.drive_log import open_logs
 from rap_raster.styles import load_style
 from rap_training.augmentation.mixture import MixtureError, name_of, sources_of
 from rap_training.data_commands import ConfigOption, LogsOption, settings_of
+from rap_training.logged_cameras import LoggedRigs
 from rap_training.show.choice import choose
 from rap_training.show.sheet import TILE, draw_sheet
 from rap_training.show.viewer_file import write_viewer_file
@@ -40,11 +41,12 @@ def show_command(
     raster_style = load_style(style or settings.data.style)
     opened = sources_of(open_logs(logs), settings.data.sources, settings.model)
     sources = [source for source, _ in opened]
+    logged = LoggedRigs(TILE) if settings.data.cameras.images == "logged" else None
     samples = []
     with progress_bar("drawing") as report:
         chosen = choose(sources, settings.model, count, seed)
         for number, shown in enumerate(chosen, 1):
-            samples.append(pictured(shown, raster_style, TILE))
+            samples.append(pictured(shown, raster_style, TILE, logged))
             report(number / len(chosen))
     if not samples:
         raise MixtureError(f"{logs}: no source gives a sample in which the ego moves")

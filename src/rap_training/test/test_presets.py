@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from rap_training.config import PRESETS, ConfigError, TrainingConfig, load_config
-from rap_training.export import head_inputs, training_rig
+from rap_training.export import head_inputs
 from rap_training.model.rap_model import RapModel
 from rap_training.model.scores import SCORE_NAMES
+from rap_training.rig import nominal_rig
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in PRESETS.glob("*.yaml")))
@@ -36,7 +37,7 @@ def test_without_augmentation_nothing_else_differs_from_the_default():
 def test_presets_plan(name):
     config = load_config(Path(name))
     model = RapModel(config.model).eval()
-    rig = training_rig(config)
+    rig = nominal_rig(config.data.image_size)
     inputs = head_inputs(model, rig)
     images = torch.zeros(1, len(rig), 3, rig[0].height, rig[0].width)
     plan = model(images, *list(inputs.values())[1:])

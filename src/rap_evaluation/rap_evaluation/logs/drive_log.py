@@ -218,7 +218,7 @@ class DriveLog:
             the nearest step.
         """
         step, share = self._place_in_time(stamp_ns)
-        ego = self._ego_between(stamp_ns, step, share, seat)
+        ego = self.pose_at(stamp_ns, seat)
         if ego is None:
             return None
         if share == 0.0:
@@ -229,10 +229,9 @@ class DriveLog:
         lights = self._lights(step + round(share), center, radius_m)
         return self.scene_around(ego, boxes, lights, radius_m)
 
-    def has_scene_at(self, stamp_ns: int, seat: int) -> bool:
-        """True if `scene_at` gives a scene."""
-        step, share = self._place_in_time(stamp_ns)
-        return self._ego_between(stamp_ns, step, share, seat) is not None
+    def pose_at(self, stamp_ns: int, seat: int) -> Pose | None:
+        """Returns where a seat was at any time, as in `scene_at`; None where that gives none."""
+        return self._ego_between(stamp_ns, *self._place_in_time(stamp_ns), seat)
 
     def all_objects(self, step: int, seat: int) -> tuple[Boxes, Lights]:
         """Returns all that was there at a step, however far away; the seat is not among it."""

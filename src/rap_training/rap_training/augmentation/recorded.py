@@ -7,7 +7,8 @@ is a box like any other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -38,6 +39,12 @@ class Starts:
         """Returns the moment of a start."""
         number, seat, step = self._rows[start].tolist()
         return Moment(self._logs[number], seat, step)
+
+    def only(self, wanted: Callable[[Moment], bool]) -> Starts:
+        """Returns those of which `wanted` is true."""
+        kept = Starts(self._logs, [])
+        kept._rows = self._rows[[wanted(self[start]) for start in range(len(self))]]
+        return kept
 
 
 def seat_starts(log: DriveLog, seat: int, horizon_s: float) -> range:
@@ -80,6 +87,12 @@ class EgoSource:
     def moment(self, start: int) -> Moment:
         """Returns where a start is."""
         return self._starts[start]
+
+    def only(self, wanted: Callable[[Moment], bool]) -> EgoSource:
+        """Returns the same source with those starts alone of which `wanted` is true."""
+        source = copy.copy(self)
+        source._starts = self._starts.only(wanted)
+        return source
 
     def situation(self, start: int, rng: np.random.Generator) -> Situation | Drop:
         """Makes the situation of a start; a share of those that stand is kept."""

@@ -60,7 +60,7 @@ def write_viewer_file(samples: Sequence[Pictured], path: Path) -> None:
 
 def _blueprint(rerun: Rerun, samples: Sequence[Pictured]) -> Rerun:
     views = rerun.blueprint
-    names = [view.camera.name for view in samples[0].views]
+    names = dict.fromkeys(view.camera.name for sample in samples for view in sample.views)
     pictures = [
         views.Spatial2DView(origin=f"/ego/{kind}/{name}/lens", name=f"{kind} {name}")
         for kind in ("raster", "camera")

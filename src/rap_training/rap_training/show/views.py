@@ -9,9 +9,10 @@ import numpy as np
 from rap_bringup.birds_eye import CHOSEN, DRIVEN
 from rap_raster.camera import CameraModel
 from rap_raster.frames import FloatArray
-from rap_raster.rasterizer import render
+from rap_raster.rasterizer import render, render_batch
 from rap_raster.styles import Style
 from rap_training.augmentation.situation import Situation
+from rap_training.logged_cameras import LoggedRigs
 from rap_training.rig import fitted_rig
 from rap_training.show.choice import Shown
 from rap_training.show.label import Color, Picture, draw_dots, draw_ribbon
@@ -27,7 +28,7 @@ class View:
     Attributes:
         camera: The camera.
         raster: (H, W, 3) rgb.
-        image: (H, W, 3) rgb of the camera simulator.
+        image: (H, W, 3) rgb that the camera took, or of the camera simulator.
     """
 
     camera: CameraModel
@@ -51,13 +52,21 @@ class Pictured:
     original: View | None
 
 
-def pictured(shown: Shown, style: Style, size: tuple[int, int]) -> Pictured:
-    """Takes all pictures of a sample, width and height `size`."""
+def pictured(
+    shown: Shown, style: Style, size: tuple[int, int], logged: LoggedRigs | None = None
+) -> Pictured:
+    """Takes all pictures of a sample.
+
+    Args:
+        shown: The sample.
+        style: Of its rasters.
+        size: Width and height of each picture.
+        logged: Where images are that cameras took; by default all are simulated.
+    """
     situation, seed = shown.situation, shown.image_seed
-    rig = sorted(
-        (camera.resized(*size) for camera in fitted_rig(situation.vehicle)),
-        key=lambda camera: -float(camera.ego_from_camera[1, 2]),
-    )
+    if logged is not None and not shown.changed and logged.has_photo(situation.moment):
+        return Pictured(shown, _photo_views(situation, logged, style), None)
+    rig = sorted(fitted_rig(situation.vehicle, size), key=_to_the_right)
     front = max(rig, key=lambda camera: float(camera.ego_from_camera[0, 2]))
     views = tuple(_view(situation, camera, style, seed, CHOSEN) for camera in rig)
     original = _view(shown.recorded, front, style, seed, DRIVEN) if shown.changed else None
@@ -81,10 +90,34 @@ def known_history(situation: Situation) -> FloatArray:
     return history[history[:, 6] > 0, :3].astype(np.float64)
 
 
+def _to_the_right(camera: CameraModel) -> float:
+    return -float(camera.ego_from_camera[1, 2])
+
+
+def _photo_views(situation: Situation, logged: LoggedRigs, style: Style) -> tuple[View, ...]:
+    """Returns what the cameras of the log saw, as far as there are some."""
+    rig = logged.of(situation.moment.log)
+    photo = rig.photo(situation.moment)
+    rasters = render_batch([photo.geometry(style)], [photo.rig])["rgb"][0]
+    views = [
+        _labelled(situation, View(*parts), CHOSEN)
+        for parts, there in zip(
+            zip(photo.rig, rasters, photo.images, strict=True), rig.filled, strict=True
+        )
+        if there
+    ]
+    return tuple(sorted(views, key=lambda view: _to_the_right(view.camera)))
+
+
 def _view(situation: Situation, camera: CameraModel, style: Style, seed: int, color: Color) -> View:
     raster = render(situation.geometry(style), camera)["rgb"].copy()
-    image = situation.camera_image(camera, seed).copy()
-    for picture in (raster, image):
-        draw_ribbon(picture, camera, path_from_now(situation), color[::-1])
-        draw_dots(picture, camera, dots_on(situation), color[::-1])
-    return View(camera, raster, image)
+    view = View(camera, raster, situation.camera_image(camera, seed).copy())
+    return _labelled(situation, view, color)
+
+
+def _labelled(situation: Situation, view: View, color: Color) -> View:
+    """Draws the label into both pictures of a view."""
+    for picture in (view.raster, view.image):
+        draw_ribbon(picture, view.camera, path_from_now(situation), color[::-1])
+        draw_dots(picture, view.camera, dots_on(situation), color[::-1])
+    return view
