@@ -9,9 +9,10 @@ stand still. Stamps are passed in; the guard has no clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from functools import partial
 
 import numpy as np
 
@@ -393,7 +394,7 @@ class Guard:
             else:
                 self._state = GuardState.CONTROLLED_STOP
                 self._stopping_since_ns = now_ns
-                self._begin_stop(now_ns, self._followed, obstacles)
+                self._begin_stop(now_ns, partial(Stop.along, self._followed, now_ns), obstacles)
         if self._stop is not None:
             self._watch_stop(now_ns, self._stop, obstacles)
 
@@ -409,7 +410,9 @@ class Guard:
             return self._good_cycles >= self._settings.mrm_resume_cycles
         return True
 
-    def _begin_stop(self, now_ns: int, path: Trajectory, obstacles: Obstacles | None) -> None:
+    def _begin_stop(
+        self, now_ns: int, stop: Callable[[float, float], Stop], obstacles: Obstacles | None
+    ) -> None:
         """Brakes as gently as the path and the objects allow, at most at the vehicle's limit.
 
         Where even that does not keep the clearance, it is enough to meet nobody.
@@ -422,7 +425,7 @@ class Guard:
             jerk = self._settings.jerk_mps3 + share * (
                 max(EMERGENCY_JERK_MPS3, self._settings.jerk_mps3) - self._settings.jerk_mps3
             )
-            self._stop = Stop.along(path, now_ns, deceleration, jerk)
+            self._stop = stop(deceleration, jerk)
             self._stop_room = room
             self._stop_problem = self._problem_of(self._stop, now_ns, obstacles)
             if not self._stop_problem:
@@ -461,7 +464,7 @@ class Guard:
     def _watch_stop(self, now_ns: int, stop: Stop, obstacles: Obstacles | None) -> None:
         """Brakes harder where somebody gets in the way, and asks for help where that is no use."""
         if not self._stop_problem and self._problem_of(stop, now_ns, obstacles):
-            self._begin_stop(now_ns, stop.trajectory(stop.begin_ns), obstacles)
+            self._begin_stop(now_ns, partial(stop.anew, now_ns), obstacles)
         too_long = age_in_s(now_ns, self._stopping_since_ns) > self._settings.mrm_after_s
         if self._state is GuardState.CONTROLLED_STOP and (self._stop_problem or too_long):
             self._ask_for_help()

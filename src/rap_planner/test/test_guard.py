@@ -26,6 +26,7 @@ from rap_planner.candidates import Candidates
 from rap_planner.checks import CHECKS, DEFAULT_MODES, Check, Mode
 from rap_planner.guard import Guard, GuardDecision, GuardInputs, GuardSettings, GuardState
 from rap_raster.ego_history import EgoState
+from rap_raster.vehicle import PACIFICA
 
 SETTINGS = GuardSettings()
 BICYCLE = BicycleLimits()
@@ -517,3 +518,24 @@ def test_what_meets_somebody_is_not_held():
     decision = guard.step(now, inputs(now, candidates(0), stepped_out))
     assert decision.state is GuardState.CONTROLLED_STOP
     assert decision.reason.startswith("candidate 1: meets object 1 in ")
+
+
+def test_late_in_a_long_stop_somebody_in_the_way_is_braked_for_from_where_the_vehicle_is():
+    """From 15 m/s at 2.5 m/s2: six seconds on it rolls beyond what was published first."""
+    guard, stop_ns, speed_mps = Guard(SETTINGS), 0, 15.0
+    for now in range(0, 200 * CYCLE, CYCLE):
+        at_speed = replace(odometry(now, speed_mps), vx_mps=speed_mps)
+        seen = GuardInputs(candidates(0, speed_mps), at_speed, odometry(0, speed_mps))
+        decision = guard.step(now, seen)
+        if decision.state is GuardState.CONTROLLED_STOP:
+            stop_ns = stop_ns or now
+            if now >= stop_ns + 6 * SECOND:
+                break
+    before_m = decision.trajectory.poses_m
+    now += CYCLE
+    ahead_m = float(before_m[0, 0]) + PACIFICA.length_m + 1.5
+    decision = guard.step(now, replace(seen, objects=objects(now, (ahead_m, 0.0, 0.0, 0.0, 0.0))))
+    after_m = decision.trajectory.poses_m
+    assert after_m[0, 0] == pytest.approx(before_m[0, 0], abs=0.2)
+    assert after_m[-1, 0] <= before_m[-1, 0]
+    assert (np.diff(after_m[:, 0]) >= -1e-9).all()

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rap_planner.stop import StopProfile
-from rap_planner.trajectory import along_paths, dense_times, interpolate_poses
+from rap_planner.stop import Stop, StopProfile
+from rap_planner.trajectory import Trajectory, along_paths, dense_times, interpolate_poses
 from rap_raster.ego_history import EgoState
 
 DT_S, STEPS = 0.5, 10
@@ -98,6 +98,50 @@ def test_a_stop_obeys_the_limits_on_deceleration_and_jerk_and_ends_standing(spee
     assert speed.min() > -1e-6
     assert acceleration.min() > -2.5 - 1e-3
     assert np.abs(jerk).max() < 1.5 + 1e-2
+
+
+@pytest.mark.parametrize("begin_mps2", [0.0, 1.0, 4.0])
+def test_a_stop_knows_speed_and_deceleration_on_its_way(begin_mps2):
+    profile = StopProfile(12.0, 2.5, 1.5, begin_mps2)
+    dt_s = 1e-3
+    for time_s in np.linspace(0.1, profile.duration_s - 0.1, 23):
+        around_m = profile.distance_m(time_s + dt_s * np.array([-1.0, 0.0, 1.0]))
+        speed_mps = (around_m[2] - around_m[0]) / (2.0 * dt_s)
+        braking_mps2 = -np.diff(around_m, 2)[0] / dt_s**2
+        assert profile.after(time_s) == pytest.approx(
+            (around_m[1], speed_mps, braking_mps2), abs=2e-3
+        )
+    assert profile.after(60.0) == pytest.approx((profile.length_m, 0.0, 0.0), abs=1e-6)
+
+
+@pytest.mark.parametrize("elapsed_s", [0.0, 0.05, 0.1, 0.2, 0.33])
+def test_a_stop_begins_with_the_speed_and_braking_of_its_plan(elapsed_s):
+    speed_mps, braking_mps2 = 10.0, 4.0
+    times_s = 0.1 * np.arange(1, 51)
+    moving_s = np.minimum(times_s, speed_mps / braking_mps2)
+    x_m = speed_mps * moving_s - 0.5 * braking_mps2 * moving_s**2
+    plan = Trajectory(0, np.column_stack([x_m, np.zeros((50, 2))]), 0.0)
+    stop = Stop.along(plan, round(elapsed_s * 1e9), 2.5, 1.5)
+    assert stop.profile.begin_mps2 == pytest.approx(braking_mps2, abs=1e-6)
+    assert stop.profile.speed_mps == pytest.approx(speed_mps - braking_mps2 * elapsed_s, abs=1e-6)
+
+
+@pytest.mark.parametrize("later_s", [0.05, 1.0, 4.0, 5.5, 6.9])
+def test_a_stop_that_is_begun_anew_goes_on_where_it_is_however_late(later_s):
+    """A gentle one from 15 m/s takes 7.7 s, longer than what is published of it."""
+    x_m = 15.0 * 0.1 * np.arange(1, 51)
+    plan = Trajectory(0, np.column_stack([x_m, np.zeros((50, 2))]), 0.0)
+    stop = Stop.along(plan, 0, 2.5, 1.5)
+    now_ns = round(later_s * 1e9)
+    anew = stop.anew(now_ns, 7.0, 15.0)
+    first_m = anew.poses_m[0, 0]
+    assert first_m == pytest.approx(stop.profile.distance_m(np.array([later_s]))[0])
+    assert anew.profile.begin_mps2 == pytest.approx(stop.profile.after(later_s)[2], abs=0.05)
+    steps_m = np.diff(anew.poses_m[:, 0])
+    assert steps_m[0] / 0.1 == pytest.approx(stop.profile.after(later_s + 0.05)[1], abs=0.1)
+    assert (steps_m >= -1e-9).all()
+    assert anew.poses_m[-1, 0] <= stop.begin_m + stop.profile.length_m + 1e-6
+    assert anew.fits == stop.fits
 
 
 def test_a_long_stop_takes_the_textbook_distance():
