@@ -33,8 +33,9 @@ class BicycleLimits:
         acceleration_mps2: Forwards.
         braking_mps2: Largest deceleration.
         lateral_acceleration_mps2: To either side.
-        slip_rad: Between heading and direction of motion at the rear axle.
-        reverse_m: How far it may roll backwards in all.
+        slip_rad: Between heading and direction of motion at the rear axle; also how far it may turn
+            on the spot in all.
+        reverse_m: How far it may roll backwards, or slide aside, in all.
     """
 
     wheel_base_m: float = 3.089
@@ -112,7 +113,26 @@ def demands(poses_m: FloatArray, start_speed_mps: float, limits: BicycleLimits) 
         ),
         Demand("slip", "rad", _most(np.abs(slip_rad)), limits.slip_rad),
         Demand("reverse", "m", np.maximum(-ahead_m, 0.0).sum(axis=1), limits.reverse_m),
+        # At a crawl each step may be noise; steps to one side add up to a way no car can take.
+        Demand(
+            "sliding aside",
+            "m",
+            _in_all(aside_m, np.tan(limits.slip_rad) * np.abs(ahead_m)),
+            limits.reverse_m,
+        ),
+        Demand(
+            "turning on the spot",
+            "rad",
+            _in_all(steps_m[..., 2], limits.curvature_per_m * np.abs(ahead_m)),
+            limits.slip_rad,
+        ),
     ]
+
+
+def _in_all(changes: FloatArray, possible: FloatArray) -> FloatArray:
+    """Returns (K,) how far (K, M) changes get to either side beyond what is possible in each."""
+    beyond = changes - np.clip(changes, -possible, possible)
+    return _most(np.abs(np.cumsum(beyond, axis=1)))
 
 
 def lateral_acceleration_mps2(poses_m: FloatArray) -> FloatArray:

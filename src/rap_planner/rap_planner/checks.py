@@ -36,6 +36,12 @@ COLLISION_STRIDE, ROAD_STRIDE = 2, 2
 CYCLE_S = 0.1
 """What is followed is looked at again by then: two cycles of the guard."""
 
+EMERGENCY_JERK_MPS3 = 15.0
+"""Of a stop at the braking limit: brakes of a car reach it in about half a second."""
+
+SETTLED = 3.0
+"""Delays after which a vehicle does as it is told, but for a twentieth."""
+
 SHIFT_GAIN_MPS2 = 2.0
 """Who gains more speed than a car usually does leaps ahead, if the followed trajectory does not."""
 
@@ -169,26 +175,38 @@ class Situation:
         """By odometry; without it, as the candidates have it."""
         return self.odometry or self.candidates.ego
 
-    def driven(self, limits: CheckLimits, *, brakes: bool) -> tuple[FloatArray, FloatArray]:
+    def driven(self, limits: CheckLimits) -> tuple[FloatArray, FloatArray]:
         """Returns where the vehicle will be if it follows candidates.
-
-        Args:
-            limits: Of the vehicle.
-            brakes: Whether it brakes as hard as it can from the next cycle on.
 
         Returns:
             poses_m: (K, m, 3) from now on, `COLLISION_STRIDE` steps apart.
             times_s: (m,) their times after the stamp of the obstacles.
         """
-        preview_s, horizon_s = limits.response.preview_s, limits.collision_horizon_s
-        poses_m, times_s = self.ahead(horizon_s + preview_s, 1)
-        if brakes:
-            poses_m = braked(poses_m, CYCLE_S, limits.bicycle.braking_mps2)
+        horizon_s = limits.collision_horizon_s
+        poses_m, _ = self.ahead(horizon_s + limits.response_preview_s, 1)
+        return self._late(poses_m, horizon_s, limits)
+
+    def stopped(self, limits: CheckLimits) -> tuple[FloatArray, FloatArray]:
+        """As `driven`, but it brakes as hard as it can from the next cycle on, until it stands."""
+        braking_mps2, response = limits.bicycle.braking_mps2, limits.response
+        begin_s = CYCLE_S + 0.5 * braking_mps2 / EMERGENCY_JERK_MPS3
+        stands_s = begin_s + abs(self.ego.vx_mps) / braking_mps2 + SETTLED * response.delay_s
+        horizon_s = max(limits.collision_horizon_s, stands_s)
+        poses_m, _ = self.ahead(horizon_s + response.preview_s, 1)
+        poses_m = braked(poses_m, begin_s, braking_mps2, horizon_s + response.preview_s)
+        return self._late(poses_m, horizon_s, limits)
+
+    def _late(
+        self, poses_m: FloatArray, horizon_s: float, limits: CheckLimits
+    ) -> tuple[FloatArray, FloatArray]:
         poses_m = limits.response.driven(poses_m, self.ego.vx_mps)
+        poses_m = poses_m[:, : round(horizon_s / STEP_S) + 1 : COLLISION_STRIDE]
         obstacles_ns = self.now_ns if self.obstacles is None else self.obstacles.stamp_ns
-        later_s = age_in_s(self.candidates.stamp_ns, obstacles_ns)
-        looked_at = slice(0, round(horizon_s / STEP_S) + 1, COLLISION_STRIDE)
-        return poses_m[:, looked_at], times_s[looked_at] + later_s
+        first_s = age_in_s(self.candidates.stamp_ns, obstacles_ns) + self.now_step * STEP_S
+        times_s: FloatArray = first_s + COLLISION_STRIDE * STEP_S * np.arange(
+            poses_m.shape[1], dtype=np.float64
+        )
+        return poses_m, times_s
 
     def gained_m(self, horizon_s: float) -> FloatArray:
         """Returns (K,) how much farther than at the present speed candidates get from now on."""
@@ -410,7 +428,7 @@ def _levels_off_road(
 def _collision(situation: Situation, limits: CheckLimits) -> Verdict | None:
     if situation.obstacles is None:
         return None
-    poses_m, times_s = situation.driven(limits, brakes=False)
+    poses_m, times_s = situation.driven(limits)
     found = contacts(poses_m, times_s, limits.body, situation.obstacles, limits.clearance)
 
     def text(k: int) -> str:
@@ -431,7 +449,7 @@ def _headway(situation: Situation, limits: CheckLimits) -> Verdict | None:
     leaders = situation.obstacles.leaders(situation.ego.planar, limits.bicycle.braking_mps2)
     if not len(leaders.ids):
         return _of_all(situation, None)
-    poses_m, times_s = situation.driven(limits, brakes=True)
+    poses_m, times_s = situation.stopped(limits)
     found = contacts(poses_m, times_s, limits.body, leaders)
 
     def text(k: int) -> str:

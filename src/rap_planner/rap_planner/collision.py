@@ -42,9 +42,18 @@ STANDING_M = 0.1
 ALONG_RAD = np.radians(60.0)
 """Who drives ahead in a bend has turned by less than this against the ego."""
 
+COMING_MPS = 0.5
+"""Who comes from behind moves faster than this in about the direction of the ego."""
+
+TOWARDS_M = 0.3
+"""An ego that moves farther aside than this moves towards who is there."""
+
 DRIFT = 0.1
 """Share of the clearance by which an object may come closer that is too close already, or nearly:
 its box is not known more exactly, and an ego that leaves it sideways turns a corner towards it."""
+
+DRIFT_M = 0.1
+"""The same where boxes overlap already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +214,9 @@ def contacts(
 ) -> Contacts:
     """Finds collisions that the ego would cause; who comes too close counts as met.
 
-    Left out are contacts that exist already at the first time, those with a follower that would
-    also run into an ego that stayed where it is, and those of an ego that stands. Who is too close
-    already must not come closer.
+    Left out are those of an ego that stands, and those with a follower that would also run into an
+    ego that stayed where it is, as long as the ego does not turn or roll towards it. Who is too
+    close already must not come closer.
 
     Args:
         poses_m: (K, M, 3) x, y, yaw of the rear axle, map frame; the first ones are those of now.
@@ -223,11 +232,12 @@ def contacts(
     count = len(poses_m)
     room = shape.room(ego, others, obstacles.half_sizes_m)
     room_now = room[:, :1]
-    least = np.where(room_now > 0.0, np.clip(room_now - DRIFT, 0.0, 1.0), -np.inf)
+    deeper = room_now - DRIFT_M / clearance.ahead_m
+    least = np.where(room_now > 0.0, np.clip(room_now - DRIFT, 0.0, 1.0), deeper)
     hits = room <= least
     moved_m = np.linalg.norm(ego[..., :2] - ego[:, :1, :2], axis=-1)
     hits &= (moved_m > STANDING_M)[..., None]
-    hits &= ~_followers(ego, others, shape, obstacles.half_sizes_m)[:, None, :]
+    hits &= ~_from_behind(ego, others, shape, obstacles)
     when = np.logical_or.reduce(hits, axis=2)
     first = when.argmax(axis=1)
     rows = np.arange(count)
@@ -337,15 +347,29 @@ class _Shape:
         return result
 
 
-def _followers(
-    ego: FloatArray, others: FloatArray, shape: _Shape, other_halves_m: FloatArray
+def _from_behind(
+    ego: FloatArray, others: FloatArray, shape: _Shape, obstacles: Obstacles
 ) -> BoolArray:
-    """Returns (K, N) who comes from behind and would also hit an ego that stayed where it is."""
+    """Returns (K, M, N) who comes from behind, and would also hit an ego that stayed where it is.
+
+    Not once the ego has moved towards it: back, or aside where it comes along beside the ego.
+    """
     start = ego[:, :1]
-    behind_m = np.cos(start[..., 2]) * (others[:1, :, 0] - start[..., 0]) + np.sin(
-        start[..., 2]
-    ) * (others[:1, :, 1] - start[..., 1])
+    ahead_m, left_m = _in_frame(start, others[:1, :, :2] - start[..., :2])
+    moved_m, moved_left_m = _in_frame(start, ego[..., :2] - start[..., :2])
+    along_mps, across_mps = _in_frame(start, obstacles.velocities_mps[None])
+    comes = (along_mps > COMING_MPS) & (np.abs(across_mps) <= np.tan(ALONG_RAD) * along_mps)
     stays = np.broadcast_to(start, (*ego.shape[:2], 3))
-    too_close = (shape.room(stays, others, other_halves_m) < 1.0).any(1)
-    result: BoolArray = (behind_m < 0.0) & too_close
+    too_close = (shape.room(stays, others, obstacles.half_sizes_m) < 1.0).any(1)
+    beside = np.abs(left_m) > shape.half_m[1] + obstacles.half_sizes_m[:, 1]
+    aside = moved_left_m[..., None] * np.sign(left_m)[:, None] > TOWARDS_M
+    towards = (beside[:, None] & aside) | (moved_m < -STANDING_M)[..., None]
+    result: BoolArray = ((ahead_m < 0.0) & comes & too_close)[:, None] & ~towards
     return result
+
+
+def _in_frame(frames: FloatArray, vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Returns (K, n) components ahead and to the left of (K or 1, n, 2) in (K, 1, 3) frames."""
+    cos, sin = np.cos(frames[..., 2]), np.sin(frames[..., 2])
+    x, y = vectors[..., 0], vectors[..., 1]
+    return cos * x + sin * y, cos * y - sin * x

@@ -9,7 +9,7 @@ stand still. Stamps are passed in; the guard has no clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import partial
@@ -21,6 +21,7 @@ from rap_planner.candidates import Candidates
 from rap_planner.checks import (
     COLLISION_STRIDE,
     DEFAULT_MODES,
+    EMERGENCY_JERK_MPS3,
     MAX_FUTURE_S,
     BoolArray,
     Check,
@@ -45,15 +46,16 @@ from rap_raster.ego_history import JUMP_NS, EgoState
 from rap_raster.frames import FloatArray
 from rap_raster.observations import TrackedObjects
 
-EMERGENCY_JERK_MPS3 = 15.0
-"""Of a stop at the braking limit: brakes of a car reach it in about half a second."""
-
 STANDING_MPS = 0.1
 """Slower is standing; wheel odometry is not more exact than that."""
 
 MAX_OBJECTS = 128
 """The nearest ones are looked at: more would take longer than a cycle, and farther away than so
 many others nobody is met within the horizon."""
+
+STOPS = ((0.0, True), (0.5, True), (1.0, True), (1.0, False))
+"""Stops in the order in which they are tried: how near to the limit of the brakes, and whether the
+clearance is to be kept."""
 
 REROUTED_S, REROUTED_AGAIN_S = 1.0, 10.0
 """After a new route, plans need not go on where the followed one goes on for this long; not again
@@ -187,6 +189,14 @@ class _Choice:
     problem: str
 
     @property
+    def too_near(self) -> bool:
+        """True if somebody ahead is too near for whatever candidate."""
+        headway = self.outcomes["headway"]
+        if headway.mode is not Mode.ENFORCE or headway.verdict is None:
+            return False
+        return not headway.verdict.passed.any()
+
+    @property
     def checks(self) -> dict[str, Check]:
         return {name: outcome.result(self.subject) for name, outcome in self.outcomes.items()}
 
@@ -217,10 +227,12 @@ class Guard:
         self._stop_problem = ""
         self._stop_room = TOUCH
         self._stopping_since_ns = 0
+        self._objects: TrackedObjects | None = None
         self._motion = ObjectMotion()
         self._speed_mps = 0.0
         self._route_ns: int | None = None  # since when plans may leave what is followed
         self._rerouted = False  # since help was asked for
+        self._lost_ns: int | None = None  # since when it should drive, and does not know where
 
     def new_route(self) -> None:
         """Lets plans go elsewhere, and lets a request for a minimum-risk manoeuvre end.
@@ -261,12 +273,19 @@ class Guard:
             return self._last_resort(now_ns, inputs, f"guard: {type(error).__name__}: {error}")
 
     def _jump(self, now_ns: int) -> None:
-        """Forgets where the vehicle was, but not that it needs help, unless time begins again."""
-        asked = self._state is GuardState.MRM_REQUEST and now_ns > (self._last_now_ns or 0)
+        """Forgets where the vehicle was, but not that it needs help, unless time begins again.
+
+        A vehicle that moved, and is not told soon where to go on, needs help as well.
+        """
+        ahead = now_ns > (self._last_now_ns or 0)
+        asked = ahead and self._state is GuardState.MRM_REQUEST
+        moved = ahead and self._state is not GuardState.WAITING and self._speed_mps >= STANDING_MPS
         problem = self._stop_problem or "was asked for before the clock jumped"
         self._reset()
         if asked:
             self._state, self._stop_problem = GuardState.MRM_REQUEST, problem
+        elif moved:
+            self._lost_ns = now_ns
 
     def _step(self, now_ns: int, inputs: GuardInputs) -> GuardDecision:
         obstacles = self._obstacles(now_ns, inputs.objects, inputs.odometry)
@@ -281,7 +300,8 @@ class Guard:
         else:
             problem = "no candidates yet" if choice is None else choice.problem
             self._good_cycles = 0
-        self._move_on(now_ns, problem, inputs.odometry, obstacles)
+        pressing = choice is not None and choice.too_near
+        self._move_on(now_ns, problem, inputs.odometry, obstacles, pressing=pressing)
         if not problem and plan is not None and choice is not None:
             self._follow(plan, choice)
         return self._decision(now_ns, problem, choice, inputs.odometry)
@@ -289,7 +309,12 @@ class Guard:
     def _obstacles(
         self, now_ns: int, objects: TrackedObjects | None, odometry: EgoState | None
     ) -> Obstacles | None:
-        """Returns the objects if they are fresh."""
+        """Returns the objects if they are fresh; those of before replace none."""
+        if objects is not None and (
+            self._objects is None or _replaces(self._objects.stamp_ns, objects.stamp_ns, now_ns)
+        ):
+            self._objects = objects
+        objects = self._objects
         if objects is None:
             return None
         age_s = age_in_s(now_ns, objects.stamp_ns)
@@ -301,20 +326,11 @@ class Guard:
         )
 
     def _planned(self, now_ns: int, candidates: Candidates | None) -> _Plan | None:
-        """Returns the candidates, made ready if they are new ones and none of before.
-
-        Those stamped ahead of the clock do not take the place of others, which would be older.
-        """
+        """Returns the candidates, made ready if they are new ones and none of before."""
         plan = self._plan
         if candidates is None or (plan is not None and plan.source is candidates):
             return plan
-        latest_ns = now_ns + round(MAX_FUTURE_S * 1e9)
-        if (
-            plan is None
-            or plan.source.stamp_ns > latest_ns
-            or plan.source.stamp_ns <= candidates.stamp_ns <= latest_ns
-            or plan.source.stamp_ns - candidates.stamp_ns >= JUMP_NS
-        ):
+        if plan is None or _replaces(plan.source.stamp_ns, candidates.stamp_ns, now_ns):
             self._plan = _Plan.of(candidates, self._settings.limits.bicycle)
         return self._plan
 
@@ -380,21 +396,31 @@ class Guard:
         problem: str,
         odometry: EgoState | None,
         obstacles: Obstacles | None,
+        *,
+        pressing: bool,
     ) -> None:
-        """Changes the state."""
+        """Changes the state; where somebody ahead is too near, nothing is held or braked gently."""
         if not problem:
+            self._lost_ns = None
             if self._may_resume(odometry):
                 self._state, self._stop = GuardState.NOMINAL, None
+        elif self._lost_ns is not None and self._state is GuardState.WAITING:
+            if self._speed_mps < STANDING_MPS:
+                self._lost_ns = None
+            elif age_in_s(now_ns, self._lost_ns) > self._settings.hold_s:
+                self._stop_problem = "is not known, the clock jumped while the vehicle moved"
+                self._ask_for_help()
         elif self._followed is not None and self._state not in STOPPING:
             held_s = age_in_s(now_ns, self._valid_until_ns)
             left_s = dense_times(STOP_HORIZON_S) + age_in_s(now_ns, self._followed.stamp_ns)
             meets = self._contact(self._followed.at(left_s), now_ns, obstacles, TOUCH)
-            if held_s <= self._settings.hold_s and not meets:
+            if not pressing and held_s <= self._settings.hold_s and not meets:
                 self._state = GuardState.HOLD_LAST
             else:
                 self._state = GuardState.CONTROLLED_STOP
                 self._stopping_since_ns = now_ns
-                self._begin_stop(now_ns, partial(Stop.along, self._followed, now_ns), obstacles)
+                begin = partial(Stop.along, self._followed, now_ns)
+                self._begin_stop(now_ns, begin, obstacles, STOPS[pressing:])
         if self._stop is not None:
             self._watch_stop(now_ns, self._stop, obstacles)
 
@@ -411,7 +437,11 @@ class Guard:
         return True
 
     def _begin_stop(
-        self, now_ns: int, stop: Callable[[float, float], Stop], obstacles: Obstacles | None
+        self,
+        now_ns: int,
+        stop: Callable[[float, float], Stop],
+        obstacles: Obstacles | None,
+        tried: Sequence[tuple[float, bool]] = STOPS,
     ) -> None:
         """Brakes as gently as the path and the objects allow, at most at the vehicle's limit.
 
@@ -419,14 +449,13 @@ class Guard:
         """
         hardest = self._settings.limits.bicycle.braking_mps2
         gentlest = min(self._settings.deceleration_mps2, hardest)
-        clearance = self._settings.limits.clearance
-        for share, room in ((0.0, clearance), (0.5, clearance), (1.0, clearance), (1.0, TOUCH)):
+        for share, keeps_clear in tried:
             deceleration = gentlest + share * (hardest - gentlest)
             jerk = self._settings.jerk_mps3 + share * (
                 max(EMERGENCY_JERK_MPS3, self._settings.jerk_mps3) - self._settings.jerk_mps3
             )
             self._stop = stop(deceleration, jerk)
-            self._stop_room = room
+            self._stop_room = self._settings.limits.clearance if keeps_clear else TOUCH
             self._stop_problem = self._problem_of(self._stop, now_ns, obstacles)
             if not self._stop_problem:
                 return
@@ -440,17 +469,28 @@ class Guard:
         limit_mps2 = self._settings.limits.bicycle.lateral_acceleration_mps2
         if aside_mps2 > LATERAL_MARGIN * limit_mps2:
             return f"has {aside_mps2:.2f} m/s2 across, limit {limit_mps2:.2f}"
-        return self._contact(stop.trajectory(now_ns).poses_m, now_ns, obstacles, self._stop_room)
+        stands_s = stop.profile.duration_s - age_in_s(now_ns, stop.begin_ns)
+        poses_m = stop.trajectory(now_ns).poses_m
+        return self._contact(poses_m, now_ns, obstacles, self._stop_room, stands_s)
 
     def _contact(
-        self, poses_m: FloatArray, now_ns: int, obstacles: Obstacles | None, room: Clearance
+        self,
+        poses_m: FloatArray,
+        now_ns: int,
+        obstacles: Obstacles | None,
+        room: Clearance,
+        least_s: float = 0.0,
     ) -> str:
-        """Returns whom a vehicle meets that follows (M, 3) poses, the first one due in 0.1 s."""
+        """Returns whom a vehicle meets that follows (M, 3) poses, the first one due in 0.1 s.
+
+        It is looked for up to the horizon of the check, and longer where that is asked for.
+        """
         if obstacles is None or self._settings.modes["collision"] is not Mode.ENFORCE:
             return ""
         limits = self._settings.limits
         late_m = limits.response.driven(poses_m[None], self._speed_mps)
-        looked_at = slice(0, round(limits.collision_horizon_s / STEP_S), COLLISION_STRIDE)
+        horizon_s = max(limits.collision_horizon_s, least_s)
+        looked_at = slice(0, round(horizon_s / STEP_S), COLLISION_STRIDE)
         times_s = dense_times(STOP_HORIZON_S)[looked_at]
         found = contacts(
             late_m[:, looked_at],
@@ -540,6 +580,20 @@ class Guard:
             trajectory=self._standing(now_ns, inputs.odometry),
             error=error,
         )
+
+
+def _replaces(present_ns: int, stamp_ns: int, now_ns: int) -> bool:
+    """True if what has a stamp may take the place of what is there.
+
+    Not what was overtaken by it, nor what is stamped ahead of the clock, unless that is true of
+    both; what lies far back is from after a jump of the clock.
+    """
+    latest_ns = now_ns + round(MAX_FUTURE_S * 1e9)
+    return (
+        present_ns > latest_ns
+        or present_ns <= stamp_ns <= latest_ns
+        or present_ns - stamp_ns >= JUMP_NS
+    )
 
 
 def _finite_or_none(ego: EgoState | None) -> EgoState | None:

@@ -50,28 +50,34 @@ class Response:
         faster_mps = max(0.0, speed_mps) * kept**steps + wanted_mps @ shares.T - wanted_mps
         ways_m = wanted_mps * STEP_S + faster_mps * self.delay_s * (1.0 - kept)
         ahead_m = np.cumsum(ways_m - planned_mps * STEP_S, axis=1)
-        planned_m[:, 1:] += np.maximum(ahead_m, 0.0)
+        # Whenever it has fallen behind, it is where it should be again.
+        behind_m = np.minimum.accumulate(np.minimum(ahead_m, 0.0), axis=1)
+        planned_m[:, 1:] += ahead_m - behind_m
         return along_paths(poses_m, planned_m)
 
 
-def braked(poses_m: FloatArray, after_s: float, braking_mps2: float) -> FloatArray:
+def braked(
+    poses_m: FloatArray, after_s: float, braking_mps2: float, horizon_s: float
+) -> FloatArray:
     """Returns where a vehicle is that follows trajectories for a while and then brakes.
 
     Args:
-        poses_m: (K, M, 3) x, y, yaw (continuous), 0.1 s apart, from now on.
+        poses_m: (K, m, 3) x, y, yaw (continuous), 0.1 s apart, from now on.
         after_s: When it begins to brake.
         braking_mps2: How hard, > 0.
+        horizon_s: How far to look; past the end of its trajectory it goes on straight.
 
     Returns:
-        (K, M, 3) poses on the same paths, at the same times.
+        (K, M, 3) poses at times 0, 0.1 s, ..., `horizon_s`.
     """
-    first = min(max(1, round(after_s / STEP_S)), poses_m.shape[1] - 1)
-    planned_m = arcs_m(poses_m)
+    steps = round(horizon_s / STEP_S) + 1
+    planned_m = arcs_m(poses_m[:, :steps])
+    first = min(max(1, round(after_s / STEP_S)), planned_m.shape[1] - 1)
     speeds_mps = (planned_m[:, first] - planned_m[:, first - 1])[:, None] / STEP_S
-    later_s = STEP_S * np.arange(poses_m.shape[1] - first)
-    braking_s = np.minimum(later_s, speeds_mps / braking_mps2)
-    ways_m = planned_m.copy()
-    ways_m[:, first:] = planned_m[:, first, None] + braking_s * (
-        speeds_mps - 0.5 * braking_mps2 * braking_s
-    )
-    return along_paths(poses_m, np.minimum(ways_m, planned_m))
+    braking_s = np.minimum(STEP_S * np.arange(steps - first), speeds_mps / braking_mps2)
+    braked_m = planned_m[:, first, None] + braking_s * (speeds_mps - 0.5 * braking_mps2 * braking_s)
+    ways_m = np.concatenate([planned_m[:, :first], braked_m], axis=1)
+    # Who brakes harder by plan keeps to it.
+    known = planned_m.shape[1]
+    ways_m[:, :known] = np.minimum(ways_m[:, :known], planned_m)
+    return along_paths(poses_m, ways_m)

@@ -154,4 +154,4 @@ class Stop:
 
     def _at(self, times_s: FloatArray) -> FloatArray:
         distances_m = self.begin_m + self.profile.distance_m(times_s)
-        return along_paths(self.path_m[None], distances_m[None])[0]
+        return np.asarray(along_paths(self.path_m[None], distances_m[None])[0])

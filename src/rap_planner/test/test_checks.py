@@ -92,6 +92,29 @@ def test_sliding_and_rolling_backwards_are_seen():
     assert rolling["reverse"] == pytest.approx(1.5)
 
 
+def test_a_vehicle_that_stands_neither_slides_nor_turns():
+    """Each step is as small as noise at a crawl; together they are no way of a car."""
+    slides = asked(np.stack([0 * TIMES_S, 0.4 * TIMES_S, 0 * TIMES_S], axis=1), 0.0)
+    assert slides["slip"] < LIMITS.slip_rad
+    assert slides["sliding aside"] == pytest.approx(0.4 * TIMES_S[-1])
+    turns = asked(np.stack([0 * TIMES_S, 0 * TIMES_S, 0.25 * TIMES_S], axis=1), 0.0)
+    assert turns["curvature"] < LIMITS.curvature_per_m
+    assert turns["turning on the spot"] == pytest.approx(0.25 * TIMES_S[-1])
+    rng = np.random.default_rng(0)
+    noise = asked(0.02 * rng.normal(size=(len(TIMES_S), 3)) * [1.0, 1.0, 0.5], 0.0)
+    assert noise["sliding aside"] < LIMITS.reverse_m
+    assert noise["turning on the spot"] < LIMITS.slip_rad
+
+
+@given(st.floats(0.05, 12.0), st.floats(-0.2, 0.2))
+def test_whatever_a_bicycle_drives_it_neither_slides_nor_turns_on_the_spot(speed_mps, curvature):
+    limit = LIMITS.curvature_per_m
+    radius_m = 1.0 / np.clip(curvature or limit, -limit, limit)
+    demand = asked(circle(speed_mps, radius_m), speed_mps)
+    assert demand["sliding aside"] < 0.05
+    assert demand["turning on the spot"] < 0.02
+
+
 BODY = VehicleDimensions(4.8, 2.0, 1.6, 1.4)
 
 
@@ -129,7 +152,8 @@ def test_contacts_are_those_of_the_exact_rectangles(pose, velocity, clearance):
     if nearly.intersects(others[0]) or np.abs(gaps - 1e-6).min() < 1e-6:
         return  # too close from the beginning, of which the next tests tell; or on the edge
     stays = [ego_box(*ego[0]).intersects(other) for other in others]
-    follower = pose[0] < BODY.rear_axle_to_center_m and any(stays)
+    comes = velocity[0] > 0.5 and abs(np.arctan2(velocity[1], velocity[0])) <= np.radians(60.0)
+    follower = pose[0] < BODY.rear_axle_to_center_m and comes and any(stays)
     hits = (gaps == 0.0) & (not follower)
     assert found.found[0] == hits.any()
     if hits.any():
@@ -147,6 +171,53 @@ def test_who_is_too_close_already_must_not_come_closer():
         return bool(contacts(ego[None], times_s, BODY, obstacles, Clearance(1.0, 0.2)).found[0])
 
     assert [creeps(by_m) for by_m in (-3.0, 0.05, 0.3, 2.0)] == [False, False, True, True]
+
+
+REAR_M = BODY.rear_axle_to_center_m - 0.5 * BODY.length_m
+CENTER_M = BODY.rear_axle_to_center_m
+
+
+def turning_left(speed_mps: float, radius_m: float) -> np.ndarray:
+    yaw = speed_mps * 0.2 * np.arange(16) / radius_m
+    return np.stack([radius_m * np.sin(yaw), radius_m * (1.0 - np.cos(yaw)), yaw], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("car", "rolls_back", "turns", "goes_on"),
+    [
+        # Behind by 0.3 m: only who rolls back meets it.
+        ((REAR_M - 2.3, 0.0, 0.0, 0.0, 0.0), True, False, False),
+        # Beside, its centre 0.3 m behind ours, 0.15 m away, standing and moving.
+        ((CENTER_M - 0.3, 2.15, 0.0, 0.0, 0.0), True, True, False),
+        ((CENTER_M - 2.0, 2.5, -0.06, 5.0, -0.3), True, True, False),
+        # In our lane and faster: its own fault, whatever we do but roll back.
+        ((-15.0, 0.0, 0.0, 18.0, 0.0), True, False, False),
+    ],
+)
+def test_who_is_behind_is_no_excuse_for_moving_towards_it(car, rolls_back, turns, goes_on):
+    times_s = 0.2 * np.arange(16)
+    obstacles = ObjectMotion().obstacles(objects(0, car))
+    back = np.stack([-0.2 * times_s, 0.05 * times_s, 0 * times_s], axis=1)
+    ahead = np.stack([5.0 * times_s, 0 * times_s, 0 * times_s], axis=1)
+    ways = np.stack([back, turning_left(5.0, 12.0), ahead])
+    found = contacts(ways, times_s, BODY, obstacles, Clearance(1.0, 0.2)).found
+    assert found.tolist() == [rolls_back, turns, goes_on]
+
+
+@pytest.mark.parametrize("clearance", [TOUCH, Clearance(1.0, 0.2)])
+def test_who_overlaps_already_must_not_be_driven_through(clearance):
+    """A box that reaches 5 cm into ours: its size is not known better; leaving is allowed."""
+    front_m = CENTER_M + 0.5 * BODY.length_m
+    obstacles = ObjectMotion().obstacles(objects(0, (front_m - 0.05 + 2.0, 0.0, 0.0, 0.0, 0.0)))
+    times_s = 0.2 * np.arange(16)
+    found = [
+        contacts(
+            np.stack([by_m * times_s / 3.0, 0 * times_s, 0 * times_s], axis=1)[None],
+            times_s, BODY, obstacles, clearance,
+        ).found[0]
+        for by_m in (-3.0, 0.09, 0.5, 6.0)
+    ]  # fmt: skip
+    assert found == [False, False, True, True]
 
 
 def driving(*cars: tuple[float, ...]) -> np.ndarray:
@@ -365,14 +436,17 @@ def test_a_stop_that_begins_braking_loses_exactly_its_speed(speed_mps, begin_mps
 
 @settings(deadline=None)
 @given(
-    st.floats(3.0, 14.0), st.floats(0.5, 14.0), st.floats(-1.5, 1.5), st.sampled_from([0.0, 0.3])
+    st.floats(3.0, 35.0), st.floats(0.5, 35.0), st.floats(-1.5, 1.5), st.sampled_from([0.0, 0.3])
 )
 def test_headway_is_the_distance_of_responsibility_sensitive_safety(
     speed_mps, leader_mps, spare_m, delay_s
 ):
-    """v r + v^2 / 2b - w^2 / 2b (definition 1, with no acceleration within the response time r)."""
+    """v r + v^2 / 2b - w^2 / 2b (definition 1, with no acceleration within the response time r).
+
+    Response: two cycles of the guard, half of the time that brakes take, and the vehicle's delay.
+    """
     braking = BicycleLimits().braking_mps2
-    wanted_m = (0.1 + delay_s) * speed_mps + (speed_mps**2 - leader_mps**2) / (2.0 * braking)
+    wanted_m = (0.3 + delay_s) * speed_mps + (speed_mps**2 - leader_mps**2) / (2.0 * braking)
     gap_m = max(wanted_m, 0.0) + spare_m
     body = VehicleDimensions(4.0, 2.0, 1.6, 1.0)
     guard = Guard(GuardSettings(CheckLimits(response_delay_s=delay_s, body=body)))

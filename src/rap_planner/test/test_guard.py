@@ -347,6 +347,36 @@ def test_a_clock_that_jumps_starts_the_guard_anew(now):
     assert (decision.state, len(decision.trajectory.poses_m)) == (GuardState.WAITING, 1)
 
 
+def test_who_was_driven_when_the_clock_jumped_ahead_is_not_left_alone():
+    guard, decisions = stop_after_candidates_ended()
+    assert decisions[-1].state is GuardState.CONTROLLED_STOP
+    late = cycles(guard, 230 * CYCLE, 20, None)
+    assert [d.state for d in late] == [GuardState.WAITING] * 7 + [GuardState.MRM_REQUEST] * 13
+    assert "the clock jumped while the vehicle moved" in late[-1].reason
+    guard, _ = stop_after_candidates_ended()
+    states = [
+        guard.step(now, replace(inputs(now, None), odometry=odometry(now, 0.0))).state
+        for now in range(230 * CYCLE, 250 * CYCLE, CYCLE)
+    ]
+    assert set(states) == {GuardState.WAITING}  # It has come to stand.
+    guard, _ = stop_after_candidates_ended()
+    now = 230 * CYCLE
+    assert guard.step(now, inputs(now, candidates(now))).state is GuardState.NOMINAL
+
+
+@pytest.mark.parametrize("late_s", [-0.15, 0.6])
+def test_objects_of_another_time_do_not_replace_those_of_now(late_s):
+    """A car stands in the way; what is stamped ahead or comes late says that nobody does."""
+    guard, now = Guard(SETTINGS), SECOND
+    seen = objects(now, (SPEED_MPS + 15.0, 0.0, 0.0, 0.0, 0.0))
+    checks = guard.step(now, inputs(now, candidates(now), seen)).checks
+    assert checks["collision"] is Check.FAILED
+    now += CYCLE
+    other = objects(now - round(late_s * SECOND))
+    checks = guard.step(now, inputs(now, candidates(now), other)).checks
+    assert checks["collision"] is Check.FAILED
+
+
 def test_a_clock_that_is_set_back_a_little_does_not_end_a_stop():
     guard, decisions = stop_after_candidates_ended()
     now = 198 * CYCLE
@@ -539,3 +569,48 @@ def test_late_in_a_long_stop_somebody_in_the_way_is_braked_for_from_where_the_ve
     assert after_m[0, 0] == pytest.approx(before_m[0, 0], abs=0.2)
     assert after_m[-1, 0] <= before_m[-1, 0]
     assert (np.diff(after_m[:, 0]) >= -1e-9).all()
+
+
+def behind_who_brakes(speed_mps: float, spare_m: float) -> tuple[list[GuardState], float]:
+    """Follows somebody by a plan that never brakes; then that one brakes as hard as the ego can.
+
+    Speed follows what the guard publishes with a delay of 0.3 s. The gap is what `headway` asks
+    for, and some more.
+
+    Returns:
+        States until both stand, and the smallest gap in metres.
+    """
+    limits, guard, dt_s, delay_s = SETTINGS.limits, Guard(SETTINGS), CYCLE / SECOND, 0.3
+    front_m = limits.body.rear_axle_to_center_m + 0.5 * limits.body.length_m
+    x_m, ego_mps, leader_mps = 0.0, speed_mps, speed_mps
+    gap_m = least_m = (0.3 + delay_s) * speed_mps + spare_m
+    states = []
+    for cycle in range(200):
+        now = cycle * CYCLE
+        ego = EgoState(now, x_m, 0.0, 1.0, 0.0, ego_mps, 0.0, 0.0)
+        if cycle % 2 == 0:
+            poses = np.zeros((1, STEPS, 3))
+            poses[0, :, 0] = x_m + ego_mps * DT_S * np.arange(1, STEPS + 1)
+            newest = candidates_of(poses, [1.0], ego)
+        leader = (x_m + front_m + gap_m + 2.0, 0.0, 0.0, leader_mps, 0.0)
+        decision = guard.step(now, GuardInputs(newest, ego, newest.ego, objects(now, leader)))
+        states.append(decision.state)
+        elapsed_s = (now - decision.trajectory.stamp_ns) / SECOND
+        due_m = decision.trajectory.at(np.array([elapsed_s, elapsed_s + 0.1]))[:, 0]
+        wanted_mps = float(np.diff(due_m)[0]) / 0.1
+        for _ in range(50):
+            ego_mps += (wanted_mps - ego_mps) / delay_s * dt_s / 50
+            x_m += ego_mps * dt_s / 50
+            gap_m += (leader_mps - ego_mps) * dt_s / 50
+        least_m = min(least_m, gap_m)
+        if cycle >= 20:
+            leader_mps = max(0.0, leader_mps - limits.bicycle.braking_mps2 * dt_s)
+    return states, least_m
+
+
+@pytest.mark.parametrize("speed_mps", [5.0, 10.0, 20.0, 30.0])
+@pytest.mark.parametrize("spare_m", [0.4, 1.0, 4.0])
+def test_who_kept_its_headway_stops_behind_whoever_brakes(speed_mps, spare_m):
+    states, least_m = behind_who_brakes(speed_mps, spare_m)
+    assert set(states[:20]) == {GuardState.NOMINAL}
+    assert least_m > 0.0

@@ -37,12 +37,25 @@ def test_braking_is_that_of_a_finer_integration(speed_mps, braking_mps2, delay_s
     late = Response(delay_s, preview_s).driven(straight(distances), speed_mps)[0, :, 0]
     u, x, dt_s, fine = speed_mps, 0.0, 1e-3, []
     for k in range(4001):
+        moving_s = min(k * dt_s, speed_mps / braking_mps2)
+        x = max(x, speed_mps * moving_s - 0.5 * braking_mps2 * moving_s**2)  # Gaps are closed.
         if k % 100 == 0:
             fine.append(x)
         x += u * dt_s
         seen_s = min(k * dt_s + preview_s, 4.0)
         u += dt_s / delay_s * (max(speed_mps - braking_mps2 * seen_s, 0.0) - u)
-    np.testing.assert_allclose(late, np.maximum(fine, distances), atol=0.06 + 0.05 * braking_mps2)
+    np.testing.assert_allclose(late, fine, atol=0.06 + 0.05 * braking_mps2)
+
+
+def test_who_fell_behind_while_gaining_speed_brakes_from_where_the_plan_is():
+    """The same braking, whether the vehicle gained speed before or had it."""
+    t = STEP_S * np.arange(41)
+    gained = 5.0 * np.minimum(t, 1.5) + 0.5 * 4.0 * np.minimum(t, 1.5) ** 2
+    braking_s = np.clip(t - 1.5, 0.0, 11.0 / 6.0)
+    planned = gained + 11.0 * braking_s - 0.5 * 6.0 * braking_s**2
+    late = Response(0.5).driven(straight(planned), 5.0)[0, :, 0]
+    from_there = Response(0.5).driven(straight(planned[15:]), 11.0)[0, :, 0]
+    assert 0.5 < late[-1] - planned[-1] <= from_there[-1] - planned[-1] + 0.05
 
 
 def test_who_gains_speed_is_left_where_the_plan_has_it():
@@ -71,7 +84,7 @@ def test_the_path_is_kept(delay_s):
 def test_who_brakes_comes_as_far_as_physics_say(speed_mps, braking_mps2):
     """From the begin of braking v^2 / 2a, in v / a; 20 m/s at 1 m/s2 end after 20.5 s."""
     distances = speed_mps * STEP_S * np.arange(211)
-    stopped = braked(straight(distances), 0.5, braking_mps2)[0, :, 0]
+    stopped = braked(straight(distances), 0.5, braking_mps2, 21.0)[0, :, 0]
     np.testing.assert_allclose(stopped[:6], distances[:6])
     wanted = 0.5 * speed_mps + speed_mps**2 / (2.0 * braking_mps2)
     assert stopped[-1] == pytest.approx(wanted, abs=0.05)
@@ -80,4 +93,4 @@ def test_who_brakes_comes_as_far_as_physics_say(speed_mps, braking_mps2):
 def test_who_brakes_harder_by_plan_keeps_to_it():
     t = STEP_S * np.arange(31)
     distances = np.where(t < 1.0, 8.0 * t - 4.0 * t**2, 4.0)
-    np.testing.assert_array_equal(braked(straight(distances), 0.1, 2.0)[0, :, 0], distances)
+    np.testing.assert_array_equal(braked(straight(distances), 0.1, 2.0, 3.0)[0, :, 0], distances)
