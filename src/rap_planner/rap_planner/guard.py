@@ -49,9 +49,9 @@ from rap_raster.observations import TrackedObjects
 STANDING_MPS = 0.1
 """Slower is standing; wheel odometry is not more exact than that."""
 
-MAX_OBJECTS = 128
-"""The nearest ones are looked at: more would take longer than a cycle, and farther away than so
-many others nobody is met within the horizon."""
+MAX_OBJECTS, MAX_PAIRS = 128, 8192
+"""The nearest ones are looked at, fewer with more than 64 candidates: more would take longer than a
+cycle, and farther away than so many others nobody is met within the horizon."""
 
 STOPS = ((0.0, True), (0.5, True), (1.0, True), (1.0, False))
 """Stops in the order in which they are tried: how near to the limit of the brakes, and whether the
@@ -288,8 +288,8 @@ class Guard:
             self._lost_ns = now_ns
 
     def _step(self, now_ns: int, inputs: GuardInputs) -> GuardDecision:
-        obstacles = self._obstacles(now_ns, inputs.objects, inputs.odometry)
         plan = self._planned(now_ns, inputs.candidates)
+        obstacles = self._obstacles(now_ns, inputs.objects, inputs.odometry)
         if plan is not None and plan.source is inputs.candidates:
             self._odometry_then = inputs.odometry_then
         choice = self._choose(now_ns, plan, inputs, obstacles)
@@ -321,9 +321,11 @@ class Guard:
         if not -MAX_FUTURE_S <= age_s <= self._settings.limits.objects_age_s:
             return None
         obstacles = self._motion.obstacles(objects)
-        return (
-            obstacles if odometry is None else obstacles.nearest(odometry.planar[:2], MAX_OBJECTS)
-        )
+        if odometry is None:
+            return obstacles
+        candidates = 1 if self._plan is None else len(self._plan.usable)
+        most = min(MAX_OBJECTS, MAX_PAIRS // candidates)
+        return obstacles.nearest(odometry.planar[:2], most)
 
     def _planned(self, now_ns: int, candidates: Candidates | None) -> _Plan | None:
         """Returns the candidates, made ready if they are new ones and none of before."""

@@ -34,6 +34,9 @@ MIN_HORIZON_S, MAX_HORIZON_S = 1.0, 30.0
 MAX_CANDIDATES = 128
 """More would take the guard longer than its cycle; a planner proposes 64."""
 
+MAX_POSES = 300
+"""Of one candidate; 30 s in steps of 0.1 s."""
+
 MAX_SIZE_M = 100.0
 """Nobody on a road is larger."""
 
@@ -81,8 +84,12 @@ def candidates_from_msg(message: TrajectoryCandidates, map_frame: str) -> Candid
             f"poses has {len(message.poses)} values and ego_pose {len(message.ego_pose)}, "
             f"expected {3 * count * poses} and 4"
         )
-    if count > MAX_CANDIDATES:
-        raise MessageError(f"num_candidates: is {count}, expected at most {MAX_CANDIDATES}")
+    for name, value, most in (
+        ("num_candidates", count, MAX_CANDIDATES),
+        ("num_poses", poses, MAX_POSES),
+    ):
+        if value > most:
+            raise MessageError(f"{name}: is {value}, expected at most {most}")
     if not (message.dt_s > 0 and MIN_HORIZON_S <= poses * round(message.dt_s, 6) <= MAX_HORIZON_S):
         raise MessageError(
             f"dt_s: is {message.dt_s} for {poses} poses, expected > 0 and "

@@ -192,47 +192,64 @@ class GuardNode(RapNode):
         return True
 
     def _cycle(self) -> None:
-        try:
-            now_ns = self.now_ns()
-            decision = self._guard.step(now_ns, self._inputs())
-            self._log_change(decision)
-            self._decision = decision
-            self._publish(decision, now_ns)
-        except Exception as error:  # the next cycle must come
-            self.reject("cycle", error)
+        """Runs a cycle; what fails in a part of it keeps no other part from its work."""
+        now_ns = self.now_ns()
+        before, decision = self._decision, self._guard.step(now_ns, self._inputs())
+        self._decision = decision
+        # The state first, so that who reads both knows what the trajectory is. What comes from
+        # elsewhere last.
+        for part in (
+            lambda: self._states.publish(guard_state_msg(decision, now_ns, self._map_frame)),
+            lambda: self._trajectories.publish(self._path_of(decision.trajectory)),
+            lambda: self._request(decision, now_ns),
+            lambda: self._tell_latency(decision, now_ns),
+            lambda: self._log_change(before, decision),
+            lambda: self._tell_autoware(decision),
+        ):
+            try:
+                part()
+            except Exception as error:  # the next part must come, and the next cycle
+                self.reject("cycle", error)
 
     def _inputs(self) -> GuardInputs:
         """Returns the newest of everything, and where the ego was when candidates were made."""
         candidates, odometry = self._newest.candidates, self._newest.odometry
         if candidates is None or odometry is None:
             return self._newest
-        then = self._ego.wait_for(candidates.stamp_ns, 0.0)
-        return replace(
-            self._newest, odometry_then=then or extrapolated(odometry, candidates.stamp_ns)
-        )
+        try:
+            then = self._ego.wait_for(candidates.stamp_ns, 0.0)
+            then = then or extrapolated(odometry, candidates.stamp_ns)
+        except Exception as error:  # a cycle without its start is checked less, but comes
+            self.reject("cycle", error)
+            then = None
+        return replace(self._newest, odometry_then=then)
 
-    def _publish(self, decision: GuardDecision, now_ns: int) -> None:
-        # The state first, so that who reads both knows what the trajectory is.
-        self._states.publish(guard_state_msg(decision, now_ns, self._map_frame))
-        self._trajectories.publish(self._path_of(decision.trajectory))
+    def _request(self, decision: GuardDecision, now_ns: int) -> None:
+        """Asks for the vehicle's own manoeuvre, or withdraws that when it may go again.
+
+        A guard that has just started knows of no request.
+        """
         requested = decision.state is GuardState.MRM_REQUEST
-        # Withdrawn when the vehicle may go again; a guard that has just started knows of none.
-        if requested != self._requested and (requested or decision.state is GuardState.NOMINAL):
-            self._requested = requested
-            self._requests.publish(
-                MrmRequest(
-                    header=header(now_ns, self._map_frame),
-                    requested=requested,
-                    reason=decision.reason,
-                )
+        if requested == self._requested or not (requested or decision.state is GuardState.NOMINAL):
+            return
+        self._requests.publish(
+            MrmRequest(
+                header=header(now_ns, self._map_frame),
+                requested=requested,
+                reason=decision.reason,
             )
+        )
+        self._requested = requested
+
+    def _tell_autoware(self, decision: GuardDecision) -> None:
+        if self._autoware is not None:
+            self._autoware.publish(decision.trajectory)
+
+    def _tell_latency(self, decision: GuardDecision, now_ns: int) -> None:
         stamp_ns = decision.trajectory.stamp_ns
         if decision.state is GuardState.NOMINAL and stamp_ns != self._answered_ns:
             self._answered_ns = stamp_ns
             self._end_to_end_ms.publish(number_msg(stamp_ns, 1e-6 * (now_ns - stamp_ns)))
-        # Last: what goes wrong with a package from elsewhere must not hold up a request.
-        if self._autoware is not None:
-            self._autoware.publish(decision.trajectory)
 
     def _path_of(self, trajectory: Trajectory) -> PathMsg:
         """Converts a trajectory, or takes the message of the last cycle if it is the same one."""
@@ -243,8 +260,7 @@ class GuardNode(RapNode):
             self._path = (trajectory, message)
         return self._path[1]
 
-    def _log_change(self, decision: GuardDecision) -> None:
-        before = self._decision
+    def _log_change(self, before: GuardDecision | None, decision: GuardDecision) -> None:
         if before is None or before.state is not decision.state:
             self.get_logger().info(f"{decision.state.name}: {decision.reason}")
 
