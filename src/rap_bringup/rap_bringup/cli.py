@@ -274,7 +274,8 @@ def drive_report(
             drive = read_drive(bag)
         found = report(drive)
         out.mkdir(parents=True, exist_ok=True)
-        (out / REPORT_NAME).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(found, indent=2, allow_nan=False) + "\n"
+        (out / REPORT_NAME).write_text(text, encoding="utf-8")
         write_picture(drive, out)
         sys.stdout.write(f"{as_text(found)}{'written to':20} {out}\n")
 

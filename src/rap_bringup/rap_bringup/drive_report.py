@@ -3,7 +3,8 @@
 Definitions, as in `report.json`; times are seconds since the guard's first recorded cycle:
 
 - `states`: shares of the time between the guard's first and last cycle, by its own stamps. A
-  stretch of more than 0.2 s without a cycle, longer than the guard may be silent, is `silent`.
+  stretch of more than 0.2 s without a cycle, longer than the guard may be silent, is `silent`; so
+  is all of a simulation that runs faster than four times real time.
 - `episodes`: stretches in one state other than NOMINAL, each with the reason it began with.
 - `cycle_gap_ms`: between successive cycles, each of which publishes a trajectory.
 - `latency_ms`: of `rap/latency/end_to_end`: from the stamp of the anchor image to the trajectory.
@@ -11,6 +12,7 @@ Definitions, as in `report.json`; times are seconds since the guard's first reco
   where the vehicle was then; `ade_3s_constant_velocity_m` for the same moments. `farthest` are the
   moments with the largest distance. In shadow it compares plans with the driver; active, with what
   the vehicle made of them.
+- `not_finite`: messages that were left out because a number in them is none, by topic.
 - `rejected`: share of all candidates that fail each check, whatever the check's mode.
 - `diagnostics`: warnings and errors by who gave them, with how often, when first, and what.
 """
@@ -23,6 +25,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from rap_bringup.answers import GUARD_STATES, NOMINAL
 from rap_bringup.bag_reader import ego_state, read_messages, recorded_topics
@@ -126,6 +129,7 @@ class RecordedDrive:
         candidates: How many candidates the guard judged.
         rejections: How many of them failed each check.
         states: Odometry in order of stamps.
+        not_finite: Topics and how many of their messages have numbers that are none.
     """
 
     mode: str = ""
@@ -135,6 +139,7 @@ class RecordedDrive:
     candidates: int = 0
     rejections: Counter[str] = field(default_factory=Counter)
     states: list[EgoState] = field(default_factory=list)
+    not_finite: Counter[str] = field(default_factory=Counter)
     _complaints: dict[tuple[str, str], tuple[int, str, int]] = field(default_factory=dict)
 
     @property
@@ -160,13 +165,22 @@ class RecordedDrive:
             self._take_state(content)
         elif topic == LATENCY:
             stamp_ns = int(content.stamp.sec) * NS_PER_S + int(content.stamp.nanosec)
-            self.latencies_ms.append((stamp_ns, float(content.data)))
+            if self._is_finite(topic, [content.data]):
+                self.latencies_ms.append((stamp_ns, float(content.data)))
         elif topic == ODOMETRY:
-            self.states.append(ego_state(content))
+            state = ego_state(content)
+            if self._is_finite(topic, [*state.planar, state.vx_mps, state.vy_mps]):
+                self.states.append(state)
         elif topic == DIAGNOSTICS:
             self._take_diagnostics(content)
         else:
-            self._take_trajectory(TRAJECTORIES[topic], content)
+            self._take_trajectory(topic, content)
+
+    def _is_finite(self, topic: str, values: npt.ArrayLike) -> bool:
+        """True if all numbers are some; counts the message otherwise."""
+        finite = bool(np.isfinite(values).all())
+        self.not_finite[topic] += not finite
+        return finite
 
     def _take_state(self, content: Message) -> None:
         if not content.state < len(GUARD_STATES):
@@ -179,14 +193,16 @@ class RecordedDrive:
         failed = zip(content.check_names, content.check_rejections, strict=True)
         self.rejections.update({name: int(count) for name, count in failed})
 
-    def _take_trajectory(self, mode: str, content: Message) -> None:
+    def _take_trajectory(self, topic: str, content: Message) -> None:
         """Keeps those that follow a plan: the guard tells its state just before."""
-        self.mode = mode
+        self.mode = TRAJECTORIES[topic]
         if not self.cycles or self.cycles[-1].state != NOMINAL or not content.poses:
             return
         stamp_ns = stamp_of(content.header)
         dt_s = (stamp_of(content.poses[0].header) - stamp_ns) / NS_PER_S
         places = [(p.pose.position.x, p.pose.position.y) for p in content.poses]
+        if not self._is_finite(topic, places):
+            return
         self.plans.setdefault(stamp_ns, Plan(stamp_ns, dt_s, np.array(places), "", np.nan))
 
     def _take_diagnostics(self, content: Message) -> None:
@@ -244,6 +260,7 @@ def report(drive: RecordedDrive) -> dict[str, object]:
         "ade_3s_constant_velocity_m": None if means is None else round(float(means[1]), 4),
         "ade_plans": len(errors),
         "farthest": _farthest(drive, errors),
+        "not_finite": {topic: count for topic, count in drive.not_finite.items() if count},
         "rejected": {
             name: round(count / max(1, drive.candidates), 4)
             for name, count in drive.rejections.items()
@@ -256,9 +273,12 @@ _NOMINAL_NAME = GUARD_STATES[NOMINAL]
 
 
 def episodes(drive: RecordedDrive) -> list[Episode]:
-    """Returns what the guard was in, from its first cycle to its last, NOMINAL included."""
+    """Returns what the guard was in, from its first cycle to its last, NOMINAL included.
+
+    The last cycle takes no time, but is an episode where it is the only one of its state.
+    """
     found: list[Episode] = []
-    for cycle, following in zip(drive.cycles, drive.cycles[1:], strict=False):
+    for cycle, following in zip(drive.cycles, [*drive.cycles[1:], drive.cycles[-1]], strict=True):
         # A clock that was set back takes no time.
         seconds = max(0.0, (following.stamp_ns - cycle.stamp_ns) / NS_PER_S)
         begin_s = drive.since_begin_s(cycle.stamp_ns)

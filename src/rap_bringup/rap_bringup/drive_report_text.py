@@ -34,6 +34,9 @@ def as_text(report: dict[str, Any]) -> str:
     if rejected:
         shares = (f"{name} {100 * share:.1f} %" for name, share in rejected.items())
         lines.append(_line("candidates that fail", ", ".join(shares)))
+    if report["not_finite"]:
+        counts = (f"{count} of /{topic}" for topic, count in report["not_finite"].items())
+        lines.append(_line("not finite, left out", ", ".join(counts)))
     lines += _listed("not nominal", [_episode(found) for found in report["episodes"]])
     lines += _listed("diagnostics", [_complaint(found) for found in report["diagnostics"]])
     return "".join(f"{line}\n" for line in lines)

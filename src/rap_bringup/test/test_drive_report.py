@@ -213,3 +213,36 @@ def test_a_state_of_another_version_is_named(tmp_path):
     write(tmp_path, [(BEGIN_NS, "rap/state", state_message(BEGIN_NS, 9, ""))])
     with pytest.raises(BagError, match="state 9 is unknown"):
         read_drive(tmp_path / RECORDING_NAME)
+
+
+def test_messages_that_are_not_finite_are_counted_and_left_out(recorded, tmp_path):
+    """Faults are what such reports are for: NaN odometry, a NaN plan, a NaN latency."""
+    nan, at = float("nan"), BEGIN_NS + S + 7
+    broken = [
+        (at, "odometry", odometry_message(EgoState(at, nan, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0))),
+        (at, "odometry", odometry_message(EgoState(at, 0.0, 0.0, 0.0, 0.0, nan, 0.0, 0.0))),
+        (at, "rap/shadow/trajectory", trajectory_message(at, nan)),
+        (at, "rap/latency/end_to_end",
+         message("rap_msgs/msg/Float64Stamped", stamp=time_message(at), data=nan)),
+    ]  # fmt: skip
+    write(tmp_path, [*drive_contents(), *broken])
+    out = tmp_path / "out"
+    done = CliRunner().invoke(app, ["report", str(tmp_path / RECORDING_NAME), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "2 of /odometry" in done.output
+    found = json.loads((out / "report.json").read_text(), parse_constant=pytest.fail)
+    whole = report(read_drive(recorded))
+    counts = found.pop("not_finite")
+    assert counts == {"odometry": 2, "rap/shadow/trajectory": 1, "rap/latency/end_to_end": 1}
+    assert found == {key: value for key, value in whole.items() if key != "not_finite"}
+
+
+def test_the_last_cycle_is_an_episode_of_its_own():
+    """Recordings are often stopped when help is asked for."""
+    drive = RecordedDrive()
+    for k in range(100):
+        drive.cycles.append(Cycle(BEGIN_NS + k * CYCLE_NS, NOMINAL, ""))
+    assert [episode.state for episode in episodes(drive)] == ["nominal"]
+    drive.cycles.append(Cycle(BEGIN_NS + 100 * CYCLE_NS, 4, "stop meets object 1 in 0.2 s"))
+    last = report(drive)["episodes"][-1]
+    assert (last["state"], last["seconds"], last["begin_s"]) == ("mrm_request", 0.0, 5.0)
