@@ -57,7 +57,7 @@ BICYCLE_LIMITS = (
     _bicycle("braking_mps2", "of a trajectory and of the hardest stop", 0.5, 20.0),
     _bicycle("lateral_acceleration_mps2", "of a trajectory", 0.1, 20.0),
     _bicycle("steering_rate_radps", "of the front wheels, mean over 0.5 s", 0.01, 20.0),
-    _bicycle("slip_rad", "heading to direction of motion at the rear axle; turn on the spot", 0.01, 1.5),
+    _bicycle("slip_rad", "heading to motion at the rear axle, turn on the spot", 0.01, 1.5),
     _bicycle("reverse_m", "how far a trajectory may roll backwards or slide aside", 0.0, 100.0),
 )
 
