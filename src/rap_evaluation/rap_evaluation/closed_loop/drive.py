@@ -41,6 +41,9 @@ BLOCKED_S, BLOCKED_MPS = 60.0, 0.1
 MIN_TIMEOUT_S, TIMEOUT_S_PER_M = 300.0, 0.8
 """Time for a route. Source: CARLA leaderboard, `route_scenario.py`."""
 
+SIMULATION_ERROR = "simulation: "
+"""Begin of the failure of a drive that ended because the simulation did."""
+
 _SEARCH_M = 10.0  # Progress on the route within one step: more than any vehicle drives in it.
 _CONTACT_M = 20.0  # Centres of whatever touches the ego are nearer.
 
@@ -121,7 +124,7 @@ def drive(place: Place, route: Route, planner: Planner, *, replan_hz: int) -> Dr
     except (DriveError, PlanError) as error:
         failure = str(error)
     except Exception as error:  # SUMO's errors have no type of their own; other routes go on.
-        failure = f"simulation: {type(error).__name__}: {error}"
+        failure = f"{SIMULATION_ERROR}{type(error).__name__}: {error}"
     return Drive(
         route=route,
         failure=failure,

@@ -56,6 +56,7 @@ class PseudoSimOptions:
             the next evaluation; another one has to be used when code changes that makes them.
         off_path_every: In one scene of so many of a log, plans from off the path are scored as
             well; in none by default.
+        egos_only: From the seats of recording vehicles alone.
     """
 
     planner: str
@@ -68,6 +69,7 @@ class PseudoSimOptions:
     starts: StartChoice = "all"
     off_path_every: int | None = None
     kept: Path | None = None
+    egos_only: bool = False
 
 
 def evaluate_pseudo_sim(options: PseudoSimOptions, report: Report = silent) -> dict[str, Any]:
@@ -155,10 +157,14 @@ def _planner_maker(options: PseudoSimOptions) -> PlannerMaker:
 
 def _moments(options: PseudoSimOptions, logs: list[DriveLog]) -> list[Moment]:
     """Draws the scenes, or takes those that were drawn before."""
+    count, seed, egos_only = options.scenes, options.seed, options.egos_only
+
+    def drawn() -> FloatArray:
+        return np.array([astuple(m) for m in draw_moments(logs, count, seed, egos_only=egos_only)])
+
+    digests = [log.digest for log in logs]
     rows = KeptArrays(options.kept).array(
-        "moments",
-        lambda: np.array([astuple(m) for m in draw_moments(logs, options.scenes, options.seed)]),
-        lambda: (*(log.digest for log in logs), options.scenes, options.seed),
+        "moments", drawn, lambda: (*digests, count, seed, egos_only)
     )
     return [Moment(*row) for row in rows.tolist()]
 

@@ -165,7 +165,9 @@ def _is_coarse(starts: Sequence[Start]) -> npt.NDArray[np.bool_]:
     )
 
 
-def draw_moments(logs: Sequence[DriveLog], count: int, seed: int) -> list[Moment]:
+def draw_moments(
+    logs: Sequence[DriveLog], count: int, seed: int, *, egos_only: bool = False
+) -> list[Moment]:
     """Draws scenes, the same number from every log as far as they go.
 
     Scenes in which the driver leaves the mapped road say more about the map than about a planner,
@@ -175,8 +177,9 @@ def draw_moments(logs: Sequence[DriveLog], count: int, seed: int) -> list[Moment
         logs: Where from.
         count: How many; all there are if fewer.
         seed: Of the draw.
+        egos_only: From recording vehicles alone.
     """
-    waiting = [_drawn(number, log, seed) for number, log in enumerate(logs)]
+    waiting = [_drawn(number, log, seed, egos_only) for number, log in enumerate(logs)]
     drawn: list[Moment] = []
     while waiting and len(drawn) < count:
         found = [(moments, next(moments, None)) for moments in waiting]
@@ -185,9 +188,9 @@ def draw_moments(logs: Sequence[DriveLog], count: int, seed: int) -> list[Moment
     return drawn[:count]
 
 
-def _drawn(number: int, log: DriveLog, seed: int) -> Iterator[Moment]:
+def _drawn(number: int, log: DriveLog, seed: int, egos_only: bool) -> Iterator[Moment]:
     """Yields the usable moments of a log in drawn order."""
-    found = list(_moments(number, log, seed))
+    found = [m for m in _moments(number, log, seed) if not egos_only or m.seat in log.egos]
     areas = RoadAreas(log.map)
     for k in np.random.default_rng([seed, number]).permutation(len(found)):
         moment = found[k]

@@ -18,6 +18,9 @@ from rap_training.experiments.intervals import (
 from rap_training.experiments.plan import Experiment
 from rap_training.experiments.result import RunResult
 
+LEAST_COMPLETED = 0.2
+"""Share of the routes. Who gets nowhere does little wrong on the way."""
+
 
 @dataclass(frozen=True, slots=True)
 class ArmResults:
@@ -37,8 +40,10 @@ class ArmResults:
 
     @property
     def completes_routes(self) -> bool:
-        """Whether any of its trainings has completed a route of the closed loop."""
-        return any(result.closed_loop and result.closed_loop.completed for result in self.results)
+        """Whether its trainings complete enough routes of the closed loop to be judged by it."""
+        driven = [result.closed_loop for result in self.results if result.closed_loop]
+        completed = sum(loop.completed for loop in driven)
+        return completed >= LEAST_COMPLETED * sum(loop.routes for loop in driven) > 0
 
     def estimate(self, figure: FigureName) -> Estimate | None:
         """Returns the mean of a figure over the trainings; None if it was never measured."""

@@ -23,7 +23,8 @@ class Estimate:
 
     Attributes:
         values: Of each training.
-        interval: Its ends; None for a single training, which says nothing about others.
+        interval: Its ends; None for a single training, which says nothing about others, and for
+            several that are equal, which do not say how much others would differ.
     """
 
     values: tuple[float, ...]
@@ -40,7 +41,7 @@ def estimated(values: Sequence[float]) -> Estimate:
 
     It says how much another few trainings would differ on the same scenes.
     """
-    if len(values) < 2:
+    if len(set(values)) < 2:
         return Estimate(tuple(values), None)
     error = float(np.std(values, ddof=1)) / len(values) ** 0.5
     half = error * float(stdtrit(len(values) - 1, 0.5 + COVERAGE / 2))

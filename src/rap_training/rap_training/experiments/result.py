@@ -13,7 +13,7 @@ from rap_inference.yaml_files import validated
 from rap_training.config import StrictModel
 from rap_training.whole_file import whole_file
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of all code that decides figures, of training as of evaluation. It is raised when that
 changes, so that results of different code are never in one table."""
 
@@ -66,6 +66,7 @@ class ClosedLoopResult(StrictModel):
 
     Attributes:
         driven_km: The way that was driven on all routes.
+        simulation_errors: Routes that ended because the simulation failed, and not the planner.
         per_route: Driving score by `TOWN/ROUTE`.
     """
 
@@ -77,6 +78,7 @@ class ClosedLoopResult(StrictModel):
     red_lights: NonNegativeInt
     driving_score: float
     driven_km: float
+    simulation_errors: NonNegativeInt
     per_route: dict[str, float]
 
 
@@ -85,6 +87,7 @@ class RunResult(StrictModel):
 
     Attributes:
         protocol: `PROTOCOL` of the code that made it.
+        revision: Commit of that code, with `-dirty` where it was changed.
         key: Of its recipe.
         seed: Of the training.
         arms: `EXPERIMENT/ARM` of the arms it belonged to when it was run.
@@ -102,6 +105,7 @@ class RunResult(StrictModel):
     """
 
     protocol: PositiveInt = PROTOCOL
+    revision: str
     key: str
     seed: NonNegativeInt
     arms: tuple[str, ...]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import csv
+import fcntl
 import os
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from rap_bringup.console import Report, silent
+from rap_evaluation.closed_loop.drive import SIMULATION_ERROR
 from rap_evaluation.closed_loop.evaluation import ClosedLoopOptions, evaluate_closed_loop
 from rap_evaluation.kept_arrays import KeptArrays
 from rap_evaluation.logs.drive_log import DriveLog, LogError, open_logs
 from rap_evaluation.map_split import TRAIN_MAPS, VALIDATION_MAPS
-from rap_evaluation.open_loop import LogDriver, open_loop_report
+from rap_evaluation.open_loop import LogDriver, Seats, open_loop_report
 from rap_evaluation.planners.choice import SENSORS
 from rap_evaluation.pseudo_sim.evaluation import PseudoSimOptions, evaluate_pseudo_sim
 from rap_evaluation.traffic.network import default_cache
@@ -45,6 +49,10 @@ from rap_training.training_logs import open_training_logs
 _LAST_STEPS = 50  # Of the losses in a result: one batch alone says little.
 _DECIMALS = 5
 _DIGEST_DIGITS = 12
+
+
+class RunError(RuntimeError):
+    """Runs that failed; the text says which and why, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +106,42 @@ def run_missing(
 
     Raises:
         LogError: If there are no logs, or some of towns that are not for this.
-        CheckpointError: If a checkpoint is of another training.
+        RunError: If runs failed; all others are done then.
     """
     missing = [run for run in runs if not is_finished(run, workplace.results)]
     if not missing:
         return []
     laboratory = _Laboratory(workplace)
-    results = []
+    results, failures = [], []
     for number, run in enumerate(missing):
         begin, end = number / len(missing), (number + 1) / len(missing)
-        what = f" {run.arms[0]} seed {run.seed}"
-        results.append(laboratory.result(run, _part(report, begin, end, what)))
-        write_result(workplace.results, results[-1])
+        name = f"{run.arms[0]} seed {run.seed}"
+        with _claimed(workplace.out / run.name) as ours:
+            if not ours or is_finished(run, workplace.results):
+                continue  # Another process is at it, or was.
+            try:
+                result = laboratory.result(run, _part(report, begin, end, f" {name}"))
+            except Exception as error:  # The others do not depend on it.
+                failures.append(f"{name}: {type(error).__name__}: {error}")
+                continue
+            write_result(workplace.results, result)
+            results.append(result)
+    if failures:
+        raise RunError(f"{len(failures)} of {len(missing)} runs failed: {'; '.join(failures)}")
     return results
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[bool]:
+    """Holds the folder of a run; false if another process does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 class _Laboratory:
@@ -147,6 +178,7 @@ class _Laboratory:
             else None
         )
         return RunResult(
+            revision=_revision(),
             key=run.recipe.key,
             seed=run.seed,
             arms=run.arms,
@@ -223,6 +255,7 @@ class _Laboratory:
                 starts=options.starts,
                 off_path_every=options.off_path_every,
                 kept=self._place.kept,
+                egos_only=True,
             ),
             report,
         )
@@ -230,12 +263,30 @@ class _Laboratory:
 
     def _open_loop(self, bundle: Bundle, options: Evaluation) -> OpenLoopResult:
         driver = LogDriver(bundle, SENSORS[options.sensor], KeptArrays(self._place.kept))
-        found = open_loop_report(driver, self._validation, count=options.moments, seed=options.seed)
+        found = open_loop_report(
+            driver,
+            self._validation,
+            Seats(egos_only=True),
+            count=options.moments,
+            seed=options.seed,
+        )
         return OpenLoopResult(
             moments=found.moments,
             ade_3s_m=round(found.ade_3s_m, _DECIMALS),
             min_ade_3s_m=round(found.min_ade_3s_m, _DECIMALS),
         )
+
+
+def _revision() -> str:
+    """Returns the commit of this code."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        found = subprocess.run(
+            command, cwd=Path(__file__).parent, check=True, capture_output=True, text=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"  # Installed, and no checkout.
+    return found.stdout.strip()
 
 
 def _cpu_s() -> float:
@@ -293,8 +344,10 @@ def closed_loop_result(reports: dict[str, dict[str, Any]]) -> ClosedLoopResult:
         for report in reports.values()
         for row in report["per_route"]
     )
+    statuses = [row["status"] for report in reports.values() for row in report["per_route"]]
     return ClosedLoopResult(
         **counts,
+        simulation_errors=sum(SIMULATION_ERROR in status for status in statuses),
         driving_score=round(float(np.mean(list(per_route.values()))), _DECIMALS),
         driven_km=round(driven_m / 1000.0, _DECIMALS),
         per_route=per_route,

@@ -11,8 +11,8 @@ class Verdict(Enum):
     """What can be said about a claim."""
 
     MISSING = "not measured yet"
-    TOO_FEW = "no verdict from a single training"
-    NO_ROUTE = "not judged: no training of either arm completes a route"
+    TOO_FEW = "no verdict: an arm has a single training, or all of its trainings are equal"
+    NO_ROUTE = "not judged: one of the arms completes less than a fifth of the routes"
     APPEARED = "the effect appeared; the intervals do not overlap"
     OVERLAP = "it points the expected way, but the intervals overlap"
     ABSENT = "the effect did not appear"
