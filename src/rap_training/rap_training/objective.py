@@ -134,12 +134,15 @@ class Objective(nn.Module):
         count = len(tensors["rasters"])
         rows = torch.arange(count, device=tensors["rasters"].device)
         photographed = rows[tensors["has_images"] > 0]
-        if not self.config.data.rasters:
-            return _Views(tensors["images"][photographed], photographed, 0)
         if not len(photographed):
             return _Views(tensors["rasters"], rows, count)
-        images = torch.cat([tensors["rasters"], tensors["images"][photographed]])
-        return _Views(images, torch.cat([rows, photographed]), count)
+        rasters, images = tensors["rasters"], tensors["images"][photographed]
+        # Where no camera fills a slot, black would count in the statistics of batches.
+        taken = (images.flatten(2).amax(dim=2) > 0)[..., None, None, None]
+        images = torch.where(taken, images, rasters[photographed])
+        if not self.config.data.rasters:
+            return _Views(images, photographed, 0)
+        return _Views(torch.cat([rasters, images]), torch.cat([rows, photographed]), count)
 
     def _taught(self, batch: Batch, views: _Views, plan: Plan) -> tuple[Tensor, Tensor]:
         """Returns the losses of what the teacher says about the proposals of some samples."""

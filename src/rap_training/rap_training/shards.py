@@ -154,7 +154,7 @@ def sample_files(drawn: Drawn) -> Iterator[tuple[str, bytes]]:
     sample = drawn.sample
     for slot, camera in enumerate(drawn.rig):
         yield f"raster.{camera.name}.png", _encoded(".png", sample.rasters[slot])
-        if sample.has_images:
+        if sample.has_images and sample.images[slot].any():  # Some slots have no camera.
             yield f"image.{camera.name}.jpg", _encoded(".jpg", sample.images[slot])
     yield "history.npy", _npy(sample.history)
     yield "route.npy", _npy(sample.route)

@@ -98,6 +98,17 @@ def test_without_rasters_the_model_sees_images_alone(photographed):
     assert losses_of(objective, changed(photographed, images=noise)) != losses
 
 
+def test_what_no_camera_took_is_never_seen_black(photographed):
+    tensors = photographed.tensors
+    images = tensors["images"].clone()
+    images[:, 1] = 0
+    for rasters, first in ((True, SAMPLES), (False, 0)):
+        objective = objective_of(config_of(rasters=rasters, share=1.0))
+        seen, *_ = seen_by_the_model(objective, changed(photographed, images=images))
+        torch.testing.assert_close(seen[first:, 1], normalize(tensors["rasters"])[:, 1])
+        torch.testing.assert_close(seen[first:, 0], normalize(images)[:, 0])
+
+
 def test_without_images_there_is_nothing_to_align(batch):
     objective = objective_of(config_of())
     none = changed(batch, has_images=torch.zeros(SAMPLES))
