@@ -27,7 +27,8 @@ class Response:
     def driven(self, poses_m: FloatArray, speed_mps: float) -> FloatArray:
         """Returns where the vehicle gets to: ahead of a trajectory that brakes.
 
-        Where it falls behind it is taken to be where it should: a controller closes that gap.
+        Where it falls behind it is taken to be where it should, and so it is at the end of what it
+        gains speed in: a controller closes such gaps.
 
         Args:
             poses_m: (K, M, 3) x, y, yaw (continuous), 0.1 s apart, from now on.
@@ -49,10 +50,10 @@ class Response:
         shares = np.where(ago >= 0, (1.0 - kept) * kept ** np.maximum(ago, 0), 0.0)
         faster_mps = max(0.0, speed_mps) * kept**steps + wanted_mps @ shares.T - wanted_mps
         ways_m = wanted_mps * STEP_S + faster_mps * self.delay_s * (1.0 - kept)
-        ahead_m = np.cumsum(ways_m - planned_mps * STEP_S, axis=1)
-        # Whenever it has fallen behind, it is where it should be again.
-        behind_m = np.minimum.accumulate(np.minimum(ahead_m, 0.0), axis=1)
-        planned_m[:, 1:] += ahead_m - behind_m
+        gained_m = ways_m - planned_mps * STEP_S
+        before_mps = np.pad(planned_mps[:, :-1], ((0, 0), (1, 0)), constant_values=speed_mps)
+        gained_m[(planned_mps > before_mps) & (gained_m < 0.0)] = 0.0
+        planned_m[:, 1:] += np.maximum(np.cumsum(gained_m, axis=1), 0.0)
         return along_paths(poses_m, planned_m)
 
 

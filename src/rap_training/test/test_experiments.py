@@ -584,18 +584,21 @@ def test_a_run_that_fails_or_is_taken_keeps_no_other_waiting(
     runs = runs_of(catalog, "recovery", 2)
     place = Workplace(town_logs, validation, tmp_path / "out", tmp_path / "results", workers=0)
 
-    def result(_, run, *__):
+    def done(_, run, *__):
+        return result_of(run, 0.5, closed_loop=driven(50.0) if run.closed_loop else None)
+
+    def fails(self, run, *_):
         if run.seed == 2 and "recovery/with" in run.arms:
             raise FloatingPointError("loss is nan")
-        return result_of(run, 0.5)
+        return done(self, run)
 
-    monkeypatch.setattr(run_module._Laboratory, "result", result)
+    monkeypatch.setattr(run_module._Laboratory, "result", fails)
     with run_module._claimed(place.out / runs[0].name) as ours:
         assert ours
         with pytest.raises(RunError, match=r"1 of 4 runs failed: .* seed 2: Floating.*nan"):
             run_missing(runs, place)
     assert len(list(place.results.glob("*.json"))) == 2
-    monkeypatch.setattr(run_module._Laboratory, "result", lambda _, run, *__: result_of(run, 0.5))
+    monkeypatch.setattr(run_module._Laboratory, "result", done)
     assert len(run_missing(runs, place)) == 2
 
 
