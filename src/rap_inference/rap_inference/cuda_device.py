@@ -51,16 +51,24 @@ class CudaDevice:
         self._call("cuCtxSetCurrent", self._context)
 
     def allocate(self, size: int) -> int:
-        """Returns the address of device memory that lives as long as the process."""
+        """Returns the address of device memory, which lives until it is freed."""
         address = ctypes.c_uint64()
         self._call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(size))
         return int(address.value)
+
+    def free(self, address: int) -> None:
+        """Gives back what `allocate` returned."""
+        self._call("cuMemFree_v2", ctypes.c_uint64(address))
 
     def make_stream(self) -> int:
         """Returns the handle of a stream that does not wait for the default one."""
         stream = ctypes.c_void_p()
         self._call("cuStreamCreate", ctypes.byref(stream), 1)  # CU_STREAM_NON_BLOCKING
         return int(stream.value or 0)
+
+    def end_stream(self, stream: int) -> None:
+        """Gives back what `make_stream` returned."""
+        self._call("cuStreamDestroy_v2", ctypes.c_void_p(stream))
 
     def upload(self, address: int, values: npt.NDArray[np.float32], stream: int) -> None:
         """Copies a contiguous array to the device."""

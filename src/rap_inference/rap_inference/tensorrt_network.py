@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from weakref import finalize
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def provided_engine(
 
 
 class TensorRtNetwork:
-    """An engine on the first GPU."""
+    """An engine on the first GPU; its memory there is given back with the object."""
 
     def __init__(
         self,
@@ -102,6 +103,8 @@ class TensorRtNetwork:
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         self._outputs = [n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.OUTPUT]
         self._buffers: dict[str, tuple[int, int]] = {}
+        # The driver ends before the interpreter does, and takes all of it with it.
+        finalize(self, _release, self._device, self._stream, self._buffers).atexit = False
 
     def run(self, inputs: Arrays) -> Arrays:
         """Runs the network once; see `Network.run`."""
@@ -126,10 +129,19 @@ class TensorRtNetwork:
         """Returns where a tensor lies; memory grows in the first steps and is then kept."""
         address, capacity = self._buffers.get(name, (0, 0))
         if size > capacity:
+            if capacity:
+                self._device.free(address)
             address = self._device.allocate(size)
             self._buffers[name] = address, size
         self._context.set_tensor_address(name, address)
         return address
+
+
+def _release(device: CudaDevice, stream: int, buffers: dict[str, tuple[int, int]]) -> None:
+    device.use()
+    for address, _ in buffers.values():
+        device.free(address)
+    device.end_stream(stream)
 
 
 def _device(path: Path, library: Library) -> CudaDevice:

@@ -7,6 +7,7 @@ the library that keep their contracts: memory at addresses, and an engine that d
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -101,7 +102,9 @@ class Driver:
 
     def __init__(self, gpus: int = 1) -> None:
         self.gpus = gpus
-        self.memory: list = []
+        self.memory: dict[int, ctypes.Array] = {}
+        self.allocations = 0
+        self.streams: list[int] = []
 
     def cuInit(self, flags):  # noqa: N802 - the driver's names
         return 0 if self.gpus else 100
@@ -125,12 +128,22 @@ class Driver:
         return 0
 
     def cuMemAlloc_v2(self, address, size):  # noqa: N802
-        self.memory.append(ctypes.create_string_buffer(size.value))
-        address._obj.value = ctypes.addressof(self.memory[-1])
+        buffer = ctypes.create_string_buffer(size.value)
+        address._obj.value = ctypes.addressof(buffer)
+        self.memory[address._obj.value] = buffer
+        self.allocations += 1
         return 0
+
+    def cuMemFree_v2(self, address):  # noqa: N802
+        return 0 if self.memory.pop(address.value, None) else 1
 
     def cuStreamCreate(self, stream, flags):  # noqa: N802
         stream._obj.value = 7
+        self.streams.append(7)
+        return 0
+
+    def cuStreamDestroy_v2(self, stream):  # noqa: N802
+        self.streams.remove(stream.value)
         return 0
 
     def cuMemcpyHtoDAsync_v2(self, target, source, size, stream):  # noqa: N802
@@ -205,9 +218,19 @@ def test_auto_takes_tensorrt_where_there_is_a_gpu_and_keeps_its_engine(network, 
     for rows in (1, 3, 2):
         x = np.arange(2 * rows, dtype=np.float32).reshape(rows, 2)
         np.testing.assert_array_equal(result.network.run({"x": x})["y"], 2 * x)
-    assert len(gpu.memory) == 4  # two tensors, grown once each
+    assert gpu.allocations == 4  # two tensors, grown once each
+    assert len(gpu.memory) == 2
     (engine,) = (tmp_path / "cache").iterdir()
     assert "Test_GPU__8_6_" in engine.name
+
+
+def test_a_network_gives_its_memory_back(network, gpu, tmp_path):
+    """As when a node is cleaned up and configured anew, however often."""
+    for _ in range(3):
+        opened(network, "tensorrt", cache_dir=tmp_path).network.run({"x": np.ones((2, 2))})
+        gc.collect()
+    assert gpu.allocations == 6
+    assert (gpu.memory, gpu.streams) == ({}, [])
 
 
 def test_an_engine_of_a_gpu_is_for_that_gpu_and_library(network, gpu):
