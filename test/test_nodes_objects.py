@@ -6,6 +6,7 @@ for by plain objects with the fields of the message definitions.
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace as Fields
 
 import numpy as np
@@ -119,7 +120,25 @@ def test_markers_that_are_no_objects_are_skipped_and_an_empty_array_is_an_empty_
     others = [marker(type=Marker.ARROW), marker(type=Marker.TEXT_VIEW_FACING)]
     others += [marker(action=Marker.DELETE), marker(action=Marker.DELETEALL)]
     given, objects = read("visualization_msgs/MarkerArray", MarkerArray(markers=others))
+    # What deletes has a stamp, too: later than it, an empty road would make the next message late.
+    assert (given.stamp_ns, given.frame_id, len(objects.boxes)) == (STAMP_NS, None, 0)
+    given, objects = read("visualization_msgs/MarkerArray", MarkerArray(markers=[]))
     assert (given.stamp_ns, given.frame_id, len(objects.boxes)) == (None, None, 0)
+
+
+def test_an_unset_stamp_is_none():
+    message = Fields(header=header(0, "map"), detections=[detection()])
+    assert OBJECT_TYPES["vision_msgs/Detection3DArray"].read(message).stamp_ns is None
+
+
+@pytest.mark.parametrize("length", [1e-3, 0.5, 1.0, 2.0])
+def test_headings_are_those_of_quaternions_of_any_length(length):
+    half_rad = 0.5 * 2.1
+    turn = Quaternion(z=length * math.sin(half_rad), w=length * math.cos(half_rad))
+    item = marker()
+    item.pose.orientation = turn
+    _, objects = read("visualization_msgs/MarkerArray", MarkerArray(markers=[item]))
+    assert objects.boxes.yaws_rad[0] == pytest.approx(2.1)
 
 
 def test_markers_of_two_frames_are_refused():

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rap_perception.kalman import corrected
 from rap_raster.frames import FloatArray, wrap_angle
 
 X, Y, YAW, SPEED, YAW_RATE = range(5)
@@ -147,12 +148,6 @@ def _corrected(
         measured: (N, M, 5) derivative of what is expected.
         sigmas: (N, M) standard deviations of the measurement.
     """
-    spread = states.covariance @ measured.transpose(0, 2, 1)
-    noise = sigmas[:, :, None] ** 2 * np.eye(sigmas.shape[1])
-    gain = spread @ np.linalg.inv(measured @ spread + noise)
-    mean = states.mean + (gain @ difference[:, :, None])[:, :, 0]
+    mean, covariance = corrected(states.mean, states.covariance, difference, measured, sigmas)
     mean[:, YAW] = wrap_angle(mean[:, YAW])
-    # Joseph's form stays symmetric and positive whatever the rounding.
-    rest = np.eye(5) - gain @ measured
-    covariance = rest @ states.covariance @ rest.transpose(0, 2, 1)
-    return MotionStates(mean, covariance + gain @ noise @ gain.transpose(0, 2, 1))
+    return MotionStates(mean, covariance)

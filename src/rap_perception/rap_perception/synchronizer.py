@@ -134,9 +134,10 @@ class Synchronizer(Generic[Item]):
         self._settings = settings
         self.counts = SyncCounts(0, 0, {name: CameraCounts() for name in names})
         self._kept: dict[str, deque[_Kept[Item]]] = {name: deque() for name in names}
-        self._restart()
+        self.restart()
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
+        """Forgets all images; what was counted stays."""
         for name, images in self._kept.items():
             while images:
                 self._forget(name, Dropped.TIME_JUMP)
@@ -144,6 +145,7 @@ class Synchronizer(Generic[Item]):
         self._anchored: tuple[int, int] | None = None  # newest image of the anchor: stamp, clock
         self._given: tuple[int, int] | None = None  # newest set: stamp, clock when its anchor came
         self._waiting: tuple[int, int] | None = None  # anchor stamp, clock when it came
+        self._back: dict[str, int] = {}  # stamp of a camera's last image if that was far back
 
     def add(self, name: str, stamp_ns: int, item: Item, now_ns: int) -> list[ImageSet[Item]]:
         """Takes an image in.
@@ -161,8 +163,8 @@ class Synchronizer(Generic[Item]):
         counts = self.counts.cameras[name]
         counts.received += 1
         newest_ns = self._kept[name][-1].stamp_ns if self._kept[name] else None
-        if newest_ns is not None and stamp_ns < newest_ns - JUMP_NS:
-            self._restart()
+        if self._went_back(name, stamp_ns, newest_ns):
+            self.restart()
             newest_ns = None
         if self._given is not None and stamp_ns <= self._given[0] - self._tolerance_ns:
             counts.dropped[Dropped.LATE] += 1
@@ -186,7 +188,7 @@ class Synchronizer(Generic[Item]):
             return []
         stamp_ns, since_ns = self._waiting
         complete = all(
-            self._closest(name, stamp_ns) is not None
+            self._has_nearest(name, stamp_ns)
             or self.counts.cameras[name].missing_in_a_row >= PATIENCE
             for name in self._names
         )
@@ -194,6 +196,21 @@ class Synchronizer(Generic[Item]):
             return []
         self._waiting = None
         return [self._give_out(stamp_ns, since_ns)]
+
+    def _went_back(self, name: str, stamp_ns: int, newest_ns: int | None) -> bool:
+        """True if time did: far back are images of two cameras, or two rising ones in a row of one.
+
+        One alone is a broken stamp, or of a second publisher, and would cost all cameras theirs.
+        """
+        if newest_ns is None and self._given is not None:
+            newest_ns = self._given[0]
+        if newest_ns is None or stamp_ns >= newest_ns - JUMP_NS:
+            self._back.pop(name, None)
+            return False
+        before_ns = self._back.pop(name, None)
+        others = any(abs(stamp_ns - other_ns) < JUMP_NS for other_ns in self._back.values())
+        self._back[name] = stamp_ns
+        return others or (before_ns is not None and stamp_ns > before_ns)
 
     @property
     def _tolerance_ns(self) -> int:
@@ -245,6 +262,16 @@ class Synchronizer(Generic[Item]):
             return None
         best = min(images, key=lambda image: abs(image.stamp_ns - stamp_ns))
         return best if abs(best.stamp_ns - stamp_ns) <= self._tolerance_ns else None
+
+    def _has_nearest(self, name: str, stamp_ns: int) -> bool:
+        """True if there is an image of a camera to which none that may still come is nearer."""
+        best, images = self._closest(name, stamp_ns), self._kept[name]
+        if best is None:
+            return False
+        if best.stamp_ns >= stamp_ns or len(images) < 2:
+            return True
+        period_ns = images[-1].stamp_ns - images[-2].stamp_ns
+        return 2 * (stamp_ns - best.stamp_ns) <= period_ns
 
     def _just_missed(self, stamp_ns: int, now_ns: int) -> bool:
         """True if the newest set would have this image, had it waited as long as it may."""

@@ -5,20 +5,22 @@ Detections are matched to predicted objects by distance in units of its uncertai
 probability of existence until it is dropped; what is new is reported once it was seen again.
 
 The point that is followed is the one that moves where the object heads: of vehicles not the centre,
-which swings sideways in turns, but a point near the rear axle.
+which swings sideways in turns, but a point near the rear axle. People and what nobody knows go in
+any direction, whatever their heading; of them it is the centre.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from rap_perception import ctrv
+from rap_perception import ctrv, drift
 from rap_perception.objects import ObjectsError
 from rap_raster.frames import FloatArray, wrap_angle
 from rap_raster.observations import TrackedObjects
@@ -26,6 +28,9 @@ from rap_raster.scene import Boxes, ObjectClass
 
 JUMP_NS = 1_000_000_000
 """Stamps that go back further than this are a new drive (a bag that loops), not a late message."""
+
+MAX_STEP_S = 0.5
+"""Longer gaps are predicted in several steps."""
 
 GATE = 18.4
 """Largest squared Mahalanobis distance of a match: 99.99 % of a chi-square with 2 degrees."""
@@ -79,6 +84,7 @@ class _Habit:
         speed_sigma_mps: Of an object just seen for the first time.
         standstill_mps: Slower ones stand.
         axle_share: Distance from the centre back to the rear axle, as a share of the length.
+        any_way: Whether they may go elsewhere than they head.
     """
 
     group: int
@@ -88,12 +94,13 @@ class _Habit:
     speed_sigma_mps: float
     standstill_mps: float
     axle_share: float
+    any_way: bool
 
 
-_DRIVES = _Habit(1, 3.0, 1.5, 0.1, 15.0, 0.5, 0.25)
-_RIDES = _Habit(2, 2.0, 1.5, 0.2, 8.0, 0.5, 0.25)
-_WALKS = _Habit(3, 1.5, 1.5, 0.4, 2.0, 0.3, 0.0)
-_STANDS = _Habit(4, 0.0, 0.0, 0.2, 0.01, 0.5, 0.0)
+_DRIVES = _Habit(1, 3.0, 1.5, 0.1, 15.0, 0.5, 0.25, any_way=False)
+_RIDES = _Habit(2, 2.0, 1.5, 0.2, 8.0, 0.5, 0.25, any_way=False)
+_WALKS = _Habit(3, 1.5, 1.5, 0.4, 2.0, 0.3, 0.0, any_way=True)
+_STANDS = _Habit(4, 0.0, 0.0, 0.2, 0.01, 0.5, 0.0, any_way=False)
 _HABITS = {
     ObjectClass.VEHICLE: _DRIVES,
     ObjectClass.TRUCK: _DRIVES,
@@ -110,6 +117,7 @@ _HABIT_TABLE = np.zeros((_CODES, len(fields(_Habit))))
 for _code, _habit in _HABITS.items():
     _HABIT_TABLE[_code] = [getattr(_habit, field.name) for field in fields(_Habit)]
 _GROUP, _MOTION, _YAW_SIGMA, _SPEED_SIGMA, _STANDSTILL, _AXLE = 0, slice(1, 3), 3, 4, 5, 6
+_ACCELERATION, _ANY_WAY = 1, 7
 
 FIRST_YAW_RATE_SIGMA_RADPS = 0.3
 
@@ -120,7 +128,8 @@ class Tracks:
 
     Attributes:
         ids: (N,) int32.
-        states: Motion of the points that are followed.
+        states: Motion of the points that are followed, of those that go where they head.
+        drifts: Motion of the centres, of those that may go any way.
         heights_m: (N,) z of the centres, map frame.
         sizes_m: (N, 3).
         class_votes: (N, codes) weight of each class among the detections.
@@ -133,6 +142,7 @@ class Tracks:
 
     ids: npt.NDArray[np.int32]
     states: ctrv.MotionStates
+    drifts: drift.DriftStates
     heights_m: FloatArray
     sizes_m: FloatArray
     class_votes: FloatArray
@@ -153,8 +163,13 @@ class Tracks:
 
     @property
     def habits(self) -> FloatArray:
-        """(N, 7) rows of `_HABIT_TABLE`."""
+        """(N, 8) rows of `_HABIT_TABLE`."""
         return _HABIT_TABLE[self.classes]
+
+    @property
+    def any_way(self) -> npt.NDArray[np.bool_]:
+        """(N,) True for those that may go elsewhere than they head."""
+        return self.habits[:, _ANY_WAY] > 0.0
 
     @property
     def to_center_m(self) -> FloatArray:
@@ -165,7 +180,33 @@ class Tracks:
     @property
     def centers_m(self) -> FloatArray:
         """(N, 3) centres, map frame."""
-        return np.column_stack([self.states.mean[:, :2] + self.to_center_m, self.heights_m])
+        headed = self.states.mean[:, :2] + self.to_center_m
+        places = np.where(self.any_way[:, None], self.drifts.mean[:, drift.PLACE], headed)
+        return np.column_stack([places, self.heights_m])
+
+    @property
+    def velocities_mps(self) -> FloatArray:
+        """(N, 2) velocities of the centres, map frame."""
+        headed = self.states.velocities_mps() + self.swings_mps
+        velocities: FloatArray = np.where(
+            self.any_way[:, None], self.drifts.mean[:, drift.VELOCITY], headed
+        )
+        return velocities
+
+    @property
+    def place_covariance_m2(self) -> FloatArray:
+        """(N, 2, 2) of the places."""
+        both = self.drifts.covariance[:, :2, :2], self.states.covariance[:, :2, :2]
+        covariance: FloatArray = np.where(self.any_way[:, None, None], *both)
+        return covariance
+
+    @property
+    def speed_variance_m2ps2(self) -> FloatArray:
+        """(N,) of the speeds; of those that go any way that of the less certain direction."""
+        drifting = self.drifts.covariance[:, [2, 3], [2, 3]].max(axis=1)
+        headed = self.states.covariance[:, ctrv.SPEED, ctrv.SPEED]
+        variance: FloatArray = np.where(self.any_way, drifting, headed)
+        return variance
 
     @property
     def swings_mps(self) -> FloatArray:
@@ -177,9 +218,11 @@ class Tracks:
     @property
     def stand(self) -> npt.NDArray[np.bool_]:
         """(N,) True for those that are known to stand."""
-        slow = np.abs(self.states.mean[:, ctrv.SPEED]) < self.habits[:, _STANDSTILL]
-        sure = np.sqrt(self.states.covariance[:, ctrv.SPEED, ctrv.SPEED]) < SURE_MPS
-        return slow & sure
+        drifting = np.hypot(*self.drifts.mean[:, drift.VELOCITY].T)
+        headed = np.abs(self.states.mean[:, ctrv.SPEED])
+        slow = np.where(self.any_way, drifting, headed) < self.habits[:, _STANDSTILL]
+        stand: npt.NDArray[np.bool_] = slow & (self.speed_variance_m2ps2 < SURE_MPS**2)
+        return stand
 
     def select(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Tracks:
         """Returns some of the tracks."""
@@ -207,10 +250,11 @@ class Tracker:
             each was last seen, and probability of existence. Lights are passed through.
 
         Raises:
-            ObjectsError: If the message is older than the last one.
+            ObjectsError: If the message is not later than the last one: the same once more would be
+                evidence of what was seen once.
         """
         dt_s = self._step_s(seen.stamp_ns)
-        before = _predicted(self.tracks, dt_s)
+        before = _predicted(_still_believed(self.tracks, dt_s), dt_s)
         rows, columns = _matched(before, seen.boxes)
         found = _corrected(before.select(rows), seen, columns)
         missed = _missed(before.select(np.setdiff1d(np.arange(len(before)), rows)), dt_s)
@@ -224,8 +268,11 @@ class Tracker:
 
     def _step_s(self, stamp_ns: int) -> float:
         """Returns the time since the last message; forgets everything where time jumped back."""
-        since_ns = 0 if self._stamp_ns is None else stamp_ns - self._stamp_ns
-        if -JUMP_NS <= since_ns < 0:
+        if self._stamp_ns is None:
+            self._stamp_ns = stamp_ns
+            return 0.0
+        since_ns = stamp_ns - self._stamp_ns
+        if -JUMP_NS <= since_ns <= 0:
             raise ObjectsError(
                 f"stamp is {-since_ns * 1e-9:.3f} s before that of the last objects, expected later"
             )
@@ -236,14 +283,24 @@ class Tracker:
 
 
 def _predicted(tracks: Tracks, dt_s: float) -> Tracks:
-    moved = ctrv.predicted(tracks.states, dt_s, tracks.habits[:, _MOTION])
-    return replace(tracks, states=moved)
+    """Moves tracks on, in steps: nobody accelerates alike throughout a long gap."""
+    steps = max(1, math.ceil(dt_s / MAX_STEP_S))
+    states, drifts, habits = tracks.states, tracks.drifts, tracks.habits
+    for _ in range(steps):
+        states = ctrv.predicted(states, dt_s / steps, habits[:, _MOTION])
+        drifts = drift.predicted(drifts, dt_s / steps, habits[:, _ACCELERATION])
+    return replace(tracks, states=states, drifts=drifts)
+
+
+def _still_believed(tracks: Tracks, dt_s: float) -> Tracks:
+    """Returns those that would outlast a gap: a detection after it is no longer theirs."""
+    return tracks.select(tracks.log_odds - UNSEEN_LOG_ODDS_PER_S * dt_s > DROPPED_LOG_ODDS)
 
 
 def _matched(tracks: Tracks, boxes: Boxes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Returns the rows of tracks and of boxes that belong together, at the least total distance."""
     difference = boxes.centers_m[None, :, :2] - tracks.centers_m[:, None, :2]
-    covariance = tracks.states.covariance[:, :2, :2] + POSITION_SIGMA_M**2 * np.eye(2)
+    covariance = tracks.place_covariance_m2 + POSITION_SIGMA_M**2 * np.eye(2)
     distance = np.einsum(
         "nmi,nij,nmj->nm", difference, np.linalg.inv(covariance), difference, optimize=True
     )
@@ -251,9 +308,10 @@ def _matched(tracks: Tracks, boxes: Boxes) -> tuple[npt.NDArray[np.intp], npt.ND
     fits = (groups[0] == groups[1]) | (groups[0] == 0) | (groups[1] == 0)
     near = np.hypot(difference[..., 0], difference[..., 1]) < NEAR_M
     possible = ((distance < GATE) | near) & fits
-    cost = np.minimum(distance, GATE) + OTHER_CLASS_COST * (
-        tracks.classes[:, None] != boxes.classes[None]
-    )
+    # Who may be anywhere fits everywhere: the likelier one is who has said where it will be.
+    spread = np.log(np.linalg.det(covariance))[:, None]
+    other = tracks.classes[:, None] != boxes.classes[None]
+    cost = np.minimum(distance, GATE) + spread + OTHER_CLASS_COST * other
     cost = np.where(possible, cost, 1e6)
     rows, columns = linear_sum_assignment(cost)
     good = possible[rows, columns]
@@ -278,6 +336,10 @@ def _corrected(tracks: Tracks, seen: TrackedObjects, columns: npt.NDArray[np.int
         hits=tracks.hits + 1,
         seen_ns=np.full(len(tracks), seen.stamp_ns),
     )
+    # The centre stays where class or size say otherwise where the followed point is.
+    shifted = found.states.mean.copy()
+    shifted[:, :2] += tracks.to_center_m - found.to_center_m
+    found = replace(found, states=replace(found.states, mean=shifted))
     return _held(_faced(_measured(found, boxes)))
 
 
@@ -295,8 +357,15 @@ def _measured(tracks: Tracks, boxes: Boxes) -> Tracks:
     with_velocity = ctrv.moving_at(states, velocities, VELOCITY_SIGMA_MPS)
     agreement = np.where(agrees, 1.0, -1.0)
     known = ~np.isnan(boxes.velocities_mps[:, 0] + boxes.velocities_mps[:, 1])
+    drifts = drift.seen_at(tracks.drifts, boxes.centers_m[:, :2], POSITION_SIGMA_M)
+    moving = drift.moving_at(drifts, np.nan_to_num(boxes.velocities_mps), VELOCITY_SIGMA_MPS)
     votes = HEADING_MEMORY * tracks.heading_votes + (1.0 - HEADING_MEMORY) * agreement
-    return replace(tracks, states=_chosen(known, with_velocity, states), heading_votes=votes)
+    return replace(
+        tracks,
+        states=_chosen(known, with_velocity, states),
+        drifts=_chosen(known, moving, drifts),
+        heading_votes=votes,
+    )
 
 
 def _faced(tracks: Tracks) -> Tracks:
@@ -315,8 +384,18 @@ def _faced(tracks: Tracks) -> Tracks:
 
 def _held(tracks: Tracks) -> Tracks:
     """Keeps standing objects from turning and creeping with the noise of their detections."""
-    held = ctrv.standing(tracks.states, STANDSTILL_SIGMAS)
-    return replace(tracks, states=_chosen(tracks.stand, held, tracks.states))
+    still = np.zeros((len(tracks), 2))
+    return replace(
+        tracks,
+        states=_chosen(
+            tracks.stand, ctrv.standing(tracks.states, STANDSTILL_SIGMAS), tracks.states
+        ),
+        drifts=_chosen(
+            tracks.stand,
+            drift.moving_at(tracks.drifts, still, STANDSTILL_SIGMAS[0]),
+            tracks.drifts,
+        ),
+    )
 
 
 def _missed(tracks: Tracks, dt_s: float) -> Tracks:
@@ -339,11 +418,16 @@ def _born(
     sigmas[:, ctrv.YAW] = habits[:, _YAW_SIGMA]
     sigmas[:, ctrv.SPEED] = habits[:, _SPEED_SIGMA]
     sigmas[:, ctrv.YAW_RATE] = FIRST_YAW_RATE_SIGMA_RADPS
+    drifts = np.zeros((count, 4))
+    drifts[:, drift.PLACE] = boxes.centers_m[:, :2]
+    spreads = np.full((count, 4), POSITION_SIGMA_M)
+    spreads[:, drift.VELOCITY] = habits[:, _SPEED_SIGMA, None]
     votes = np.zeros((count, _CODES))
     votes[np.arange(count), boxes.classes] = 1.0
     return Tracks(
         ids=np.arange(first_id, first_id + count, dtype=np.int32),
         states=ctrv.MotionStates(mean, sigmas[:, :, None] ** 2 * np.eye(5)),
+        drifts=drift.DriftStates(drifts, spreads[:, :, None] ** 2 * np.eye(4)),
         heights_m=boxes.centers_m[:, 2].copy(),
         sizes_m=boxes.sizes_m.copy(),
         class_votes=votes,
@@ -359,31 +443,39 @@ def _joined(*parts: Tracks) -> Tracks:
     return _mapped(lambda *arrays: np.concatenate(arrays), *parts)
 
 
-def _chosen(
-    where: npt.NDArray[np.bool_], yes: ctrv.MotionStates, no: ctrv.MotionStates
-) -> ctrv.MotionStates:
+_States = TypeVar("_States", ctrv.MotionStates, drift.DriftStates)
+
+
+def _chosen(where: npt.NDArray[np.bool_], yes: _States, no: _States) -> _States:
     mean = np.where(where[:, None], yes.mean, no.mean)
-    return ctrv.MotionStates(mean, np.where(where[:, None, None], yes.covariance, no.covariance))
+    covariance = np.where(where[:, None, None], yes.covariance, no.covariance)
+    return replace(yes, mean=mean, covariance=covariance)
 
 
 def _mapped(function: Callable[..., npt.NDArray[Any]], *parts: Tracks) -> Tracks:
     """Applies a function to each array of tracks, those of the motion included."""
-    values = {
-        field.name: function(*(getattr(part, field.name) for part in parts))
-        for field in fields(Tracks)
-        if field.name != "states"
-    }
-    means = function(*(part.states.mean for part in parts))
-    covariances = function(*(part.states.covariance for part in parts))
-    return Tracks(states=ctrv.MotionStates(means, covariances), **values)
+    values = {}
+    for name in (field.name for field in fields(Tracks)):
+        arrays = [getattr(part, name) for part in parts]
+        if name in {"states", "drifts"}:
+            means = function(*(states.mean for states in arrays))
+            covariances = function(*(states.covariance for states in arrays))
+            values[name] = replace(arrays[0], mean=means, covariance=covariances)
+        else:
+            values[name] = function(*arrays)
+    return Tracks(**values)
 
 
 def _reported(tracks: Tracks, seen: TrackedObjects) -> TrackedObjects:
     """Returns the confirmed tracks, in the order of their ids."""
     confirmed = tracks.select(tracks.confirmed)
     confirmed = confirmed.select(np.argsort(confirmed.ids))
-    velocities = confirmed.states.velocities_mps() + confirmed.swings_mps
+    velocities = confirmed.velocities_mps
     velocities[confirmed.stand] = 0.0
+    # Two detections differ by their noise as well; the less is known, the less is claimed.
+    doubt = np.maximum(confirmed.speed_variance_m2ps2 - SURE_MPS**2, 0.0)
+    squares = (velocities**2).sum(axis=1)
+    velocities *= (squares / np.maximum(squares + doubt, 1e-9))[:, None]
     boxes = Boxes(
         ids=confirmed.ids,
         classes=confirmed.classes,

@@ -119,17 +119,63 @@ def test_time_jumping_back_starts_anew():
     sync = synchronizer("front", "left")
     add(sync, "front", 100_000)
     add(sync, "left", 100_000)
-    add(sync, "left", 1000, 200_000)
-    (images,) = add(sync, "front", 1000, 200_001)
-    assert images.stamp_ns == 1000 * MS
-    assert dropped(sync, "left") == {}  # it was part of a set before
+    assert add(sync, "left", 1000, 200_000) == []  # May be a broken stamp.
+    assert add(sync, "front", 1000, 200_001) == []
+    add(sync, "left", 1100, 200_100)
+    (images,) = add(sync, "front", 1100, 200_101)
+    assert (images.stamp_ns, set(images.images)) == (1100 * MS, {"front", "left"})
+    assert dropped(sync, "front") == {}  # Those of before were part of a set.
 
 
 def test_images_waiting_when_time_jumps_back_are_counted():
     sync = synchronizer("front", "left")
-    add(sync, "left", 100_000)
-    add(sync, "left", 1000, 100_001)
-    assert dropped(sync, "left") == {Dropped.TIME_JUMP: 1}
+    for stamp_ms in (100_000, 1000, 1100):
+        add(sync, "left", stamp_ms, 100_000)
+    assert dropped(sync, "left") == {Dropped.OUT_OF_ORDER: 1, Dropped.TIME_JUMP: 1}
+
+
+@pytest.mark.parametrize("broken", ["another publisher", "no stamp now and then"])
+def test_bad_stamps_of_one_camera_cost_no_other_image(broken):
+    sync, sets = synchronizer(), []
+    for step in range(100):
+        stamp_ms = 100_000 + 100 * step
+        is_bad = broken == "no stamp now and then" and step % 3 == 1
+        for name in ("front", "left", "right"):
+            bad_ms = 0 if is_bad else stamp_ms
+            sets += add(sync, name, bad_ms if name == "left" else stamp_ms, stamp_ms)
+        if broken == "another publisher":
+            sets += add(sync, "left", stamp_ms - 30_000, stamp_ms)
+        sets += sync.poll((stamp_ms + 50) * MS)
+    assert len(sets) == 100
+    whole = sum(set(images.images) == {"front", "left", "right"} for images in sets)
+    assert whole == (67 if broken == "no stamp now and then" else 100)
+
+
+def test_a_camera_that_comes_up_after_time_went_back_is_heard():
+    sync = synchronizer("front", "left")
+    for stamp_ms in (100_000, 100_100):
+        add(sync, "front", stamp_ms)
+        sync.poll((stamp_ms + 50) * MS)
+    for stamp_ms in range(1000, 2000, 100):
+        add(sync, "left", stamp_ms, 100_200 + stamp_ms)
+    assert dropped(sync, "left").get(Dropped.LATE, 0) <= 1
+
+
+@pytest.mark.parametrize("rate_hz", [10, 20, 25, 30])
+@pytest.mark.parametrize("later_ms", [-5, 5])
+def test_a_camera_of_any_rate_joins_with_the_image_of_the_same_instant(rate_hz, later_ms):
+    """Whichever of both comes first."""
+    sync, ages = synchronizer("front", "left"), []
+    arrivals = [
+        (1000 * step / rate_hz + (later_ms if name == "left" else 0), name, 1000 * step // rate_hz)
+        for step in range(1, 60)
+        for name in ("front", "left")
+    ]
+    for clock_ms, name, stamp_ms in sorted(arrivals):
+        for images in sync.add(name, stamp_ms * MS, name, round(clock_ms * MS)):
+            ages.append(images.stamp_ns - images.images["left"][0])
+    assert len(ages) >= 55
+    assert set(ages[2:]) == {0}  # Then it is known how often the camera takes one.
 
 
 def test_a_repeated_or_older_image_of_a_camera_is_dropped():

@@ -248,6 +248,107 @@ def test_a_car_and_a_walker_at_one_place_are_two():
     assert sorted(tracker.tracks.classes) == [CAR, WALKER]
 
 
+def message(t_s: float, *rows: list[float]) -> TrackedObjects:
+    boxes = Boxes.from_rows([[number, *row] for number, row in enumerate(rows)])
+    ones = np.ones(len(boxes), np.float32)
+    return TrackedObjects(round(t_s * 1e9), boxes, Lights.empty(), 0 * ones, ones)
+
+
+def parked(x: float, y: float = 0.0, kind: ObjectClass = CAR) -> list[float]:
+    return [kind, x, y, 0.8, *SIZES.get(kind, (12.0, 2.5, 3.0)), 0.0, np.nan, np.nan]
+
+
+@pytest.mark.parametrize(("gap_s", "there_m"), [(1.4, 12.0), (2.0, 25.0), (3.0, 30.0)])
+def test_who_stands_elsewhere_after_a_gap_is_somebody_else(gap_s, there_m):
+    tracker = Tracker()
+    for step in range(20):
+        before = tracker.update(message(0.1 * step, parked(0.0)))
+    after = [tracker.update(message(1.9 + gap_s + 0.1 * k, parked(there_m))) for k in range(8)]
+    assert len(after[0].boxes) == 0
+    ids = {number for objects in after for number in objects.boxes.ids.tolist()}
+    assert ids
+    assert ids.isdisjoint(before.boxes.ids.tolist())
+    speeds = [np.hypot(*v) for objects in after for v in objects.boxes.velocities_mps]
+    assert max(speeds) < 0.1
+
+
+def test_the_same_message_again_is_no_evidence():
+    tracker = Tracker()
+    assert len(tracker.update(message(1.0, parked(5.0))).boxes) == 0
+    for _ in range(3):
+        with pytest.raises(ObjectsError, match="expected later"):
+            tracker.update(message(1.0, parked(5.0)))
+    assert len(tracker.tracks) == 1
+    assert not tracker.tracks.confirmed.any()
+
+
+def test_a_standing_bus_that_is_called_something_else_stays_where_it_is():
+    tracker = Tracker()
+    for step in range(60):
+        kind = ObjectClass.BUS if step < 30 else ObjectClass.GENERIC
+        row = parked(20.0, kind=kind)
+        row[4:7] = 12.0, 2.5, 3.0
+        found = tracker.update(message(0.1 * step, row))
+        if step > 3:
+            assert found.boxes.ids.tolist() == [1]
+            assert found.boxes.centers_m[0, 0] == pytest.approx(20.0, abs=0.1)
+            assert np.hypot(*found.boxes.velocities_mps[0]) < 0.1
+
+
+@pytest.mark.parametrize("speed", [0.0, 10.0])
+def test_of_who_has_just_been_seen_twice_no_great_speed_is_claimed_for_noise(speed):
+    """Two places 0.2 m off make 2.8 m/s of noise in a tenth of a second."""
+    claimed = []
+    for seed in range(60):
+        rng, tracker = np.random.default_rng(seed), Tracker()
+        for step in range(2):
+            x, y = speed * 0.1 * step + rng.normal(0.0, 0.2), rng.normal(0.0, 0.2)
+            found = tracker.update(message(0.1 * step, parked(x, y)))
+        claimed.append(found.boxes.velocities_mps[0, 0])
+    rms_mps = float(np.sqrt(np.mean(np.square(claimed))))
+    assert rms_mps < 1.8 if speed == 0.0 else np.mean(claimed) > 6.0
+
+
+def test_a_queue_that_is_seen_twice_a_second_stands():
+    """Six cars 6 m apart, a fifth of the detections missing: nobody takes the place of another."""
+    for seed in range(4):
+        rng, tracker, speeds = np.random.default_rng(seed), Tracker(), [0.0]
+        for step in range(40):
+            rows = [
+                parked(6.0 * k + rng.normal(0.0, 0.2), rng.normal(0.0, 0.2))
+                for k in range(6)
+                if rng.random() > 0.2
+            ]
+            found = tracker.update(message(0.5 * step, *rows))
+            speeds += np.hypot(*found.boxes.velocities_mps.T).tolist()
+        assert max(speeds) < 7.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "speed", "seconds"),
+    [(WALKER, 1.4, 6.0), (WALKER, 3.0, 6.0), (ObjectClass.GENERIC, 1.4, 6.0),
+     (ObjectClass.GENERIC, 8.0, 4.0)],
+)  # fmt: skip
+@pytest.mark.parametrize("yaw", ["none", "random"])
+def test_who_has_no_heading_is_followed_whichever_way_it_goes(kind, speed, seconds, yaw):
+    """Cylinders and boxes along the axes: across their heading, from standing at 3 m/s2."""
+    rng, tracker, ids, errors_m, speeds = np.random.default_rng(3), Tracker(), set(), [], []
+    for step in range(round((2.0 + seconds) / DT_S)):
+        moving_s, gaining_s = max(0.0, step * DT_S - 2.0), speed / 3.0
+        y = 1.5 * min(moving_s, gaining_s) ** 2 + speed * max(0.0, moving_s - gaining_s)
+        row = parked(rng.normal(0.0, 0.1), y + rng.normal(0.0, 0.1), kind)
+        row[7] = 0.0 if yaw == "none" else rng.uniform(-np.pi, np.pi)
+        found = tracker.update(message(DT_S * step, row))
+        ids |= set(found.boxes.ids.tolist())
+        if moving_s > gaining_s + 1.0:
+            assert len(found.boxes) == 1
+            errors_m.append(abs(found.boxes.centers_m[0, 1] - y))
+            speeds.append(found.boxes.velocities_mps[0, 1])
+    assert len(ids) == 1
+    assert max(errors_m) < 0.6
+    assert np.median(speeds) == pytest.approx(speed, rel=0.1)
+
+
 def objects_at(stamp_ns: int) -> TrackedObjects:
     row = [1, CAR, 0.0, 0.0, 0.8, *SIZES[CAR], 0.0, np.nan, np.nan]
     one = np.ones(1, np.float32)

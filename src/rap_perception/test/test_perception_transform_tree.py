@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from rap_perception.ros.conversions import add_transforms
 from rap_perception.transform_tree import TransformError, TransformTree
 from rap_raster.camera import optical_rotation
 from rap_raster.frames import transform_points
@@ -63,3 +66,22 @@ def test_a_loop_of_frames_ends():
 def test_a_transform_that_is_no_rotation_is_refused(quaternion):
     with pytest.raises(TransformError, match="transform from 'a' to 'b' is"):
         TransformTree().add("a", "b", np.zeros(3), quaternion)
+
+
+def test_one_unfit_transform_of_a_message_costs_no_other():
+    """Messages on /tf_static come once."""
+
+    def stamped(parent: str, child: str, rotation: np.ndarray) -> SimpleNamespace:
+        q = SimpleNamespace(**dict(zip("xyzw", rotation.tolist(), strict=True)))
+        shift = SimpleNamespace(x=1.0, y=0.0, z=0.0)
+        return SimpleNamespace(
+            header=SimpleNamespace(frame_id=parent),
+            child_frame_id=child,
+            transform=SimpleNamespace(translation=shift, rotation=q),
+        )
+
+    tree, hitch = TransformTree(), stamped("base_link", "trailer_hitch", np.zeros(4))
+    message = SimpleNamespace(transforms=[hitch, stamped("base_link", "camera", LEVEL)])
+    with pytest.raises(TransformError, match="trailer_hitch"):
+        add_transforms(tree, message)
+    assert tree.look_up("base_link", "camera")[0, 3] == 1.0

@@ -10,7 +10,10 @@ class StepPacer:
     """Says which stamps are due."""
 
     def __init__(self, rate_hz: float) -> None:
-        """Allows at most `rate_hz` steps per second of stamp time."""
+        """Allows about `rate_hz` steps per second of stamp time.
+
+        It is up to a third more of a stream whose own period is a little shorter than that.
+        """
         self._period_ns = 1e9 / rate_hz
         self._last_ns: int | None = None
 

@@ -10,7 +10,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from rap_perception.camera_info import Readout, camera_model_from_info
 from rap_perception.images import Image as Pixels
 from rap_perception.images import decode_compressed, decode_raw, reduce_image
-from rap_perception.transform_tree import TransformTree
+from rap_perception.transform_tree import TransformError, TransformTree
 from rap_raster.camera import CameraModel
 from rap_raster.frames import FloatArray
 
@@ -49,12 +49,22 @@ def camera_model(name: str, message: CameraInfo, ego_from_camera: FloatArray) ->
 
 
 def add_transforms(tree: TransformTree, message: Any) -> None:  # noqa: ANN401 - tf2_msgs/TFMessage
-    """Adds the transforms of a message to a tree; raises TransformError at the first unfit one."""
+    """Adds the transforms of a message to a tree.
+
+    Raises:
+        TransformError: About the first unfit one; all others have been added.
+    """
+    problem: TransformError | None = None
     for stamped in message.transforms:
         shift, q = stamped.transform.translation, stamped.transform.rotation
-        tree.add(
-            stamped.header.frame_id,
-            stamped.child_frame_id,
-            np.array([shift.x, shift.y, shift.z]),
-            np.array([q.x, q.y, q.z, q.w]),
-        )
+        try:
+            tree.add(
+                stamped.header.frame_id,
+                stamped.child_frame_id,
+                np.array([shift.x, shift.y, shift.z]),
+                np.array([q.x, q.y, q.z, q.w]),
+            )
+        except TransformError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem

@@ -65,7 +65,7 @@ class ObjectsInput:
     """An objects message of any type.
 
     Attributes:
-        stamp_ns: Of the observation; None where the message has none.
+        stamp_ns: Of the observation; None where the message has none, or an unset one.
         frame_id: Frame of all poses; None where there are none that could be in one.
         columns: Arrays by field name of `rap_msgs/TrackedObjects`, not checked yet.
     """
@@ -122,7 +122,7 @@ def read_markers(message: Message) -> ObjectsInput:
     frames = sorted({marker.header.frame_id for marker in shapes})
     if len(frames) > 1:
         raise MessageError(f"markers are in the frames {', '.join(frames)}, expected one")
-    stamps = {stamp_ns(marker.header.stamp) for marker in shapes} - {0}
+    stamps = {stamp_ns(marker.header.stamp) for marker in shapes or message.markers} - {0}
     if len(stamps) > 1:
         raise MessageError(f"markers have {len(stamps)} different stamps, expected one")
     rows = [
@@ -214,7 +214,7 @@ OBJECT_TYPES = {
 
 
 def _input(message: Message, rows: list[_Row]) -> ObjectsInput:
-    stamp = stamp_ns(message.header.stamp)
+    stamp = stamp_ns(message.header.stamp) or None
     return ObjectsInput(stamp, message.header.frame_id, _columns(rows))
 
 
@@ -257,8 +257,9 @@ def _xyz(vector: Message) -> tuple[float, float, float]:
 
 
 def _yaw(q: Message) -> float:
-    """Returns the heading of a quaternion; an unset one (all zero) points along x."""
-    return float(np.arctan2(2.0 * (q.w * q.z + q.x * q.y), 1.0 - 2.0 * (q.y * q.y + q.z * q.z)))
+    """Returns the heading of a quaternion of any length; an unset one (all zero) points along x."""
+    sine, cosine = 2.0 * (q.w * q.z + q.x * q.y), q.w * q.w + q.x * q.x - q.y * q.y - q.z * q.z
+    return float(np.arctan2(sine, cosine))
 
 
 def _autoware_size(

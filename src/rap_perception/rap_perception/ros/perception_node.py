@@ -57,8 +57,12 @@ POLL_PERIOD_S = 0.01
 SILENT_S = 1.0
 """A camera without an image for this long is reported."""
 
-MAX_AHEAD_NS = 1_000_000_000
-"""An image stamped further in the future comes from a clock that is wrong."""
+MAX_AHEAD_NS = 250_000_000
+"""An image stamped further in the future comes from a clock that is wrong. One that is taken in
+makes all others late until that time has come."""
+
+MAX_LATE_NS = 1_000_000_000
+"""Objects with a stamp that is older say nothing about how late others are."""
 
 STATIC_TRANSFORMS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
@@ -83,7 +87,13 @@ class PerceptionNode(RapNode):
             "yaml: cameras.extrinsics.NAME | tf: /tf_static | auto: yaml where set, else tf",
             choices=("auto", "yaml", "tf"),
         ),
-        Declared("rate_hz", 10.0, "highest rate of frames", 0.1, 100.0),
+        Declared(
+            "rate_hz",
+            10.0,
+            "highest rate of frames; up to a third more of some cameras",
+            0.1,
+            100.0,
+        ),
         Declared("sync.anchor", "", "camera that sets the pace; not set: the first one used"),
         Declared("sync.tolerance_s", 0.05, "largest stamp difference to the anchor", 0.0, 1.0),
         Declared("sync.max_wait_s", 0.03, "longest wait for a late camera", 0.0, 1.0),
@@ -119,6 +129,7 @@ class PerceptionNode(RapNode):
         self._cameras: dict[str, CameraInput] = {}
         self._tree = TransformTree()
         self._tracker: Tracker | None = None
+        self._objects_late_ns = 0  # how late the last objects with a stamp were
         self._hand_over_frame: Callable[[CameraFrame], None] | None = None
         self._hand_over_objects: Callable[[TrackedObjects], None] | None = None
 
@@ -215,7 +226,11 @@ class PerceptionNode(RapNode):
         return dict(zip(names, slots, strict=True)) if slots else {}
 
     def start(self) -> None:
-        """Subscribes to the cameras that feed a slot, and to objects."""
+        """Subscribes to the cameras that feed a slot, and to objects; forgets those of before."""
+        if self._synchronizer is not None:
+            self._synchronizer.restart()
+        if self._tracker is not None:
+            self._tracker = Tracker()
         self.subscribe(Odometry, "odometry", self._on_odometry, STREAM)
         self.subscribe(self._objects_type, "objects", self._on_objects, STREAM)
         if self._transform_type is not None:
@@ -251,7 +266,7 @@ class PerceptionNode(RapNode):
     def _on_objects(self, message: Any) -> None:  # noqa: ANN401 - of the type set
         try:
             given = self._read_objects(message)
-            stamp = self.now_ns() if given.stamp_ns is None else given.stamp_ns
+            stamp = self._observed_ns(given.stamp_ns)
             usable, problem = checked_objects(stamp, given.columns)
             if problem:
                 self.reject("objects", problem)
@@ -265,6 +280,14 @@ class PerceptionNode(RapNode):
             self._hand_over_objects(objects)
         if self._objects.get_subscription_count():
             self._objects.publish(objects_msg(objects, self._map_frame))
+
+    def _observed_ns(self, stamp: int | None) -> int:
+        """Returns when objects were observed; without a stamp, as long ago as the last ones."""
+        now_ns = self.now_ns()
+        if stamp is None:
+            return now_ns - self._objects_late_ns
+        self._objects_late_ns = min(max(0, now_ns - stamp), MAX_LATE_NS)
+        return stamp
 
     def _in_map(self, objects: TrackedObjects, frame_id: str | None) -> TrackedObjects:
         """Returns objects in the map frame; raises MessageError where that cannot be."""
