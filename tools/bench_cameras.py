@@ -95,7 +95,14 @@ def write_bundle(out: Path) -> None:
     config = load_config(Path("tiny"))
     model = RapModel(config.model, initialised=False).eval()
     export_bundle(
-        model, config, out, maps=(), command="bench", metrics={}, rig=four_cameras(config)
+        model,
+        config,
+        out,
+        maps=(),
+        data_license="",
+        command="bench",
+        metrics={},
+        rig=four_cameras(config),
     )
 
 

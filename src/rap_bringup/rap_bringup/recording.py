@@ -23,6 +23,7 @@ OUTPUT_TYPES = {
     "rap/trajectory": "nav_msgs/msg/Path",
     "rap/candidates": "rap_msgs/msg/TrajectoryCandidates",
     "rap/state": "rap_msgs/msg/GuardState",
+    "rap/latency/end_to_end": "rap_msgs/msg/Float64Stamped",
     "diagnostics": "diagnostic_msgs/msg/DiagnosticArray",
 }
 """Recorded answers. `rap/features` is counted but not kept: it is as large as the images."""

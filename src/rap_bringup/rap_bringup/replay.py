@@ -176,6 +176,7 @@ class _Run:
     seconds: float = 0.0
     _pending_ns: int | None = None
     _vain_holds: int = 0
+    _is_over: bool = False
 
     def __post_init__(self) -> None:
         self.step_topics = _step_topics(self.bag, self.slots)
@@ -192,6 +193,7 @@ class _Run:
             session.player.play(messages(self.bag), rate, hooks)
             self._wait_for_judgement()
             self.seconds = time.monotonic() - started_s
+            self._is_over = True
             session.player.linger(self._is_answered, DRAIN_S, min(rate, 1.0))
             self._check()
 
@@ -238,6 +240,8 @@ class _Run:
 
     def _on_arrival(self, arrival: Arrival) -> None:
         self.answers.take(arrival)
+        if self._is_over and raw_stamp_ns(arrival.raw) not in self.due:
+            return  # What the guard does when inputs have ended is no part of the drive.
         if arrival.topic in OUTPUT_TYPES and self.session is not None:
             type_name = OUTPUT_TYPES[arrival.topic]
             now_ns = self.session.player.now_ns

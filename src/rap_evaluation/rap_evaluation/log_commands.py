@@ -27,6 +27,7 @@ from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.logs.py123d_reader import read_py123d
 from rap_evaluation.logs.recording import Recording
 from rap_inference.bundle import load_bundle
+from rap_raster.ego_history import MAX_GAP_S
 from rap_raster.maps.lanelet2_file import Projection, ProjectionKind, stated_projection
 from rap_raster.maps.map_file import load_map
 from rap_raster.maps.vector_map import VectorMap
@@ -184,11 +185,16 @@ def _summary(recording: Recording) -> str:
 def _missing(recording: Recording) -> list[str]:
     """Returns a line for everything that a log can have and this one has not."""
     area, known = recording.map.polygons, recording.engaged is not None
+    gaps = len(recording.egos) - 1
     lines = (
         (recording.map.lanes, "no lanes: no routes, no commands from them; --map gives some"),
         (len(area), "no drivable area: no checks of leaving the road"),
         (recording.cameras, "no cameras: no pairs of images and rasters"),
         (known, "not known whether the vehicle drove itself"),
+        (
+            not gaps,
+            f"{gaps} gaps of more than {MAX_GAP_S:g} s in odometry or objects: none is there",
+        ),
         (recording.license, "no license stated: give one with --license"),
     )
     return [line for found, line in lines if not found]

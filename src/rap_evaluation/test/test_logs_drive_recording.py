@@ -102,8 +102,10 @@ def test_others_are_filled_in_between_keyframes(tmp_path):
 
 
 def test_what_is_not_seen_for_long_becomes_another_track_of_the_same_source():
-    stamps = [0, 500_000_000, 2_000_000_000, 2_500_000_000]
-    recording = recording_of(make_drive(object_stamps=stamps))
+    nobody = [RecordedObjects(k * 500_000_000, Boxes.empty(), Lights.empty()) for k in (2, 3)]
+    seen = [objects_at(k * 500_000_000) for k in (0, 1, 4, 5)]
+    objects = sorted([*nobody, *seen], key=lambda instant: instant.stamp_ns)
+    recording = recording_of(replace(make_drive(), objects=tuple(objects)))
     tracks = recording.tracks
     assert tracks.first_steps.tolist() == [0, 0, 20]
     assert tracks.last_steps.tolist() == [25, 5, 25]
@@ -119,6 +121,15 @@ def test_an_ego_that_is_lost_is_several_tracks():
     rows = [recording.tracks.ids.tolist().index(track) for track in recording.egos]
     assert recording.tracks.first_steps[rows].tolist() == [0, 20]
     assert recording.tracks.last_steps[rows].tolist() == [10, 40]
+
+
+def test_while_nobody_looks_there_is_no_ego_for_whom_the_road_would_be_empty():
+    stamps = [*range(0, 15), *range(30, 41)]
+    recording = recording_of(make_drive(object_stamps=[STEP_NS * step for step in stamps]))
+    tracks = recording.tracks
+    rows = [tracks.ids.tolist().index(ego) for ego in recording.egos]
+    spans = [(int(tracks.first_steps[k]), int(tracks.last_steps[k])) for k in rows]
+    assert spans == [(0, 14), (30, 40)]
 
 
 def test_steps_are_where_objects_were_seen():

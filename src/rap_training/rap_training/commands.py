@@ -26,7 +26,7 @@ from rap_training.config import TrainingConfig, load_config
 from rap_training.data_commands import augment_command, bench_data_command, sources_command
 from rap_training.edit_commands import edits_command
 from rap_training.experiment_commands import experiment_command
-from rap_training.export import export_bundle, put_in_place, with_metrics
+from rap_training.export import export_bundle, licenses_of, put_in_place, with_metrics
 from rap_training.fit import Machine, fit, load_model
 from rap_training.model.rap_model import RapModel
 from rap_training.parity import check_parity
@@ -140,7 +140,14 @@ def _checked_bundle(
         figures = calibration_figures(to_measure, calibration)
     maps = tuple(sorted({log.map.name for log in training}))
     bundle = export_bundle(
-        model, config, out, maps=maps, command=made_by, metrics={}, calibration=calibration
+        model,
+        config,
+        out,
+        maps=maps,
+        data_license=licenses_of(training),
+        command=made_by,
+        metrics={},
+        calibration=calibration,
     )
     difference = check_parity(bundle, model, calibration, mixture, config)
     return with_metrics(bundle, {"onnx_difference": difference} | figures)

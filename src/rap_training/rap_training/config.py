@@ -267,7 +267,9 @@ class CameraConfig(StrictModel):
         share: Of the samples of a training.
         images: `simulated`, or `logged`: those that the logs' own cameras took. All samples of logs
             with cameras are then seen through these, rasters too.
-        samples: How many different ones there are.
+        slots: Of `logged`: slot of the rig by name of the camera; by default cameras fill those
+            that they look like.
+        samples: Of `simulated`: how many different ones there are.
         views: Which samples have images: those of `recorded` drives alone, as on a real vehicle, or
             `any`, since a simulator can take pictures of what was never recorded.
         seed: Of their draw, so that trainings of other seeds share them.
@@ -275,6 +277,7 @@ class CameraConfig(StrictModel):
 
     share: Share = 0.25
     images: Literal["simulated", "logged"] = "simulated"
+    slots: dict[str, str] = {}
     samples: PositiveInt = 8192
     views: Literal["recorded", "any"] = "recorded"
     seed: Annotated[int, Field(ge=0)] = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +13,13 @@ from rich.table import Table
 
 from rap_bringup.console import progress_bar
 from rap_evaluation.command_options import RayOption
-from rap_evaluation.logs.drive_log import open_logs
+from rap_evaluation.logs.drive_log import DriveLog, open_logs
+from rap_evaluation.moments import Moment
 from rap_training.augmentation.mixture import name_of, sources_of
 from rap_training.augmentation.survey import SourceCount, survey
 from rap_training.bench_data import bench_data
 from rap_training.config import TrainingConfig, load_config
+from rap_training.logged_cameras import LoggedRigs
 from rap_training.shards import ShardPlan, write_shards
 
 LogsOption = Annotated[Path, typer.Option(help="Folder of logs.")]
@@ -60,10 +63,13 @@ def sources_command(
     Example: rap-train sources --logs out/logs/real --tries 6
     """
     settings = settings_of(config)
-    sources = sources_of(open_logs(logs), settings.data.sources, settings.model)
+    opened = open_logs(logs)
+    sources = sources_of(opened, settings.data.sources, settings.model)
     with progress_bar("trying") as report:
         counts = survey([source for source, _ in sources], tries, seed, report)
     Console().print(_table(counts))
+    if settings.data.cameras.images == "logged":
+        Console().print(_photos(opened, settings))
 
 
 def bench_data_command(
@@ -105,6 +111,24 @@ def seeded(settings: TrainingConfig, seed: int | None) -> TrainingConfig:
         return settings
     optimizer = settings.optimizer.model_copy(update={"seed": seed})
     return settings.model_copy(update={"optimizer": optimizer})
+
+
+def _photos(logs: Sequence[DriveLog], settings: TrainingConfig) -> Table:
+    """Returns which cameras fill which slots, and how many steps have images of all of them."""
+    rigs = LoggedRigs(settings.data.image_size, settings.data.cameras.slots)
+    table = Table("log", "images", "slots", "steps", "with images of all")
+    for log in logs:
+        rig = rigs.of(log)
+        steps = [
+            Moment(log, seat, step)
+            for seat in log.egos
+            for step in range(log.first_step(seat), log.last_step(seat) + 1)
+        ]
+        images = sum(len(camera.stamps_ns) for camera in log.cameras)
+        slots = ", ".join(f"{slot}: {name}" for slot, name in rig.cameras.items()) or "none"
+        seen = sum(rig.has_photo(moment) for moment in steps)
+        table.add_row(log.name, str(images), slots, str(len(steps)), str(seen))
+    return table
 
 
 def _table(counts: list[SourceCount]) -> Table:

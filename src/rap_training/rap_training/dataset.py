@@ -147,7 +147,7 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         self._style = load_style(config.data.style)
         self._length = length
         self._images = images
-        self._rigs = LoggedRigs(config.data.image_size)
+        self._rigs = LoggedRigs(config.data.image_size, config.data.cameras.slots)
         self._photographed = _photographed(mixture, config, self._rigs)
         self._scenes = ScoreScenes(config.model.history_dt_s)
 
@@ -205,7 +205,9 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         rng = np.random.default_rng([self._config.optimizer.seed, index])
         cameras = self._config.data.cameras
         photographed = rng.random() < cameras.share
-        if photographed:
+        if photographed and cameras.images == "logged":
+            own, draw, image_seed = rng, self._photographed.draw(rng), None
+        elif photographed:
             number = int(rng.integers(cameras.samples))
             own = np.random.default_rng([cameras.seed, number])
             draw, image_seed = self._photographed.draw(own), int(own.integers(2**31))
@@ -215,7 +217,7 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         return _Plan(
             draw=draw,
             rig=rig,
-            image_seed=None if photo else image_seed,
+            image_seed=image_seed,
             photo=photo,
             camera_valid=self._camera_valid(filled, rng),
             history=self._history(draw.situation, rng),
@@ -234,7 +236,7 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         logged = self._rigs.of(situation.moment.log)
         if photographed:
             photo = logged.photo(situation.moment)
-            return photo.rig, logged.filled, photo
+            return photo.rig, photo.taken, photo
         return jittered(logged.rig(situation.vehicle), self._config, rng), logged.filled, None
 
     def _sample(
@@ -311,8 +313,8 @@ def _photographed(mixture: Mixture, config: TrainingConfig, rigs: LoggedRigs) ->
         recorded = [s.only(rigs.has_photo) for s in recorded if isinstance(s, EgoSource)]
         if not any(map(len, recorded)):
             raise MixtureError(
-                "data.cameras.images: logged, but no log has images of a camera that looks where "
-                "one of the rig does; see `rap-evaluate log bag`"
+                "data.cameras.images: logged, but no log has a camera in a slot of the rig with "
+                "images near its steps; see `rap-train sources`"
             )
     return Mixture([(source, 1.0) for source in recorded])
 

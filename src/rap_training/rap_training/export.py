@@ -11,6 +11,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from rap_evaluation.logs.drive_log import DriveLog
 from rap_inference.bundle import MANIFEST_NAME, SCHEMA, Bundle, file_sha256, load_bundle
 from rap_planner.route import Command
 from rap_raster.camera import CameraModel
@@ -26,7 +27,10 @@ from rap_training.rig import nominal_rig
 OPSET = 17
 """The lowest opset with everything we use, since vehicles run old runtimes."""
 
-DATA_LICENSE = "Simulated SUMO traffic on CARLA towns (CARLA map assets: CC BY 4.0)"
+
+def licenses_of(logs: Sequence[DriveLog]) -> str:
+    """Returns the terms of some logs in one line."""
+    return "; ".join(sorted({log.license or "not stated" for log in logs}))
 
 
 class DeployedHead(nn.Module):
@@ -74,6 +78,7 @@ def export_bundle(
     out: Path,
     *,
     maps: tuple[str, ...],
+    data_license: str,
     command: str,
     metrics: dict[str, float],
     calibration: Calibration | None = None,
@@ -86,6 +91,7 @@ def export_bundle(
         config: The training it came from.
         out: Bundle folder; existing files of a bundle are replaced.
         maps: Names of the maps it was trained on.
+        data_license: Terms of the logs it was trained on.
         command: The command that made it.
         metrics: Measured figures for the model card.
         calibration: Of the predicted scores; by default they stay as they are.
@@ -115,7 +121,7 @@ def export_bundle(
             "training": {
                 "command": command,
                 "maps": list(maps),
-                "data_license": DATA_LICENSE,
+                "data_license": data_license,
                 "samples": config.optimizer.steps * config.optimizer.batch_size,
             },
             "metrics": metrics,

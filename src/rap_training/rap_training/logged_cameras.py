@@ -7,6 +7,8 @@ beside it is drawn through the camera that is left, where it was when it exposed
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,13 +19,14 @@ from rap_evaluation.logs.drive_log import DriveLog, LogCamera, LogError
 from rap_evaluation.moments import Moment
 from rap_perception.images import ImageError, decode_compressed
 from rap_perception.rectify import Rectifier
-from rap_perception.rig import assign_slots
+from rap_perception.rig import RigError, assign_slots
 from rap_raster.camera import CameraModel
-from rap_raster.frames import inverse
+from rap_raster.frames import Pose, inverse
 from rap_raster.geometry import Geometry, place_seen
 from rap_raster.scene import Scene
 from rap_raster.styles import Style
 from rap_raster.vehicle import VehicleDimensions
+from rap_training.config import ConfigError
 from rap_training.rig import fitted_rig, moved, nominal_rig
 
 
@@ -35,13 +38,15 @@ class Photo:
         moment: The step.
         rig: Pinhole cameras of the images, each where it was when it exposed, in the ego frame of
             the step; nominal where no camera fills a slot.
-        images: (C, H, W, 3) uint8 rgb, zero where no camera fills a slot.
+        images: (C, H, W, 3) uint8 rgb, zero where there is none.
+        taken: (C,) bool, False where no camera fills a slot, or its image cannot be decoded.
         scene: At the exposure of the first of them.
     """
 
     moment: Moment
     rig: tuple[CameraModel, ...]
     images: npt.NDArray[np.uint8]
+    taken: npt.NDArray[np.bool_]
     scene: Scene
 
     def geometry(self, style: Style) -> Geometry:
@@ -63,17 +68,16 @@ class _Filled:
             return None
         away_ns = np.abs(self.camera.stamps_ns - stamp_ns)
         index = int(away_ns.argmin())
-        return index if away_ns[index] <= within_ns else None
+        return index if away_ns[index] < within_ns else None
 
-    def image(self, index: int) -> npt.NDArray[np.uint8]:
-        """Returns an image as it is on the vehicle.
-
-        Raises:
-            ImageError: If it cannot be decoded or has not the size of its calibration.
-        """
+    def decoded(self, index: int) -> npt.NDArray[np.uint8]:
+        """Returns an image, shrunk as `Rectifier.reduction` says; raises ImageError."""
         jpeg = np.frombuffer(self.camera.jpeg(index), np.uint8)
-        reduction = self.rectifier.reduction
-        return self.rectifier.rectify(decode_compressed(jpeg, reduction), reduction)
+        return decode_compressed(jpeg, self.rectifier.reduction)
+
+    def rectified(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Returns an image as it is on the vehicle; raises ImageError if its size is wrong."""
+        return self.rectifier.rectify(image, self.rectifier.reduction)
 
 
 class LoggedRig:
@@ -84,14 +88,30 @@ class LoggedRig:
             which is seen through the nominal rig.
     """
 
-    def __init__(self, log: DriveLog, size: tuple[int, int]) -> None:
-        """Assigns the cameras of a log; width and height `size` of the images."""
+    def __init__(
+        self, log: DriveLog, size: tuple[int, int], wanted: Mapping[str, str] | None = None
+    ) -> None:
+        """Assigns the cameras of a log.
+
+        Args:
+            log: The log.
+            size: Width and height of the images.
+            wanted: Slot by name of the camera; by default cameras fill those that they look like.
+
+        Raises:
+            ConfigError: If a wanted slot does not exist, or is given twice.
+        """
         self._log, self._size = log, size
         slots, cameras = nominal_rig(size), {camera.model.name: camera for camera in log.cameras}
         poses = {name: camera.model.ego_from_camera for name, camera in cameras.items()}
+        try:
+            assigned = assign_slots(slots, poses, wanted or {})
+        except RigError as error:
+            raise ConfigError(f"data.{error}") from error
         self._filled = {
             slot: _Filled(cameras[name], Rectifier(cameras[name].model, *size))
-            for slot, name in assign_slots(slots, poses, {}).items()
+            for slot, name in assigned.items()
+            if name in cameras
         }
         self._carrier = log.dimensions(log.egos[0])
         self.filled = np.array([not self._filled or slot.name in self._filled for slot in slots])
@@ -107,19 +127,30 @@ class LoggedRig:
             for slot in fitted_rig(vehicle, self._size)
         )
 
+    @property
+    def cameras(self) -> dict[str, str]:
+        """Name of the camera by slot, of the slots that are filled."""
+        return {slot: filled.camera.model.name for slot, filled in self._filled.items()}
+
     def has_photo(self, moment: Moment) -> bool:
         """True if every camera in a slot took an image within half a step of a moment."""
-        if moment.seat != self._log.egos[0] or not self._filled:
+        # All egos of a log with cameras are the vehicle that carries them, between gaps.
+        if moment.seat not in self._log.egos or not self._filled:
             return False
-        return all(self._nearest(filled, moment) is not None for filled in self._filled.values())
+        found = [self._nearest(filled, moment) for filled in self._filled.values()]
+        return all(
+            index is not None and self._pose_at(filled, index, moment) is not None
+            for filled, index in zip(self._filled.values(), found, strict=True)
+        )
 
     def photo(self, moment: Moment) -> Photo:
         """Returns what the cameras saw around a moment for which `has_photo` is true.
 
         Raises:
-            LogError: If an image cannot be decoded or has not the size of its calibration.
+            LogError: If an image has not the size of its calibration.
         """
         rig = self.rig(self._carrier)
+        taken = np.zeros(len(rig), dtype=np.bool_)
         images = np.zeros((len(rig), *self._size[::-1], 3), dtype=np.uint8)
         exposed_ns = [int(self._log.stamps_ns[moment.step])] * len(rig)
         for slot, camera in enumerate(rig):
@@ -127,21 +158,30 @@ class LoggedRig:
             index = None if filled is None else self._nearest(filled, moment)
             if filled is not None and index is not None:
                 exposed_ns[slot] = int(filled.camera.stamps_ns[index])
-                images[slot] = self._image(filled, index)
+                image = self._image(filled, index)
+                if image is not None:
+                    images[slot], taken[slot] = image, True
         scene = self._log.scene_at(exposed_ns[int(self.filled.argmax())], moment.seat)
         assert scene is not None  # Less than half a step from a moment.
         cameras = [self._then(moment, *pair) for pair in zip(rig, exposed_ns, strict=True)]
-        return Photo(moment, tuple(cameras), images, scene)
+        return Photo(moment, tuple(cameras), images, taken, scene)
 
-    def _image(self, filled: _Filled, index: int) -> npt.NDArray[np.uint8]:
+    def _image(self, filled: _Filled, index: int) -> npt.NDArray[np.uint8] | None:
+        """Returns an image; None for one that cannot be decoded, which is missed as on the road."""
+        camera = filled.camera
+        what = f"{self._log.name}: image of {camera.model.name} at {camera.stamps_ns[index]} ns"
         try:
-            return filled.image(index)
+            image = filled.decoded(index)
         except ImageError as error:
-            camera = filled.camera
-            raise LogError(
-                f"{self._log.name}: image of {camera.model.name} at {camera.stamps_ns[index]} ns: "
-                f"{error}"
-            ) from error
+            warnings.warn(f"{what} is left out: {error}", stacklevel=2)
+            return None
+        try:
+            return filled.rectified(image)
+        except ImageError as error:
+            raise LogError(f"{what}: {error}") from error
+
+    def _pose_at(self, filled: _Filled, index: int, moment: Moment) -> Pose | None:
+        return self._log.pose_at(int(filled.camera.stamps_ns[index]), moment.seat)
 
     def _nearest(self, filled: _Filled, moment: Moment) -> int | None:
         stamp_ns = int(self._log.stamps_ns[moment.step])
@@ -158,16 +198,16 @@ class LoggedRig:
 class LoggedRigs:
     """The rigs of logs, made once each."""
 
-    def __init__(self, size: tuple[int, int]) -> None:
-        """Takes width and height of the images."""
-        self._size = size
+    def __init__(self, size: tuple[int, int], wanted: Mapping[str, str] | None = None) -> None:
+        """Takes width and height of the images, and slots by camera; see `LoggedRig`."""
+        self._size, self._wanted = size, wanted
         self._rigs: dict[Path, LoggedRig] = {}
 
     def of(self, log: DriveLog) -> LoggedRig:
         """Returns the rig of a log; of one with other traffic, that of the log it was made of."""
         rig = self._rigs.get(log.path)
         if rig is None:
-            rig = self._rigs[log.path] = LoggedRig(log.origin, self._size)
+            rig = self._rigs[log.path] = LoggedRig(log.origin, self._size, self._wanted)
         return rig
 
     def has_photo(self, moment: Moment) -> bool:

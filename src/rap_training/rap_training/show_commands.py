@@ -41,7 +41,8 @@ def show_command(
     raster_style = load_style(style or settings.data.style)
     opened = sources_of(open_logs(logs), settings.data.sources, settings.model)
     sources = [source for source, _ in opened]
-    logged = LoggedRigs(TILE) if settings.data.cameras.images == "logged" else None
+    cameras = settings.data.cameras
+    logged = LoggedRigs(TILE, cameras.slots) if cameras.images == "logged" else None
     samples = []
     with progress_bar("drawing") as report:
         chosen = choose(sources, settings.model, count, seed)

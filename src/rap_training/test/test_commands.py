@@ -121,7 +121,9 @@ def test_exported_networks_are_compared_on_all_that_the_training_looked_at(
     content["data"]["rasters"] = "rasters" in kinds
     content["data"]["cameras"]["share"] = share
     config = TrainingConfig.model_validate(content)
-    bundle = export_bundle(model, config, tmp_path, maps=(), command="", metrics={})
+    bundle = export_bundle(
+        model, config, tmp_path, maps=(), data_license="", command="", metrics={}
+    )
     shown = []
 
     def recorded(images):

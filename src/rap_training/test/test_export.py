@@ -23,7 +23,9 @@ def exported(tmp_path_factory):
     config = TrainingConfig()
     model = RapModel(config.model).eval()
     out = tmp_path_factory.mktemp("bundle")
-    bundle = export_bundle(model, config, out, maps=("Toy",), command="test", metrics={"x": 1.0})
+    bundle = export_bundle(
+        model, config, out, maps=("Toy",), data_license="ours", command="test", metrics={"x": 1.0}
+    )
     return model, bundle
 
 

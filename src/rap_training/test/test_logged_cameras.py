@@ -22,7 +22,7 @@ from rap_raster.geometry import build_geometry
 from rap_raster.rasterizer import render
 from rap_raster.styles import load_style
 from rap_training.augmentation.mixture import MixtureError, mixture_of
-from rap_training.config import TrainingConfig
+from rap_training.config import ConfigError, TrainingConfig
 from rap_training.dataset import DriveDataset
 from rap_training.logged_cameras import LoggedRig
 from rap_training.rig import NOMINAL_RIG
@@ -173,15 +173,53 @@ def test_an_index_always_gives_the_same_bytes(town_recording, tmp_path):
         assert all(torch.equal(together[name][index], sample[name]) for name in sample)
 
 
-@pytest.mark.parametrize("bad", [b"no image", None])
-def test_an_image_that_is_none_is_named(town_recording, tmp_path, bad):
-    images = grey(town_recording, width=100) if bad is None else grey(town_recording)
-    if bad is not None:
-        images = [replace(image, jpeg=bad) for image in images]
-    log = log_with(town_recording, tmp_path, (camera("f"), images))
+def test_images_of_another_size_than_the_calibration_are_named(town_recording, tmp_path):
+    log = log_with(town_recording, tmp_path, (camera("f"), grey(town_recording, width=100)))
     with pytest.raises(LogError, match=r"^Town01-seed3: image of f at \d+ ns: ") as caught:
         dataset(log)[0]
     assert "\n" not in str(caught.value)
+
+
+def test_an_image_that_is_none_is_missed_and_named(town_recording, tmp_path):
+    """As on the road, where one bad frame ends no drive."""
+    broken = [replace(image, jpeg=image.jpeg[:-40]) for image in grey(town_recording)]
+    cameras = (camera("f"), broken), (camera("l", 65.0), grey(town_recording))
+    log = log_with(town_recording, tmp_path, *cameras)
+    with pytest.warns(UserWarning, match=r"image of f at \d+ ns is left out: .*cut off"):
+        sample = dataset(log)[0]
+    assert sample["camera_valid"].tolist() == [0.0, 1.0, 0.0]
+    assert not sample["images"][0].any()
+    assert sample["images"][1].any()
+
+
+@pytest.mark.parametrize(("half_step_ns", "count"), [(-50_000_000, 0), (49_000_000, 59)])
+def test_images_half_a_step_off_are_of_no_step(town_recording, tmp_path, half_step_ns, count):
+    images = [replace(i, stamp_ns=i.stamp_ns + half_step_ns) for i in grey(town_recording, 59)]
+    log = log_with(town_recording, tmp_path, (camera("f"), images))
+    rig = LoggedRig(log, SIZE)
+    moments = [Moment(log, log.egos[0], step) for step in range(80)]
+    photos = [rig.photo(moment) for moment in moments if rig.has_photo(moment)]
+    assert len(photos) == count
+
+
+def test_the_same_slots_can_be_wanted_as_on_the_vehicle(town_recording, tmp_path):
+    """A second camera that looks ahead, a little straighter, would take the place of the first."""
+    cameras = [
+        (camera(name, yaw), grey(town_recording)) for name, yaw in (("wide", 2.0), ("tele", 1.0))
+    ]
+    log = log_with(town_recording, tmp_path, *cameras)
+    assert LoggedRig(log, SIZE).cameras == {"front": "tele"}
+    assert LoggedRig(log, SIZE, {"wide": "front", "gone": "front_left"}).cameras == {
+        "front": "wide"
+    }
+    with pytest.raises(ConfigError, match=r"data\.cameras\.slots: 'rear' is not a slot"):
+        LoggedRig(log, SIZE, {"wide": "rear"})
+
+
+def test_the_images_of_a_training_are_as_many_as_there_are(town_recording, tmp_path):
+    log = log_with(town_recording, tmp_path, (camera("f"), grey(town_recording)))
+    drawn = dataset(log, length=200).drawn(range(200))
+    assert len({shown.situation.moment.step for shown in drawn}) > 30
 
 
 @pytest.mark.parametrize("yaw_deg", [None, 180.0])

@@ -25,7 +25,9 @@ def bundle(tmp_path_factory):
     config = load_config(Path("tiny"))
     model = RapModel(config.model).eval()
     folder = tmp_path_factory.mktemp("bundle")
-    return export_bundle(model, config, folder, maps=("Toy",), command="test", metrics={})
+    return export_bundle(
+        model, config, folder, maps=("Toy",), data_license="", command="test", metrics={}
+    )
 
 
 def test_both_networks_of_the_tiny_preset_become_engines(bundle):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Path
-from rap_msgs.msg import AlignedFeatures, GuardState, TrajectoryCandidates
+from rap_msgs.msg import AlignedFeatures, Float64Stamped, GuardState, TrajectoryCandidates
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
@@ -20,6 +20,7 @@ OUTPUTS = {
     "rap/candidates": TrajectoryCandidates,
     "rap/state": GuardState,
     "rap/trajectory": Path,
+    "rap/latency/end_to_end": Float64Stamped,
     "/diagnostics": DiagnosticArray,
 }
 """In causal order, which is the order in which messages that wait together are handed on."""

@@ -57,7 +57,8 @@ def recording_of(drive: RecordedDrive) -> Recording:
 
     The recording vehicle becomes a track. A road user that is not seen for more than `MAX_GAP_S`
     becomes a new one with the same source id. The log lasts as long as objects were seen, or as the
-    odometry where there are none: a step at which nobody looked would show an empty road.
+    odometry where there are none: a step at which nobody looked would show an empty road. So the
+    recording vehicle is a new track, too, after a gap in the objects, as after one in its odometry.
 
     Raises:
         DriveError: If the drive has no ego motion while objects were seen.
@@ -102,15 +103,26 @@ def _ego_pieces(drive: RecordedDrive, grid_ns: Stamps) -> list[_Piece]:
         [(s.x_m, s.y_m, s.z_m, s.yaw_rad, s.vx_mps, s.vy_mps, s.yaw_rate_radps) for s in drive.ego]
     )
     pieces = []
+    looked = _looked(drive.objects, grid_ns)
     for run in _runs(stamps):
         steps, sampled, observed = _resampled(rows[run], stamps[run], grid_ns)
-        if len(steps):
-            states = _box_states(sampled, ahead_m)
-            code = int(ObjectClass.VEHICLE)
-            pieces.append(
-                _Piece(NO_SOURCE_ID, code, size_m, ahead_m, int(steps[0]), states, observed)
-            )
+        states = _box_states(sampled, ahead_m)
+        seen = np.flatnonzero(looked[steps])
+        for part in np.split(seen, np.flatnonzero(np.diff(seen) > 1) + 1):
+            if len(part):
+                first, code = int(steps[part[0]]), int(ObjectClass.VEHICLE)
+                own = states[part], observed[part]
+                pieces.append(_Piece(NO_SOURCE_ID, code, size_m, ahead_m, first, *own))
     return pieces
+
+
+def _looked(objects: Sequence[RecordedObjects], grid_ns: Stamps) -> npt.NDArray[np.bool_]:
+    """Returns (T,) False for steps in gaps between objects; True for all where there are none."""
+    looked = np.ones(len(grid_ns), dtype=np.bool_)
+    stamps_ns = np.array([instant.stamp_ns for instant in objects], dtype=np.int64)
+    for before, after in zip(_runs(stamps_ns), _runs(stamps_ns)[1:], strict=False):
+        looked[(grid_ns > stamps_ns[before[-1]]) & (grid_ns < stamps_ns[after[0]])] = False
+    return looked
 
 
 def _box_states(rows: FloatArray, ahead_m: float) -> FloatArray:

@@ -170,8 +170,9 @@ def _check_columns(file: Path, table: pa.Table, name: str) -> None:
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:
-    """Returns a column as one array: files have one record batch."""
-    return table.column(name).combine_chunks()
+    """Returns a column as one array. Files have one record batch; combining would copy it."""
+    column = table.column(name)
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _numbers(table: pa.Table, name: str) -> npt.NDArray[Any]:

@@ -40,7 +40,7 @@ from rap_training.experiments.result import (
     result_path,
     write_result,
 )
-from rap_training.export import export_bundle
+from rap_training.export import export_bundle, licenses_of
 from rap_training.fit import LOG_NAME, STATE_NAME, Machine, fit, load_model
 from rap_training.objective import Losses
 from rap_training.parity import check_parity
@@ -236,7 +236,13 @@ class _Laboratory:
         maps = tuple(sorted({log.map.name for log in self._training}))
         command = f"rap-train experiment {run.arms[0].partition('/')[0]}"
         bundle = export_bundle(
-            model, config, folder / "bundle", maps=maps, command=command, metrics={}
+            model,
+            config,
+            folder / "bundle",
+            maps=maps,
+            data_license=licenses_of(self._training),
+            command=command,
+            metrics={},
         )
         check_parity(bundle, model, Calibration(), self._mixture(run), config)
         return bundle

@@ -66,7 +66,7 @@ def pictured(
     situation, seed = shown.situation, shown.image_seed
     if logged is not None and not shown.changed and logged.has_photo(situation.moment):
         return Pictured(shown, _photo_views(situation, logged, style), None)
-    rig = sorted(fitted_rig(situation.vehicle, size), key=_to_the_right)
+    rig = sorted(_rig(situation, size, logged), key=_to_the_right)
     front = max(rig, key=lambda camera: float(camera.ego_from_camera[0, 2]))
     views = tuple(_view(situation, camera, style, seed, CHOSEN) for camera in rig)
     original = _view(shown.recorded, front, style, seed, DRIVEN) if shown.changed else None
@@ -88,6 +88,16 @@ def known_history(situation: Situation) -> FloatArray:
     """Returns the (n, 3) recent poses that are known, the last one now, ego frame."""
     history = situation.history
     return history[history[:, 6] > 0, :3].astype(np.float64)
+
+
+def _rig(
+    situation: Situation, size: tuple[int, int], logged: LoggedRigs | None
+) -> list[CameraModel]:
+    """Returns the cameras that a training sees a sample through."""
+    if logged is None:
+        return list(fitted_rig(situation.vehicle, size))
+    rig = logged.of(situation.moment.log)
+    return [c for c, there in zip(rig.rig(situation.vehicle), rig.filled, strict=True) if there]
 
 
 def _to_the_right(camera: CameraModel) -> float:
