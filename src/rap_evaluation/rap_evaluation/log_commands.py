@@ -107,17 +107,19 @@ def log_command(
     --out out/logs/fleet/2026-03-01
     """
     wanted = _stated_projection(kind, map_file, projection, origin)
+    left_out: tuple[str, ...] = ()
     with progress_bar(f"reading {source.name}") as report:
         if kind is Source.PY123D:
             recording = _py123d(source, map_file, vehicle)
         else:
             vector_map = None if map_file is None else load_map(map_file, wanted)
-            recording = recording_of(_drive(kind, source, vector_map, vehicle, report))
+            drive = _drive(kind, source, vector_map, vehicle, report)
+            recording, left_out = recording_of(drive), drive.left_out
     if license_text is not None:
         recording = replace(recording, license=license_text)
     write_log(out, recording)
     sys.stdout.write(f"{out}: {_summary(recording)}\n")
-    for line in _missing(recording):
+    for line in (*_missing(recording), *left_out):
         sys.stdout.write(f"  {line}\n")
 
 

@@ -70,7 +70,7 @@ def instant(row, rng):
     hidden = 5 <= row < 25
     numbers = [5, 70000] if hidden else [5, 70000, 2]
     rows = [
-        [number, 6 if number == 2 else 1, *rng.normal(0, 300, 2), rng.normal(), 4.5, 1.9, 1.6,
+        [number, 6 if number == 2 else 1, *rng.normal(0, 15, 2), rng.normal(), 4.5, 1.9, 1.6,
          rng.uniform(-np.pi, np.pi), np.nan, np.nan]
         for number in numbers
     ]  # fmt: skip
@@ -276,6 +276,34 @@ def test_unusable_images_are_named(drive, tmp_path):
     path = autoware_bag(tmp_path / "size", drive, size=(12, 8))
     with pytest.raises(BagError, match="images are 12x8, expected 24x16 as in camera_info"):
         read_bag(path)
+
+
+def test_what_cannot_be_used_is_left_out_and_told_and_the_rest_is_read(
+    drive, tmp_path, monkeypatch, capsys
+):
+    """A localisation that starts with NaN, a detector with an id twice, clocks not yet set."""
+    nan = float("nan")
+    items = []
+    for row, stamp in enumerate(map(int, STAMPS[:12])):
+        items.append(("/odometry", stamp, odometry_message(drive.ego[5 * row])))
+        items.append(("/objects", stamp, objects_message(drive.objects[row])))
+    lost = replace(drive.ego[1], x_m=nan)
+    items.append(("/odometry", START_NS, odometry_message(lost)))
+    items.append(("/odometry", START_NS, odometry_message(replace(drive.ego[1], stamp_ns=0))))
+    boxes = drive.objects[5].boxes
+    twice = RecordedObjects(
+        int(STAMPS[5]), replace(boxes, ids=np.full_like(boxes.ids, boxes.ids[0])), Lights.empty()
+    )
+    items.append(("/objects", int(STAMPS[5]) + 1, objects_message(twice)))
+    items.append(("/objects", START_NS, objects_message(replace(drive.objects[0], stamp_ns=0))))
+    write_messages(tmp_path / "bag", items, StoragePlugin.MCAP)
+    assert not log_of(tmp_path / "bag", tmp_path / "log", monkeypatch)
+    said = capsys.readouterr().out
+    assert "/odometry: 2 messages left out, or in part: numbers that are none" in said
+    assert "/objects: 2 messages left out, or in part: " in said
+    log = DriveLog.open(tmp_path / "log")
+    assert len(log.stamps_ns) == 12
+    assert np.isfinite(log.ego_poses(log.egos[0])).all()
 
 
 def log_of(bag, out, monkeypatch, *options):

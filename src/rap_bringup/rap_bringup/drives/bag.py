@@ -25,13 +25,13 @@ from rap_bringup.bag_reader import (
     RecordedMessage,
     ego_state,
     messages,
-    objects_of,
     open_bag,
     read_map,
     read_route,
 )
 from rap_bringup.bag_types import (
     CONTROL_MODE_TYPE,
+    Message,
     deserialized,
     raw_stamp_ns,
     stamp_of,
@@ -46,6 +46,7 @@ from rap_bringup.drives.recorded_drive import (
     Signal,
 )
 from rap_perception.images import ImageError, decode_compressed, decode_raw
+from rap_perception.objects import LIGHT_COLUMNS, OBJECT_COLUMNS, ObjectsError, checked_objects
 from rap_planner.route import Command
 from rap_raster.ego_history import EgoState
 from rap_raster.frames import FloatArray
@@ -85,22 +86,59 @@ class _Seen:
     engaged: dict[int, int] = field(default_factory=dict)
     control_mode: dict[int, int] = field(default_factory=dict)
     images: defaultdict[str, dict[int, bytes]] = field(default_factory=lambda: defaultdict(dict))
+    _spoiled: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """A line for each topic with messages that are not used, or not wholly."""
+        return tuple(
+            f"/{topic}: {count} messages left out, or in part: {reason}"
+            for topic, (count, reason) in self._spoiled.items()
+        )
+
+    def _spoil(self, topic: str, reason: str) -> None:
+        count, first = self._spoiled.get(topic, (0, reason))
+        self._spoiled[topic] = (count + 1, first)
 
     def take(self, item: RecordedMessage) -> None:
         """Adds what a message of one of the topics in `_TAKEN` tells."""
         content = deserialized(item.raw, _TAKEN[item.topic])
         if item.topic == "odometry":
-            state = ego_state(content)
-            self.ego[state.stamp_ns] = state
+            self._take_odometry(ego_state(content))
         elif item.topic == "objects":
-            instant = objects_of(item.raw)
-            self.objects[instant.stamp_ns] = instant
+            self._take_objects(content)
         elif item.topic == "command":
             self.commands[item.stamp_ns] = min(int(content.data), Command.UNKNOWN)
         elif item.topic == "engaged":
             self.engaged[item.stamp_ns] = int(content.data)
         elif item.topic == CONTROL_MODE_TOPIC:
             self.control_mode[stamp_of(content)] = int(content.mode == AUTONOMOUS)
+
+    def _take_odometry(self, state: EgoState) -> None:
+        values = [*state.planar, state.z_m, state.vx_mps, state.vy_mps, state.yaw_rate_radps]
+        if not np.isfinite(values).all():
+            self._spoil("odometry", f"numbers that are none at {state.stamp_ns} ns")
+        elif state.stamp_ns == 0:
+            self._spoil("odometry", "no stamp")
+        else:
+            self.ego[state.stamp_ns] = state
+
+    def _take_objects(self, content: Message) -> None:
+        """Keeps what of a message the perception node would keep."""
+        stamp_ns = stamp_of(content.header)
+        if stamp_ns == 0:
+            self._spoil("objects", "no stamp")
+            return
+        names = ("ids", *OBJECT_COLUMNS, "light_states", *LIGHT_COLUMNS)
+        columns = {name: np.asarray(getattr(content, name)) for name in names}
+        try:
+            objects, problem = checked_objects(stamp_ns, columns)
+        except ObjectsError as error:
+            self._spoil("objects", f"{error} at {stamp_ns} ns")
+            return
+        if problem:
+            self._spoil("objects", f"{problem} at {stamp_ns} ns")
+        self.objects[stamp_ns] = RecordedObjects(stamp_ns, objects.boxes, objects.lights)
 
     def take_image(self, camera: BagCamera, item: RecordedMessage) -> None:
         """Adds an image of a camera."""
@@ -142,6 +180,7 @@ def read_bag(path: Path, report: Report = silent) -> RecordedDrive:
         route_source="route of the bag" if route_m is not None else "none: the bag has no route",
         commands=Signal.from_samples(seen.commands),
         engaged=Signal.from_samples(seen.engaged or seen.control_mode),
+        left_out=seen.left_out,
     )
 
 

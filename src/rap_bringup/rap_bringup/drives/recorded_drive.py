@@ -121,6 +121,7 @@ class RecordedDrive:
         vehicle: Outer dimensions of the recording vehicle; the nominal ego's where unknown.
         commands: Driving commands (`rap_planner.route.Command` codes), or None where unknown.
         engaged: 1 while the vehicle drove itself, 0 while a person did; None where unknown.
+        left_out: What could not be used, a line for each kind.
     """
 
     name: str
@@ -134,6 +135,7 @@ class RecordedDrive:
     vehicle: VehicleDimensions = PACIFICA
     commands: Signal | None = None
     engaged: Signal | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def start_ns(self) -> int:
