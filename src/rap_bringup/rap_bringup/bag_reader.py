@@ -107,6 +107,7 @@ class Bag:
         cameras: Calibrated cameras by name.
         start_ns: Stamp of the first message that is not latched.
         end_ns: Stamp of the last message.
+        unread: Topics that may have been meant, each with the name that it would be read under.
     """
 
     path: Path
@@ -116,6 +117,7 @@ class Bag:
     cameras: dict[str, BagCamera]
     start_ns: int
     end_ns: int
+    unread: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -137,10 +139,12 @@ def open_bag(path: Path) -> Bag:
                 f"{path}: /{name} has type {topics[name].type_name}, expected {type_name}"
             )
     if "odometry" not in topics:
-        raise BagError(f"{path}: no messages on /odometry, expected nav_msgs/msg/Odometry")
+        hints = "".join(f"; {hint}" for hint in _unread(topics) if "/odometry" in hint)
+        raise BagError(f"{path}: no messages on /odometry, expected nav_msgs/msg/Odometry{hints}")
     cameras = _cameras(path, topics)
     if not cameras and "objects" not in topics:
-        raise BagError(f"{path}: neither /objects nor /camera/<name>/image has messages")
+        hints = "".join(f"; {hint}" for hint in _unread(topics))
+        raise BagError(f"{path}: neither /objects nor /camera/<name>/image has messages{hints}")
     _check_frames(path, topics)
     used = set(TYPES)
     for camera in cameras.values():
@@ -150,7 +154,24 @@ def open_bag(path: Path) -> Bag:
     inputs = {name: topic for name, topic in topics.items() if name in used}
     start_ns = _first(path, set(inputs) - set(LATCHED_TOPICS)).stamp_ns
     drive, license_text = told.get("rap.drive", path.stem), told.get("rap.license", "")
-    return Bag(path, drive, license_text, inputs, cameras, start_ns, end_ns)
+    unread = _unread({name: topic for name, topic in topics.items() if name not in used})
+    return Bag(path, drive, license_text, inputs, cameras, start_ns, end_ns, unread)
+
+
+def _unread(topics: dict[str, BagTopic]) -> tuple[str, ...]:
+    """Returns topics of types that are read, but under other names."""
+    wanted = {TYPES[name]: f"/{name}" for name in ("odometry", "objects")}
+    wanted |= {type_name: f"/camera/NAME/{kind}" for kind, type_name in IMAGE_TYPES.items()}
+    return tuple(
+        f"/{name} is not read, {wanted[topic.type_name]} would be"
+        for name, topic in topics.items()
+        if topic.type_name in wanted and not name.startswith("rap/") and not _is_read(name)
+    )
+
+
+def _is_read(name: str) -> bool:
+    kinds = tuple(f"/{kind}" for kind in IMAGE_TYPES)
+    return name in TYPES or (name.startswith("camera/") and name.endswith(kinds))
 
 
 def _check_frames(path: Path, topics: dict[str, BagTopic]) -> None:

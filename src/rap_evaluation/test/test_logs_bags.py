@@ -306,6 +306,27 @@ def test_what_cannot_be_used_is_left_out_and_told_and_the_rest_is_read(
     assert np.isfinite(log.ego_poses(log.egos[0])).all()
 
 
+def test_topics_under_other_names_are_told(drive, tmp_path):
+    images = "sensor_msgs/msg/CompressedImage"
+    header = camera_info_message(drive.cameras[0].model, START_NS).header
+    image = message(images, header=header, format="jpeg", data=np.zeros(4, np.uint8))
+    items = [
+        ("/vehicle/odometry", START_NS, odometry_message(drive.ego[0])),
+        ("/objects", START_NS, objects_message(drive.objects[0])),
+        ("/camera/front/image_raw/compressed", START_NS, image),
+    ]
+    write_messages(tmp_path / "bag", items, StoragePlugin.MCAP)
+    said = r"no messages on /odometry, .*; /vehicle/odometry is not read, /odometry would be$"
+    with pytest.raises(BagError, match=said):
+        open_bag(tmp_path / "bag")
+    items.append(("/odometry", START_NS, odometry_message(drive.ego[0])))
+    write_messages(tmp_path / "more", items, StoragePlugin.MCAP)
+    assert set(open_bag(tmp_path / "more").unread) == {
+        "/vehicle/odometry is not read, /odometry would be",
+        "/camera/front/image_raw/compressed is not read, /camera/NAME/image/compressed would be",
+    }
+
+
 def log_of(bag, out, monkeypatch, *options):
     """Runs `rap-evaluate log bag`; returns what the process ends with."""
     arguments = ["log", "bag", str(bag), "--out", str(out), *options]

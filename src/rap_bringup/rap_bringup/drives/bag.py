@@ -180,7 +180,7 @@ def read_bag(path: Path, report: Report = silent) -> RecordedDrive:
         route_source="route of the bag" if route_m is not None else "none: the bag has no route",
         commands=Signal.from_samples(seen.commands),
         engaged=Signal.from_samples(seen.engaged or seen.control_mode),
-        left_out=seen.left_out,
+        left_out=(*seen.left_out, *bag.unread),
     )
 
 
