@@ -24,6 +24,7 @@ from rap_evaluation.drive_export import camera_rig, eventful_drive, recorded_dri
 from rap_evaluation.logs.drive_log import DriveLog, LogError
 from rap_evaluation.logs.drive_recording import recording_of
 from rap_evaluation.logs.log_writer import write_log
+from rap_evaluation.logs.plausibility import doubts
 from rap_evaluation.logs.py123d_reader import read_py123d
 from rap_evaluation.logs.recording import Recording
 from rap_inference.bundle import load_bundle
@@ -119,7 +120,7 @@ def log_command(
         recording = replace(recording, license=license_text)
     write_log(out, recording)
     sys.stdout.write(f"{out}: {_summary(recording)}\n")
-    for line in (*_missing(recording), *left_out):
+    for line in (*_missing(recording), *doubts(recording), *left_out):
         sys.stdout.write(f"  {line}\n")
 
 
