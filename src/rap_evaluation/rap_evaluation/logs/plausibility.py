@@ -15,7 +15,7 @@ SPEED_MPS = 1.0
 """A speed that is off by more than this for most of the drive is not the vehicle's."""
 
 OFF_ROAD_SHARE = 0.1
-"""Of the drive; of the eight nuScenes scenes of the tests, whose maps have gaps, seven are above it."""
+"""Of the drive. Maps with gaps have more: seven of the eight nuScenes scenes of the tests."""
 
 
 def doubts(recording: Recording) -> list[str]:
