@@ -33,7 +33,7 @@ from rap_training.parity import check_parity
 from rap_training.released_bundle import export_released
 from rap_training.released_weights import import_released
 from rap_training.show_commands import show_command
-from rap_training.training_logs import open_training_logs
+from rap_training.training_logs import check_scorable, open_training_logs
 
 
 class Accelerator(str, Enum):
@@ -86,7 +86,9 @@ def fit_command(
     rap-train fit --config mine.yaml --logs out/logs/train --out out/fit/mine --devices 4
     """
     settings = load_config(config) if config else TrainingConfig()
-    mixture = mixture_of(open_training_logs(logs), settings.data.sources, settings.model)
+    opened = open_training_logs(logs)
+    check_scorable(opened, settings.loss)
+    mixture = mixture_of(opened, settings.data.sources, settings.model)
     with progress_bar("fitting") as report:
         fit(mixture, settings, out, Machine(accelerator.value, devices, workers, images), report)
     starts = ", ".join(f"{len(s)} {name_of(s.kind)}" for s in mixture.sources)

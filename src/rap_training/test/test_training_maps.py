@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +12,8 @@ from rap_evaluation.logs.recording import LightTracks, Recording, Tracks
 from rap_evaluation.map_split import TRAIN_MAPS, VALIDATION_MAPS, may_train
 from rap_raster.maps.vector_map import VectorMap
 from rap_raster.scene import ObjectClass, Shapes
-from rap_training.training_logs import open_training_logs
+from rap_training.config import ConfigError, LossConfig
+from rap_training.training_logs import check_scorable, open_training_logs
 
 STEPS = 61  # Six seconds at 10 Hz: a moment needs five of future.
 
@@ -56,3 +60,14 @@ def test_training_towns_and_maps_of_ones_own_are_taken(tmp_path, name):
     assert may_train(name)
     write_straight_drive(tmp_path / "log", name)
     assert open_training_logs(tmp_path)
+
+
+def test_scores_without_any_road_are_refused_before_the_training(town_log):
+    """And not at its end, by the export."""
+    nowhere = Shapes.from_list([])
+    log = copy.copy(town_log)
+    log.map = replace(town_log.map, polygons=nowhere)
+    check_scorable([log, town_log], LossConfig())
+    check_scorable([log], LossConfig(scored_share=0.0))
+    with pytest.raises(ConfigError, match=r"loss\.scored_share: .* --map, or set it to 0$"):
+        check_scorable([log], LossConfig())
