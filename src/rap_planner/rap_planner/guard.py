@@ -422,7 +422,8 @@ class Guard:
                 self._state = GuardState.CONTROLLED_STOP
                 self._stopping_since_ns = now_ns
                 begin = partial(Stop.along, self._followed, now_ns)
-                self._begin_stop(now_ns, begin, obstacles, STOPS[pressing:])
+                tried = STOPS[1:] if pressing else STOPS
+                self._begin_stop(now_ns, begin, obstacles, tried)
         if self._stop is not None:
             self._watch_stop(now_ns, self._stop, obstacles)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -120,7 +120,8 @@ def _looked(objects: Sequence[RecordedObjects], grid_ns: Stamps) -> npt.NDArray[
     """Returns (T,) False for steps in gaps between objects; True for all where there are none."""
     looked = np.ones(len(grid_ns), dtype=np.bool_)
     stamps_ns = np.array([instant.stamp_ns for instant in objects], dtype=np.int64)
-    for before, after in zip(_runs(stamps_ns), _runs(stamps_ns)[1:], strict=False):
+    runs = _runs(stamps_ns)
+    for before, after in pairwise(runs):
         looked[(grid_ns > stamps_ns[before[-1]]) & (grid_ns < stamps_ns[after[0]])] = False
     return looked
 
