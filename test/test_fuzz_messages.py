@@ -22,9 +22,9 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from rap_perception.camera_info import CalibrationError
 from rap_perception.images import ImageError
+from rap_perception.object_messages import read_rap
 from rap_perception.objects import checked_objects
 from rap_perception.ros.conversions import add_transforms, camera_model, pixels
-from rap_perception.ros.object_adapters import read_rap
 from rap_perception.transform_tree import TransformError, TransformTree
 from rap_planner.candidates import Candidates
 from rap_planner.guard import Guard, GuardInputs, GuardSettings

@@ -95,6 +95,27 @@ class RecordedMessage:
     raw: bytes
 
 
+class LeftOut:
+    """Counts messages that are not used, or not wholly, with the first reason by topic."""
+
+    def __init__(self) -> None:
+        """Starts with none."""
+        self._spoiled: dict[str, tuple[int, str]] = {}
+
+    def add(self, topic: str, reason: str) -> None:
+        """Counts a message."""
+        count, first = self._spoiled.get(topic, (0, reason))
+        self._spoiled[topic] = (count + 1, first)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """A line for each topic."""
+        return tuple(
+            f"/{topic}: {count} messages left out, or in part: {reason}"
+            for topic, (count, reason) in self._spoiled.items()
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Bag:
     """A checked bag.
@@ -135,8 +156,9 @@ def open_bag(path: Path) -> Bag:
     topics, told, end_ns = _topics(path)
     for name, type_name in TYPES.items():
         if name in topics and topics[name].type_name != type_name:
+            other = " (rap bag ros2 converts some)" if name == "objects" else ""
             raise BagError(
-                f"{path}: /{name} has type {topics[name].type_name}, expected {type_name}"
+                f"{path}: /{name} has type {topics[name].type_name}, expected {type_name}{other}"
             )
     if "odometry" not in topics:
         hints = "".join(f"; {hint}" for hint in _unread(topics) if "/odometry" in hint)
@@ -163,7 +185,7 @@ def _unread(topics: dict[str, BagTopic]) -> tuple[str, ...]:
     wanted = {TYPES[name]: f"/{name}" for name in ("odometry", "objects")}
     wanted |= {type_name: f"/camera/NAME/{kind}" for kind, type_name in IMAGE_TYPES.items()}
     return tuple(
-        f"/{name} is not read, {wanted[topic.type_name]} would be"
+        f"/{name} is not read, {wanted[topic.type_name]} would be (rap bag ros2 --remap)"
         for name, topic in topics.items()
         if topic.type_name in wanted and not name.startswith("rap/") and not _is_read(name)
     )
@@ -186,7 +208,8 @@ def _check_frames(path: Path, topics: dict[str, BagTopic]) -> None:
         objects = _content(path, _first(path, {"objects"}), TYPES["objects"])
         if objects.header.frame_id != MAP_FRAME:
             raise BagError(
-                f"{path}: /objects are in {objects.header.frame_id!r}, expected {MAP_FRAME!r}"
+                f"{path}: /objects are in {objects.header.frame_id!r}, expected {MAP_FRAME!r} "
+                "(rap bag ros2 places them)"
             )
 
 
@@ -213,8 +236,16 @@ def recorded_topics(path: Path) -> dict[str, BagTopic]:
     return _topics(path)[0]
 
 
-def read_messages(path: Path, topics: set[str]) -> Iterator[RecordedMessage]:
+def read_messages(
+    path: Path, topics: set[str], start_ns: int | None = None, stop_ns: int | None = None
+) -> Iterator[RecordedMessage]:
     """Yields the messages of some topics, of a bag that need not be a drive, by their stamps.
+
+    Args:
+        path: The bag.
+        topics: Names without leading slash.
+        start_ns: Messages recorded before are left out.
+        stop_ns: Messages recorded then or later are left out.
 
     Raises:
         BagError: If it cannot be read to its end.
@@ -224,10 +255,10 @@ def read_messages(path: Path, topics: set[str]) -> Iterator[RecordedMessage]:
             chosen = [c for c in reader.connections if c.topic.lstrip("/") in topics]
             if not chosen:
                 return
-            for connection, stamp_ns, raw in reader.messages(connections=chosen):
+            for connection, stamp_ns, raw in reader.messages(chosen, start_ns, stop_ns):
                 yield RecordedMessage(int(stamp_ns), connection.topic.lstrip("/"), bytes(raw))
     except Exception as error:  # a damaged file raises much that rosbags does not declare
-        raise _unreadable(path, "cannot be read", error) from error
+        raise unreadable(path, "cannot be read", error) from error
 
 
 def read_odometry(bag: Bag) -> tuple[EgoState, ...]:
@@ -334,7 +365,8 @@ def _first(path: Path, topics: set[str]) -> RecordedMessage:
     return first
 
 
-def _unreadable(path: Path, what: str, error: Exception) -> BagError:
+def unreadable(path: Path, what: str, error: Exception) -> BagError:
+    """Returns the error to raise about a bag for which rosbags raised one."""
     reason = " ".join(str(error).split()) or type(error).__name__
     return BagError(f"{path}: {what}: {reason}")
 
@@ -353,7 +385,7 @@ def _topics(path: Path) -> tuple[dict[str, BagTopic], dict[str, str], int]:
             told = dict(reader.storage.metadata.custom or {})
             return topics, told, int(reader.end_time) - 1
     except Exception as error:  # a damaged file raises much that rosbags does not declare
-        raise _unreadable(path, "not a rosbag2 folder", error) from error
+        raise unreadable(path, "not a rosbag2 folder", error) from error
 
 
 def _cameras(path: Path, topics: dict[str, BagTopic]) -> dict[str, BagCamera]:

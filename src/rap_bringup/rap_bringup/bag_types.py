@@ -56,7 +56,12 @@ _CONTROL_MODE_FIELDS = "builtin_interfaces/Time stamp\nuint8 mode\n"
 
 @cache
 def typestore() -> Typestore:
-    """Returns Jazzy's message types, those of rap_msgs, and Autoware's control mode.
+    """Returns the message types that bags of the ROS contract have; see `new_typestore`."""
+    return new_typestore()
+
+
+def new_typestore() -> Typestore:
+    """Makes a store of Jazzy's message types, those of rap_msgs, and Autoware's control mode.
 
     Raises:
         FileNotFoundError: If rap_msgs is not installed.

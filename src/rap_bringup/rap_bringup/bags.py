@@ -41,6 +41,7 @@ from rap_bringup.rotations import quaternion_from_rotation
 from rap_raster.camera import CameraModel
 from rap_raster.ego_history import EgoState
 from rap_raster.frames import FloatArray
+from rap_raster.observations import TrackedObjects
 from rap_raster.scene import Shapes
 
 MAP_FRAME = "map"
@@ -191,19 +192,26 @@ def odometry_message(state: EgoState) -> Message:
 
 def objects_message(step: RecordedObjects) -> Message:
     """Returns `rap_msgs/TrackedObjects`: seen now, and taken for existing."""
-    boxes, lights = step.boxes, step.lights
-    count = len(boxes)
+    seen = np.zeros(len(step.boxes), dtype=np.float32)
+    return tracked_objects_message(
+        TrackedObjects(step.stamp_ns, step.boxes, step.lights, ages_s=seen, existences=seen + 1.0)
+    )
+
+
+def tracked_objects_message(objects: TrackedObjects) -> Message:
+    """Returns `rap_msgs/TrackedObjects`."""
+    boxes, lights = objects.boxes, objects.lights
     return message(
         "rap_msgs/msg/TrackedObjects",
-        header=header(step.stamp_ns, MAP_FRAME),
+        header=header(objects.stamp_ns, MAP_FRAME),
         ids=boxes.ids.astype(np.int32),
         classes=boxes.classes.astype(np.uint8),
         centers=boxes.centers_m.ravel(),
         sizes=boxes.sizes_m.astype(np.float32).ravel(),
         yaws=boxes.yaws_rad.astype(np.float32),
         velocities=boxes.velocities_mps.astype(np.float32).ravel(),
-        ages_s=np.zeros(count, dtype=np.float32),
-        existences=np.ones(count, dtype=np.float32),
+        ages_s=objects.ages_s,
+        existences=objects.existences,
         light_states=lights.states.astype(np.uint8),
         light_centers=lights.centers_m.ravel(),
         light_sizes=lights.sizes_m.astype(np.float32).ravel(),

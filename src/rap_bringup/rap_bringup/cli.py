@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 import time
@@ -42,7 +43,7 @@ app = typer.Typer(
 )
 bag_app = typer.Typer(
     name="bag",
-    help="Makes a rosbag2 folder (mcap) from a public recording.\n\n"
+    help="Makes a rosbag2 folder (mcap) of a public recording, or of one with other names.\n\n"
     "Example: rap bag nuscenes scene-0796.npz --out out/bags/scene-0796",
     no_args_is_help=True,
 )
@@ -106,6 +107,46 @@ def bag_commonroad(source: Source, out: OutBag) -> None:
 def bag_dgp(source: Source, out: OutBag) -> None:
     """Six cameras, calibration, objects and odometry of a DGP scene folder; no map."""
     _make_bag(read_dgp, source, out)
+
+
+@bag_app.command("ros2")
+def bag_ros2(
+    source: Annotated[
+        Path, typer.Argument(help="A rosbag2 folder (sqlite3 or mcap).", metavar="SOURCE")
+    ],
+    out: OutBag,
+    remap: Annotated[
+        list[str] | None, typer.Option("--remap", help="FROM:=TO; once for each topic.")
+    ] = None,
+    start_s: Annotated[
+        float, typer.Option("--start", min=0.0, help="Begin with this second of the recording.")
+    ] = 0.0,
+    duration_s: Annotated[
+        float, typer.Option("--duration", min=0.1, help="End so many seconds later.")
+    ] = math.inf,
+) -> None:
+    """A vehicle's own recording, whose topics have other names or other types of objects.
+
+    Objects may be rap_msgs/TrackedObjects, Autoware's TrackedObjects, Detection3DArray,
+    ObjectArray or MarkerArray, in map or base_link. Recordings may be of any length.
+
+    Example: rap bag ros2 fleet/2026-03-01 --remap /localization/kinematic_state:=/odometry
+    --remap /perception/object_recognition/tracking/objects:=/objects
+    --start 600 --duration 300 --out out/bags/2026-03-01-600
+    """
+    from rap_bringup.bag_adapter import adapt_bag, parse_renames  # noqa: PLC0415 - see replay
+
+    with one_line_errors():
+        renames = parse_renames(remap or ())
+        with progress_bar("writing") as report:
+            adapted = adapt_bag(
+                source, out, renames, start_s=start_s, duration_s=duration_s, report=report
+            )
+        for topic, count in sorted(adapted.counts.items()):
+            sys.stdout.write(f"/{topic}: {count} messages\n")
+        for line in adapted.left_out:
+            sys.stdout.write(f"{line}\n")
+        sys.stdout.write(f"{out}: written\n")
 
 
 def _make_bag(read: Callable[[Path], RecordedDrive], source: Path, out: Path) -> None:

@@ -316,14 +316,15 @@ def test_topics_under_other_names_are_told(drive, tmp_path):
         ("/camera/front/image_raw/compressed", START_NS, image),
     ]
     write_messages(tmp_path / "bag", items, StoragePlugin.MCAP)
-    said = r"no messages on /odometry, .*; /vehicle/odometry is not read, /odometry would be$"
+    said = r"no messages on /odometry, .*; /vehicle/odometry is not read, /odometry would be"
     with pytest.raises(BagError, match=said):
         open_bag(tmp_path / "bag")
     items.append(("/odometry", START_NS, odometry_message(drive.ego[0])))
     write_messages(tmp_path / "more", items, StoragePlugin.MCAP)
     assert set(open_bag(tmp_path / "more").unread) == {
-        "/vehicle/odometry is not read, /odometry would be",
-        "/camera/front/image_raw/compressed is not read, /camera/NAME/image/compressed would be",
+        "/vehicle/odometry is not read, /odometry would be (rap bag ros2 --remap)",
+        "/camera/front/image_raw/compressed is not read, /camera/NAME/image/compressed would be "
+        "(rap bag ros2 --remap)",
     }
 
 

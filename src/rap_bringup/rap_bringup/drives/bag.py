@@ -22,6 +22,7 @@ from rap_bringup.bag_reader import (
     TYPES,
     Bag,
     BagCamera,
+    LeftOut,
     RecordedMessage,
     ego_state,
     messages,
@@ -46,7 +47,8 @@ from rap_bringup.drives.recorded_drive import (
     Signal,
 )
 from rap_perception.images import ImageError, decode_compressed, decode_raw
-from rap_perception.objects import LIGHT_COLUMNS, OBJECT_COLUMNS, ObjectsError, checked_objects
+from rap_perception.object_messages import read_rap
+from rap_perception.objects import ObjectsError, checked_objects
 from rap_planner.route import Command
 from rap_raster.ego_history import EgoState
 from rap_raster.frames import FloatArray
@@ -86,19 +88,7 @@ class _Seen:
     engaged: dict[int, int] = field(default_factory=dict)
     control_mode: dict[int, int] = field(default_factory=dict)
     images: defaultdict[str, dict[int, bytes]] = field(default_factory=lambda: defaultdict(dict))
-    _spoiled: dict[str, tuple[int, str]] = field(default_factory=dict)
-
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        """A line for each topic with messages that are not used, or not wholly."""
-        return tuple(
-            f"/{topic}: {count} messages left out, or in part: {reason}"
-            for topic, (count, reason) in self._spoiled.items()
-        )
-
-    def _spoil(self, topic: str, reason: str) -> None:
-        count, first = self._spoiled.get(topic, (0, reason))
-        self._spoiled[topic] = (count + 1, first)
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def take(self, item: RecordedMessage) -> None:
         """Adds what a message of one of the topics in `_TAKEN` tells."""
@@ -117,9 +107,9 @@ class _Seen:
     def _take_odometry(self, state: EgoState) -> None:
         values = [*state.planar, state.z_m, state.vx_mps, state.vy_mps, state.yaw_rate_radps]
         if not np.isfinite(values).all():
-            self._spoil("odometry", f"numbers that are none at {state.stamp_ns} ns")
+            self.left_out.add("odometry", f"numbers that are none at {state.stamp_ns} ns")
         elif state.stamp_ns == 0:
-            self._spoil("odometry", "no stamp")
+            self.left_out.add("odometry", "no stamp")
         else:
             self.ego[state.stamp_ns] = state
 
@@ -127,17 +117,15 @@ class _Seen:
         """Keeps what of a message the perception node would keep."""
         stamp_ns = stamp_of(content.header)
         if stamp_ns == 0:
-            self._spoil("objects", "no stamp")
+            self.left_out.add("objects", "no stamp")
             return
-        names = ("ids", *OBJECT_COLUMNS, "light_states", *LIGHT_COLUMNS)
-        columns = {name: np.asarray(getattr(content, name)) for name in names}
         try:
-            objects, problem = checked_objects(stamp_ns, columns)
+            objects, problem = checked_objects(stamp_ns, read_rap(content).columns)
         except ObjectsError as error:
-            self._spoil("objects", f"{error} at {stamp_ns} ns")
+            self.left_out.add("objects", f"{error} at {stamp_ns} ns")
             return
         if problem:
-            self._spoil("objects", f"{problem} at {stamp_ns} ns")
+            self.left_out.add("objects", f"{problem} at {stamp_ns} ns")
         self.objects[stamp_ns] = RecordedObjects(stamp_ns, objects.boxes, objects.lights)
 
     def take_image(self, camera: BagCamera, item: RecordedMessage) -> None:
@@ -180,7 +168,7 @@ def read_bag(path: Path, report: Report = silent) -> RecordedDrive:
         route_source="route of the bag" if route_m is not None else "none: the bag has no route",
         commands=Signal.from_samples(seen.commands),
         engaged=Signal.from_samples(seen.engaged or seen.control_mode),
-        left_out=(*seen.left_out, *bag.unread),
+        left_out=(*seen.left_out.lines, *bag.unread),
     )
 
 

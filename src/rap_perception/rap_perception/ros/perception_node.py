@@ -21,11 +21,11 @@ from rap_inference.bundle import load_bundle
 from rap_inference.latest_worker import LatestWorker
 from rap_perception.framing import SlotImage, make_frame
 from rap_perception.images import ImageError
+from rap_perception.object_messages import OBJECT_TYPES
 from rap_perception.objects import checked_objects, placed
 from rap_perception.rig import assign_slots, ego_from_camera_values
 from rap_perception.ros.camera_input import CameraInput, Unused
 from rap_perception.ros.conversions import add_transforms
-from rap_perception.ros.object_adapters import OBJECT_TYPES
 from rap_perception.synchronizer import PATIENCE, Dropped, ImageSet, Synchronizer, SyncSettings
 from rap_perception.tracker import Tracker
 from rap_perception.transform_tree import TransformError, TransformTree

@@ -1,8 +1,8 @@
 """Messages of other stacks to the columns of `rap_msgs/TrackedObjects`.
 
-The functions read fields and import none of the foreign packages, so each package is needed only
-where its messages are. Field meanings: the message definitions of visualization_msgs,
-autoware_perception_msgs, vision_msgs 4 and derived_object_msgs 4.
+The functions read fields and import no message package, so each package is needed only where its
+messages are, and none for those of a bag. Field meanings: the message definitions of
+visualization_msgs, autoware_perception_msgs, vision_msgs 4 and derived_object_msgs 4.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rap_perception.objects import MAX_ID, Columns
-from rap_raster.ros.conversions import MessageError, object_columns, stamp_ns
+from rap_perception.objects import LIGHT_COLUMNS, MAX_ID, OBJECT_COLUMNS, Columns, ObjectsError
 from rap_raster.scene import ObjectClass
 
 Message = Any
@@ -80,7 +79,7 @@ class ObjectsType:
     """A message type that objects may come in.
 
     Attributes:
-        read: Converts a message; raises MessageError.
+        read: Converts a message; raises ObjectsError.
         is_tracked: False where ids do not last or velocities are missing.
     """
 
@@ -103,9 +102,9 @@ class _Row:
 
 def read_rap(message: Message) -> ObjectsInput:
     """Converts `rap_msgs/TrackedObjects`."""
-    return ObjectsInput(
-        stamp_ns(message.header.stamp), message.header.frame_id, object_columns(message)
-    )
+    names = ("ids", *OBJECT_COLUMNS, "light_states", *LIGHT_COLUMNS)
+    columns = {name: np.asarray(getattr(message, name)) for name in names}
+    return ObjectsInput(_stamp_ns(message.header.stamp), message.header.frame_id, columns)
 
 
 def read_markers(message: Message) -> ObjectsInput:
@@ -121,10 +120,10 @@ def read_markers(message: Message) -> ObjectsInput:
     ]
     frames = sorted({marker.header.frame_id for marker in shapes})
     if len(frames) > 1:
-        raise MessageError(f"markers are in the frames {', '.join(frames)}, expected one")
-    stamps = {stamp_ns(marker.header.stamp) for marker in shapes or message.markers} - {0}
+        raise ObjectsError(f"markers are in the frames {', '.join(frames)}, expected one")
+    stamps = {_stamp_ns(marker.header.stamp) for marker in shapes or message.markers} - {0}
     if len(stamps) > 1:
-        raise MessageError(f"markers have {len(stamps)} different stamps, expected one")
+        raise ObjectsError(f"markers have {len(stamps)} different stamps, expected one")
     rows = [
         _Row(
             number=index,
@@ -213,8 +212,12 @@ OBJECT_TYPES = {
 }
 
 
+def _stamp_ns(stamp: Message) -> int:
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
 def _input(message: Message, rows: list[_Row]) -> ObjectsInput:
-    stamp = stamp_ns(message.header.stamp) or None
+    stamp = _stamp_ns(message.header.stamp) or None
     return ObjectsInput(stamp, message.header.frame_id, _columns(rows))
 
 
