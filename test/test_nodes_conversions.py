@@ -222,6 +222,10 @@ def test_the_last_pose_of_a_serialized_path_is_its_goal(frame, count):
         last_pose(path(5, poses), "odom")
     with pytest.raises(conversions.MessageError, match="too short: 6 bytes"):
         last_pose(path(5, poses)[:6], frame)
+    for value in (float("nan"), 1e12) if poses else ():
+        poses[-1].pose.position.y = value
+        with pytest.raises(conversions.MessageError, match="its last pose is no place"):
+            last_pose(path(5, poses), frame)
 
 
 def test_an_empty_route_is_no_route():

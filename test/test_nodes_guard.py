@@ -169,6 +169,14 @@ def test_from_waiting_to_a_request_and_back():
         assert late[-1].reason.startswith("stop ")
 
         road.places = ()
+        nowhere = route(2)
+        nowhere.poses[-1].pose.position.x = math.nan
+        for none in (PathMsg(), nowhere):  # a route that is taken away, and one that is none
+            none.header.frame_id = "map"
+            road.route.publish(none)
+        seen = len(road.states)
+        road.until(lambda: len(road.states) > seen + 10)
+        assert {state.state for state in road.states[seen:]} == {GuardState.MRM_REQUEST}
         road.route.publish(route(2))
         road.until_state(GuardState.NOMINAL)
         road.until(lambda: not road.requests[-1].requested)

@@ -31,7 +31,7 @@ from rap_planner.ros.guard_node import GuardNode
 from rap_planner.ros.planner_node import PlannerNode
 from rap_raster.observations import TrackedObjects
 from rap_raster.ros.conversions import objects_msg
-from rap_raster.ros.diagnostics import ERROR, WARN, Health
+from rap_raster.ros.diagnostics import ERROR, WARN, Health, Progress
 from rap_raster.ros.map_node import MapNode
 from rap_raster.ros.node import ConfigureError
 from rap_raster.ros.parameters import ParameterError
@@ -421,3 +421,16 @@ def test_autostart_off_leaves_the_transitions_to_a_manager(make, tiny_bundle):
     node = make(PlannerNode, bundle__path="/nowhere", autostart=False)
     node.start_by_itself()
     assert node.trigger_configure() == FAILURE
+
+
+def test_a_node_whose_steps_stop_coming_says_so(monkeypatch):
+    now_s = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now_s[0])
+    progress, reports = Progress(), []
+    for wait_s in (0.0, 1.0, 9.0):
+        progress.stepped()
+        now_s[0] += wait_s
+        reports.append(Health())
+        progress.report(reports[-1])
+    assert [report.values["last step, s ago"] for report in reports] == ["0.0", "1.0", "9.0"]
+    assert [report.problems for report in reports] == [[], [], [(WARN, "no step for 9 s")]]

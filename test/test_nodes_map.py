@@ -212,10 +212,12 @@ def test_a_lanelet_route_becomes_a_route_of_points(lanelet_router):
         (lanelet_route(20, goal=(np.nan, 1.0)), "its goal is not finite"),
     ]:
         node._on_lanelet_route(bad)
-        report = Health()
-        node.problems.report(report)
-        assert reason in report.problems[-1][1]
-    assert len(published) == 1
+        assert not published[-1].poses, "the route of before leads elsewhere"
+        assert published[-1].header.frame_id == "map"
+        assert reason in node.health().problems[-1][1]
+    node._on_lanelet_route(lanelet_route(20, 21))
+    assert len(published[-1].poses) == len(route.poses)
+    assert not node.health().problems
 
 
 @pytest.mark.fuzz
@@ -230,15 +232,13 @@ def test_a_lanelet_route_with_a_wrong_field_is_published_or_refused_in_one_line(
     for _ in range(data.draw(st.integers(1, 2))):
         break_message(data.draw, message)
     node._on_lanelet_route(message)
-    if published:
-        (route,) = published
-        places = [(p.pose.position.x, p.pose.position.y) for p in route.poses]
-        assert np.isfinite(places).all()
-    else:
-        report = Health()
-        node.problems.report(report)
-        assert report.problems[-1][1].startswith("lanelet_route: ")
-        assert "\n" not in report.problems[-1][1]
+    (route,) = published
+    places = [(p.pose.position.x, p.pose.position.y) for p in route.poses]
+    assert np.isfinite(places).all()
+    if not places:
+        text = node.health().problems[-1][1]
+        assert text.startswith("lanelet_route: ")
+        assert "\n" not in text
 
 
 def test_the_published_part_can_be_cropped(road):

@@ -63,12 +63,15 @@ def test_a_killed_guard_is_back_in_waiting_within_three_seconds_and_the_graph_en
     assert "Traceback" not in errors
 
 
-def test_a_signal_while_the_nodes_start_is_held_and_obeyed(params_file):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_the_nodes_start_is_held_and_obeyed(params_file, number):
+    """SIGHUP is a terminal that closes: nodes must not drive on without anybody who ends them."""
     with rap_run("--params-file", params_file) as graph:
-        while not children(graph.pid):  # interpreters that have not come to their first line
+        while not (nodes := children(graph.pid)):  # interpreters before their first line
             assert graph.poll() is None
-        graph.send_signal(signal.SIGTERM)
+        graph.send_signal(number)
         _, errors = graph.communicate(timeout=RUN_END_S)
+    assert not [pid for pid in nodes.values() if Path(f"/proc/{pid}").exists()]
     assert graph.returncode == 0, errors
     assert "Traceback" not in errors
 

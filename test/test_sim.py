@@ -51,6 +51,7 @@ EVERYTHING = QoSProfile(depth=10_000, reliability=ReliabilityPolicy.RELIABLE)
 @contextmanager
 def sim(bundle: Path, out: Path) -> Iterator[subprocess.Popen]:
     options = ["--map", TOWN, "--routes", "1", "--seed", str(SEED), "--bundle", str(bundle)]
+    options += ["--domain-id", str(DOMAIN_ID)]
     options += ["--checks", "shadow"]  # The tiny planner drives on where the guard would stop it.
     process = subprocess.Popen(
         [sys.executable, "-m", "rap_evaluation.cli", "sim", *options, "--out", str(out)],

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
 from rap_bringup.bags import BagError, write_bag
 from rap_bringup.console import progress_bar
@@ -24,7 +25,7 @@ from rap_bringup.drives.dgp import read_dgp
 from rap_bringup.drives.nuscenes import read_nuscenes
 from rap_bringup.drives.recorded_drive import DriveError, RecordedDrive
 from rap_bringup.paths import DEFAULT_BUNDLE, DEMO_DRIVE, PARAMS_FILE, resource
-from rap_bringup.processes import ProcessError
+from rap_bringup.processes import REQUEST_SIGNALS, ProcessError, free_domain
 from rap_inference.bundle import BundleError
 
 if TYPE_CHECKING:
@@ -64,6 +65,15 @@ BundleOption = Annotated[
 RateOption = Annotated[
     float, typer.Option("--rate", min=0.05, max=10.0, help="Drive seconds per second.")
 ]
+DomainOption = Annotated[
+    int | None,
+    typer.Option(
+        "--domain-id",
+        min=0,
+        max=232,
+        help="ROS domain to drive in; default: a free one, never that of this shell.",
+    ),
+]
 OutPictures = Annotated[Path, typer.Option("--out", help="Folder for the pictures.")]
 StyleOption = Annotated[str, typer.Option("--style", help="Raster style: rap, semantic or motion.")]
 OVERLAY_STYLE = "semantic"
@@ -78,8 +88,14 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except USER_ERRORS as error:
-        console.print(f"rap: {' '.join(str(error).split())}", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+        _fail(" ".join(str(error).split()), error)
+    except ModuleNotFoundError as error:
+        _fail(f"{error.name} is not installed here: source your ROS, or run make setup", error)
+
+
+def _fail(line: str, error: Exception) -> NoReturn:
+    console.print(f"rap: {line}", markup=False, soft_wrap=True)
+    raise typer.Exit(1) from error
 
 
 @bag_app.command("nuscenes")
@@ -216,6 +232,7 @@ def replay(
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
     bundle: BundleOption = None,
     rate: RateOption = 1.0,
+    domain_id: DomainOption = None,
 ) -> None:
     """Plays a bag through the real node processes.
 
@@ -223,13 +240,14 @@ def replay(
 
     Example: rap replay out/bags/scene-0796 --out out/replay/scene-0796
     """
-    from rap_bringup.overview import write_overview  # noqa: PLC0415 - ROS is needed from here on
-    from rap_bringup.replay import replay as play  # noqa: PLC0415
-
     with one_line_errors():
+        from rap_bringup.overview import write_overview  # noqa: PLC0415 - ROS is needed from here
+        from rap_bringup.replay import replay as play  # noqa: PLC0415
+
         bundle_path = bundle or resource(DEFAULT_BUNDLE)
-        with progress_bar("driving") as progress:
-            result = play(bag, bundle_path, out, rate=rate, progress=progress)
+        domain = free_domain() if domain_id is None else domain_id
+        with progress_bar(f"driving in ROS domain {domain}") as progress:
+            result = play(bag, bundle_path, out, rate=rate, domain=domain, progress=progress)
         write_overview(result)
         _print_summary(result.summary, out)
 
@@ -242,19 +260,21 @@ def demo(
     ] = None,
     bundle: BundleOption = None,
     rate: RateOption = 1.0,
+    domain_id: DomainOption = None,
 ) -> None:
     """Drives the bundled drive and leaves pictures of it.
 
     Example: rap demo --out out/demo
     """
-    from rap_bringup.overview import write_overview  # noqa: PLC0415 - ROS is needed from here on
-    from rap_bringup.replay import replay as play  # noqa: PLC0415
-
     with one_line_errors():
+        from rap_bringup.overview import write_overview  # noqa: PLC0415 - ROS is needed from here
+        from rap_bringup.replay import replay as play  # noqa: PLC0415
+
         bag_path = bag or resource(DEMO_DRIVE)
         bundle_path = bundle or resource(DEFAULT_BUNDLE)
-        with progress_bar("driving") as progress:
-            result = play(bag_path, bundle_path, out, rate=rate, progress=progress)
+        domain = free_domain() if domain_id is None else domain_id
+        with progress_bar(f"driving in ROS domain {domain}") as progress:
+            result = play(bag_path, bundle_path, out, rate=rate, domain=domain, progress=progress)
         write_overview(result)
         viewer = _write_viewer_log(result)
         _print_summary(result.summary, out)
@@ -346,13 +366,14 @@ def warmup(bundle: BundleOption = None) -> None:
 
 @app.command()
 def params() -> None:
-    """Prints all parameters of all nodes as tables in Markdown.
+    """Prints the parameters of the nodes of the stack as tables in Markdown.
 
     Example: rap params
     """
-    from rap_bringup.ros.parameter_tables import PACKAGES, package_tables  # noqa: PLC0415 - ROS
+    with one_line_errors():
+        from rap_bringup.ros.parameter_tables import PACKAGES, package_tables  # noqa: PLC0415 - ROS
 
-    sys.stdout.write("\n".join(package_tables(package) for package in PACKAGES))
+        sys.stdout.write("\n".join(package_tables(package) for package in PACKAGES))
 
 
 @app.command("build-engine")
@@ -388,7 +409,18 @@ def build_engine(
         sys.stdout.write(f"{settings.cache_dir}: engines of {loaded.manifest.name} are ready\n")
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+class _WithRosArguments(TyperCommand):
+    """A command that leaves what follows --ros-args alone, options of its own names included."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own click
+        at = args.index("--ros-args") if "--ros-args" in args else len(args)
+        return super().parse_args(ctx, [*args[:at], "--", *args[at:]])
+
+
+@app.command(
+    cls=_WithRosArguments,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
 def run(
     context: typer.Context,
     params_file: Annotated[
@@ -401,8 +433,9 @@ def run(
     """Runs the graph without the launch system, until Ctrl-C.
 
     One process drives, one guards; a map node joins when map.path is set in the parameters. What
-    follows --ros-args goes to all of them. Ends with status 0 when asked to by SIGINT or SIGTERM,
-    and with 1 and the reason in one line when a process cannot start.
+    follows --ros-args goes to all of them, and wins over the parameter file. Ends with status 0
+    when asked to by SIGINT, SIGTERM or SIGHUP (a terminal that closes), and with 1 and the reason
+    in one line when a process cannot start.
 
     Example: rap run --params-file config/rap.param.yaml
 
@@ -426,13 +459,13 @@ def run(
 
 
 def _on_signals(request_stop: Callable[[], None]) -> None:
-    """Has SIGINT and SIGTERM request a stop, so that children are ended in order."""
+    """Has signals request a stop, so that children are ended in order."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         request_stop()
 
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
+    for number in REQUEST_SIGNALS:
+        signal.signal(number, handle)
 
 
 def main() -> None:

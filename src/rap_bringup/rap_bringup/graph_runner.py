@@ -6,9 +6,10 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
-from rap_bringup.graph_params import MAP, load_params, sections_of
+from rap_bringup.graph_params import MAP, Params, load_params, sections_of
 from rap_bringup.processes import (
     DRIVE_MODULE,
     GUARD_MODULE,
@@ -53,7 +54,7 @@ def run_graph(
     environment = graph_environment(_domain())
     arguments = ["--ros-args", "--params-file", str(params_path), *ros_arguments]
     modules = {"guard process": GUARD_MODULE, "drive process": DRIVE_MODULE}
-    if any(section.get("map.path") for section in sections_of(params, MAP)):
+    if _has_map(params, ros_arguments):
         modules["map node"] = MAP_MODULE
     starters = {
         name: partial(start, name, module, arguments, environment)
@@ -65,6 +66,19 @@ def run_graph(
     if supervisor.failed:
         raise ProcessError(f"not all ended cleanly: {'; '.join(supervisor.failed)}")
     return 0
+
+
+def _has_map(params: Params, ros_arguments: Sequence[str]) -> bool:
+    """Says whether `map.path` is set in the parameters, or in what wins over them."""
+    files = [
+        load_params(Path(value))
+        for option, value in pairwise(ros_arguments)
+        if option == "--params-file"
+    ]
+    in_files = any(
+        section.get("map.path") for each in (params, *files) for section in sections_of(each, MAP)
+    )
+    return in_files or any("map.path:=" in argument for argument in ros_arguments)
 
 
 def _domain() -> int:

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -62,19 +62,19 @@ class ProcessError(RuntimeError):
 
 
 def free_domain() -> int:
-    """Returns `ROS_DOMAIN_ID` where it is set, else a domain nobody on this machine uses.
+    """Returns a ROS domain that nobody on this machine uses, and not that of this shell.
+
+    Replays and simulations publish odometry and trajectories, which a vehicle must not hear.
 
     Raises:
         ProcessError: If every domain is taken.
     """
-    wanted = os.environ.get("ROS_DOMAIN_ID", "")
-    if wanted.isdecimal():
-        return int(wanted)
+    own = os.environ.get("ROS_DOMAIN_ID", "")
     # Two that start at the same moment see the same free domains, but differ in their process id.
     count = LAST_DOMAIN - FIRST_DOMAIN + 1
     for offset in range(count):
         domain = FIRST_DOMAIN + (os.getpid() + offset) % count
-        if not _is_used(domain):
+        if str(domain) != own and not _is_used(domain):
             return domain
     raise ProcessError(f"no free ROS domain between {FIRST_DOMAIN} and {LAST_DOMAIN}")
 
@@ -152,10 +152,12 @@ class NodeProcess:
     def _echo(self) -> None:
         if self.process.stderr is None:
             return
-        for line in self.process.stderr:
-            text = line.decode("utf-8", errors="replace")
-            self.lines.append(text)
-            sys.stderr.write(text)
+        with self.process.stderr as lines:
+            for line in lines:
+                text = line.decode("utf-8", errors="replace")
+                self.lines.append(text)
+                with suppress(OSError):  # whoever read ours is gone; the child must not wait
+                    sys.stderr.write(text)
 
 
 def telling_line(lines: Sequence[str]) -> str:

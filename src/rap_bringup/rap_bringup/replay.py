@@ -34,7 +34,6 @@ from rap_bringup.processes import (
     GUARD_MODULE,
     NodeProcess,
     ProcessError,
-    free_domain,
     graph_environment,
     start,
     stop_all,
@@ -76,7 +75,7 @@ Progress = Callable[[float], None]
 
 
 def replay(
-    bag_path: Path, bundle_path: Path, out: Path, *, rate: float, progress: Progress
+    bag_path: Path, bundle_path: Path, out: Path, *, rate: float, domain: int, progress: Progress
 ) -> ReplayResult:
     """Plays a bag through the node processes.
 
@@ -85,6 +84,7 @@ def replay(
         bundle_path: The model bundle to run.
         out: Folder for `drive.mcap`, `summary.json` and the nodes' logs; made if missing.
         rate: Drive seconds per second.
+        domain: ROS domain to drive in.
         progress: Told how far the drive is.
 
     Returns:
@@ -110,7 +110,6 @@ def replay(
     write_params(params, params_path)
     progress(0.0)
     answers = Answers()
-    domain = free_domain()
     with stop_requests() as check_requests:
         children = _start_nodes(domain, params_path, out)
         try:
@@ -279,11 +278,11 @@ def _wait_for_graph(
 ) -> None:
     """Waits until every played topic is listened to and every output has its publisher.
 
-    Odometry goes to perception, raster and planner in one process and to the guard in another;
-    the clock goes to each of the four nodes. That guard and planner have found each other cannot
+    Odometry goes to perception and raster in one process and to the guard in another; the clock
+    goes to each of the four nodes. That guard and planner have found each other cannot
     be seen from here, so another `SETTLE_S` pass.
     """
-    needed = {**dict.fromkeys(topics, 1), "odometry": 2, "/clock": NODES}
+    needed = {**dict.fromkeys(topics, 1), "odometry": 3, "/clock": NODES}
     deadline_s = time.monotonic() + START_TIMEOUT_S
     complete_s: float | None = None
     while complete_s is None or time.monotonic() < complete_s + SETTLE_S:

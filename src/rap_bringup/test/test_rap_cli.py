@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 from rap_bringup.bag_reader import open_bag
 from rap_bringup.cli import app
+from rap_bringup.processes import ProcessError
 
 run = CliRunner().invoke
 
@@ -21,7 +22,7 @@ def test_every_command_shows_an_example(command):
 
 def test_bag_lists_the_readers_that_exist():
     result = run(app, ["bag", "--help"])
-    for reader in ("nuscenes", "argoverse2", "commonroad", "dgp"):
+    for reader in ("nuscenes", "argoverse2", "commonroad", "dgp", "ros2"):
         assert reader in result.output
 
 
@@ -55,6 +56,40 @@ def test_run_passes_ros_arguments_on_and_refuses_other_words_it_does_not_know():
     result = run(app, ["run", "--respwan"])
     assert result.exit_code == 2
     assert "--respwan: unknown; ROS arguments follow --ros-args" in result.output
+
+
+def started_with(monkeypatch, *arguments):
+    """Returns the processes that `rap run` starts, each with its arguments."""
+    started = {}
+
+    class NoSupervisor:
+        def __init__(self, starters, report, *, respawn):
+            started.update({name: starter.args[2] for name, starter in starters.items()})
+            raise ProcessError("not in this test")
+
+    monkeypatch.setattr("rap_bringup.graph_runner.Supervisor", NoSupervisor)
+    result = run(app, ["run", *map(str, arguments)])
+    assert result.stderr == "rap: not in this test\n"
+    return started
+
+
+def test_options_behind_ros_args_are_for_the_nodes_and_win_over_the_file(monkeypatch, tmp_path):
+    over = tmp_path / "over.yaml"
+    over.write_text("/**/guard_node: {ros__parameters: {mode: active}}\n")
+    started = started_with(monkeypatch, "--ros-args", "--params-file", over, "-p", "a:=1")
+    assert set(started) == {"drive process", "guard process"}
+    for arguments in started.values():
+        assert arguments[:2] == ["--ros-args", "--params-file"]
+        assert arguments[2].endswith("config/rap.param.yaml")
+        assert arguments[3:] == ["--params-file", str(over), "-p", "a:=1"]
+
+
+@pytest.mark.parametrize("how", ["argument", "file"])
+def test_a_map_given_behind_ros_args_has_its_node(monkeypatch, tmp_path, how):
+    over = tmp_path / "over.yaml"
+    over.write_text("/**/map_node: {ros__parameters: {map.path: town.xodr}}\n")
+    given = ["-p", "map_node:map.path:=town.xodr"] if how == "argument" else ["--params-file", over]
+    assert "map node" in started_with(monkeypatch, "--ros-args", *given)
 
 
 @pytest.mark.data

@@ -36,6 +36,7 @@ from rap_bringup.processes import (
     stop_requests,
 )
 from rap_bringup.rotations import quaternion_from_rotation
+from rap_evaluation.closed_loop.evaluation import check_replan_hz
 from rap_evaluation.closed_loop.report import JSON_NAME
 from rap_evaluation.command_options import ReportFolder, SensorOption
 from rap_evaluation.planners.choice import SENSORS, PlannerChoiceError
@@ -74,6 +75,12 @@ def sim_command(
         Path | None,
         typer.Option(help="report.json of closed-loop on the same routes, to compare with."),
     ] = None,
+    domain_id: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=232, help="ROS domain; default: a free one, never that of this shell."
+        ),
+    ] = None,
 ) -> None:
     """Drives routes through traffic with the nodes of the vehicle, the guard active.
 
@@ -89,6 +96,7 @@ def sim_command(
         raise PlannerChoiceError(f"sensor: expected one of {', '.join(SENSORS)}, got '{sensor}'")
     if checks not in CHECK_MODES:
         raise ValueError(f"checks: expected one of {', '.join(CHECK_MODES)}, got '{checks}'")
+    check_replan_hz(replan_hz)
     offline = None if against is None else _read_report(against)
     loaded = load_bundle(bundle or resource(DEFAULT_BUNDLE))
     params = sim_params(loaded, map_path(map_name).resolve(), sensor, replan_hz)
@@ -98,7 +106,7 @@ def sim_command(
     out.mkdir(parents=True, exist_ok=True)
     (out / JSON_NAME).unlink(missing_ok=True)  # Of an earlier run; this one may fail.
     write_params(params, out / "params.yaml")
-    _run(out)
+    _run(out, free_domain() if domain_id is None else domain_id)
     report = _read_report(out / JSON_NAME)
     figures = {key: value for key, value in report.items() if key != "per_route"}
     sys.stdout.write(json.dumps(figures, indent=2) + "\n")
@@ -158,13 +166,13 @@ def _camera_params(bundle: Bundle) -> dict[str, Any]:
     return result
 
 
-def _run(out: Path) -> None:
+def _run(out: Path, domain: int) -> None:
     """Runs graph and simulation until the last route is driven.
 
     Raises:
         ProcessError: If a process ends early or fails, or a signal arrives.
     """
-    environment = graph_environment(free_domain())
+    environment = graph_environment(domain)
     arguments = ["--ros-args", "--params-file", str(out / "params.yaml")]
     graph = {"drive": DRIVE_MODULE, "guard": GUARD_MODULE, "map": MAP_MODULE}
     children: list[NodeProcess] = []
@@ -209,9 +217,9 @@ def comparison(offline: dict[str, Any], graph: dict[str, Any]) -> str:
         graph: That of `sim`.
 
     Raises:
-        ValueError: If the routes are not the same.
+        ValueError: If other routes were driven, or another bundle drove.
     """
-    for key in ("map", "seed", "replan_hz", "sensor"):
+    for key in ("map", "seed", "replan_hz", "sensor", "bundle_sha256"):
         if offline.get(key) != graph.get(key):
             raise ValueError(f"against: {key} is {offline.get(key)!r}, here {graph.get(key)!r}")
     rows = {row["route"]: row for row in offline["per_route"]}

@@ -45,7 +45,22 @@ def test_a_change_of_the_preferred_lane_goes_over_within_the_segment_before():
 @pytest.mark.parametrize("goal_x_m", [-20.0, 300.0])
 def test_a_goal_beyond_an_end_leaves_the_route_within_its_lanes(goal_x_m):
     points = lanelet_route_points(LANES, [1, 2], np.array([goal_x_m, 0.0]))
-    assert points[-1, 0] == np.clip(goal_x_m, 0.0, 200.0)
+    assert points[-1, 0] == np.clip(goal_x_m, 100.0, 200.0)
+
+
+def test_a_route_round_the_block_does_not_end_where_it_passes_its_goal_first():
+    corners = np.array([[0, 0], [100, 0], [100, 100], [0, 100], [0, 0]], dtype=float)
+    ring = {
+        str(number): Lane(
+            str(number),
+            np.column_stack([np.linspace(start, end, 21), np.zeros(21)]),
+            successors=(str(number % 4 + 1),),
+        )
+        for number, start, end in zip(range(1, 5), corners[:-1], corners[1:], strict=True)
+    }
+    points = lanelet_route_points(ring, [1, 2, 3, 4, 1], np.array([20.0, 1.0]))
+    np.testing.assert_allclose(points[-1], [20.0, 0.0, 0.0], atol=1e-9)
+    assert np.hypot(*np.diff(points[:, :2], axis=0).T).sum() == pytest.approx(420.0)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from rap_evaluation.planners.choice import CONSTANT_VELOCITY, PDM_CLOSED, planne
 from rap_evaluation.planners.guarded_planner import GuardedPlanner
 from rap_evaluation.planners.observation import Planner
 from rap_evaluation.sharding import process
+from rap_inference.bundle import MANIFEST_NAME, file_sha256
+
+_logger = logging.getLogger(__name__)
 
 STEPS_PER_SECOND = 10
 """Of the simulation."""
@@ -139,7 +143,11 @@ class _Driver:
         if result.row["clean"] or not driven.glimpses:
             return result
         video = f"route{route.index}.mp4"
-        write_video(self._out / video, self._place.map, driven)
+        try:
+            write_video(self._out / video, self._place.map, driven)
+        except OSError as error:  # the drive, which took minutes, is worth a report without
+            _logger.warning("%s", error)
+            return result
         return route_report(driven, video)
 
 
@@ -150,6 +158,7 @@ def _content(
     rows = [entry.row for entry in reports]
     return {
         "planner": options.planner,
+        "bundle_sha256": bundle_sha256(options.planner),
         "sensor": options.sensor,
         "map": place.map.name,
         "seed": options.seed,
@@ -162,11 +171,22 @@ def _content(
     }
 
 
+def bundle_sha256(planner: str) -> str | None:
+    """Returns the hash of a bundle's manifest, which has those of its files, or None."""
+    manifest = Path(planner) / MANIFEST_NAME
+    return file_sha256(manifest) if manifest.is_file() else None
+
+
+def check_replan_hz(replan_hz: int) -> None:
+    """Raises ClosedLoopError if a rate of plans does not fit the steps of the simulation."""
+    if replan_hz < 1 or STEPS_PER_SECOND % replan_hz:
+        raise ClosedLoopError(f"replan-hz: expected 1, 2, 5 or 10, got {replan_hz}")
+
+
 def check_options(options: ClosedLoopOptions) -> None:
     """Raises ClosedLoopError if a number is out of range."""
     if options.routes < 1:
         raise ClosedLoopError(f"routes: expected at least 1, got {options.routes}")
-    if options.replan_hz < 1 or STEPS_PER_SECOND % options.replan_hz:
-        raise ClosedLoopError(f"replan-hz: expected 1, 2, 5 or 10, got {options.replan_hz}")
+    check_replan_hz(options.replan_hz)
     if options.guarded and options.planner in (CONSTANT_VELOCITY, PDM_CLOSED):
         raise ClosedLoopError(f"guard: {options.planner} has no candidates; expected a bundle")

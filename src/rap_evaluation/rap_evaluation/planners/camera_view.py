@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from rap_evaluation import camera_sim
 from rap_evaluation.camera_sim import CameraSimulator
 from rap_evaluation.kept_arrays import KEEP_NOTHING, KeptArrays, Part, content_digest
 from rap_evaluation.planners.observation import Observation
@@ -69,8 +70,8 @@ class CameraView:
 
     @cached_property
     def _place_digest(self) -> str:
-        """What map and cameras decide."""
-        parts: list[Part] = []
+        """What map, cameras and the way pictures are made decide."""
+        parts: list[Part] = [camera_sim.VERSION]
         for shapes in (self._map.polylines, self._map.polygons):
             parts += [shapes.kinds, shapes.offsets, shapes.points_m]
         for camera in self._rig:

@@ -43,8 +43,8 @@ from rap_raster.ros.conversions import (
 from rap_raster.ros.node import RapNode
 from rap_raster.ros.qos import LATCHED, RESULT, SENSOR, STREAM
 
-LISTENERS = {"/clock": 2, "odometry": 2, "objects": 1, "route": 1}
-"""The drive process and the guard live on simulated time and odometry."""
+LISTENERS = {"/clock": 5, "odometry": 3, "objects": 1, "route": 1}
+"""All nodes live on simulated time; perception, raster and guard on odometry."""
 
 START_TIMEOUT_S = 120.0
 """Loading bundle and map and compiling kernels for the first time on a slow, busy machine."""

@@ -16,6 +16,7 @@ from rclpy.parameter import Parameter
 
 from rap_evaluation.closed_loop.evaluation import (
     ClosedLoopOptions,
+    bundle_sha256,
     check_options,
     evaluate_in_turn,
 )
@@ -141,9 +142,11 @@ class SimNode(RapNode):
                 f"real-time factor {driven_s / (time.monotonic() - started_s):.2f}"
             )
 
-        evaluate_in_turn(
-            self._options, planner, after_route, lambda: {"graph": asdict(planner.counts)}
-        )
+        def more() -> dict[str, Any]:
+            sha256 = bundle_sha256(self.parameter(BUNDLE_PATH.name))
+            return {"bundle_sha256": sha256, "graph": asdict(planner.counts)}
+
+        evaluate_in_turn(self._options, planner, after_route, more)
 
     def report(self, health: Health) -> None:
         """Says how far the drive is."""
@@ -164,7 +167,7 @@ def main() -> None:
         return nodes
 
     status = run_nodes("sim_node", make_nodes)
-    sys.exit(status or nodes[0].status)
+    sys.exit(status or (nodes[0].status if nodes else 0))  # none: ended while it was made
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def last_pose(serialized: bytes, map_frame: str) -> bytes:
     is seven doubles.
 
     Raises:
-        MessageError: If it is in another frame, or too short.
+        MessageError: If it is in another frame, too short, or ends at no place.
     """
     order = "<" if serialized[1] & 1 else ">"
     try:
@@ -172,7 +172,15 @@ def last_pose(serialized: bytes, map_frame: str) -> bytes:
     except struct.error as error:
         raise MessageError(f"too short: {len(serialized)} bytes") from error
     check_frame(Header(frame_id=frame), map_frame)
-    return serialized[-_POSE_BYTES:] if count else b""
+    if not count:
+        return b""
+    try:
+        values = struct.unpack(f"{order}7d", serialized[-_POSE_BYTES:])
+    except struct.error as error:
+        raise MessageError(f"too short: {len(serialized)} bytes") from error
+    if not (np.isfinite(values).all() and np.abs(values[:3]).max() <= MAX_PLACE_M):
+        raise MessageError(f"its last pose is no place: {values}")
+    return serialized[-_POSE_BYTES:]
 
 
 def number_msg(stamp: int, value: float) -> Float64Stamped:

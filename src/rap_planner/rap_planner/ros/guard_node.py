@@ -170,14 +170,15 @@ class GuardNode(RapNode):
     def _on_route(self, serialized: bytes) -> None:
         """Takes a route that ends elsewhere for a new one; some send what is left of it anew.
 
-        It stays serialized: thousands of poses would take longer to read than a cycle may last.
+        A route that is taken away is no new one. It stays serialized: thousands of poses would take
+        longer to read than a cycle may last.
         """
 
         def update() -> GuardInputs:
             goal = last_pose(serialized, self._map_frame)
-            if goal != self._goal:
+            if goal and goal != self._goal:
                 self._guard.new_route()
-            self._goal = goal
+            self._goal = goal or self._goal
             return self._newest
 
         self._take("route", update)

@@ -29,7 +29,7 @@ from rap_raster.encoder import nominal_rig
 from rap_raster.features import AlignedFeatures
 from rap_raster.frames import FloatArray
 from rap_raster.ros.conversions import MessageError, features_from_msg, path_points
-from rap_raster.ros.diagnostics import Health
+from rap_raster.ros.diagnostics import Health, Progress
 from rap_raster.ros.ego_input import EgoInput
 from rap_raster.ros.inference import INFERENCE, NodeInference
 from rap_raster.ros.node import RapNode, one_line
@@ -87,6 +87,7 @@ class PlannerNode(RapNode):
         self._command: Command | None = None
         self._route_m: FloatArray | None = None
         self._last: Candidates | None = None
+        self._progress = Progress()
 
     def setup(self) -> None:
         """Loads the bundle."""
@@ -110,6 +111,7 @@ class PlannerNode(RapNode):
     def start(self) -> None:
         """Subscribes; a command from before is none for here."""
         self._command = None
+        self._progress = Progress()
         self.subscribe(UInt8, "command", self._on_command, RESULT)
         self.subscribe(PathMsg, "route", self._on_route, LATCHED)
         if self._takes_topics:
@@ -190,6 +192,7 @@ class PlannerNode(RapNode):
 
     def _publish(self, candidates: Candidates, input_age_ms: float) -> None:
         self._last = candidates
+        self._progress.stepped()
         self._candidates.publish(candidates_msg(candidates, self._map_frame))
         if self._markers.get_subscription_count():
             self._markers.publish(candidate_markers(candidates, self._map_frame))
@@ -208,6 +211,8 @@ class PlannerNode(RapNode):
         if self._last is None:
             health.warn("nothing planned yet")
             return
+        if self.is_active:
+            self._progress.report(health)
         health.values["command"] = self._last.command.name.lower()
         health.values["command source"] = self._last.command_source
         health.values["inference ms"] = f"{self._last.inference_ms:.1f}"

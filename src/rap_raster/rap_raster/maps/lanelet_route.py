@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import shapely
 
 from rap_raster.frames import FloatArray
 from rap_raster.maps.lane_geometry import distances_along
@@ -21,7 +22,7 @@ def lanelet_route_points(
         lanes: Lane graph of the Lanelet2 map that the route was made on.
         lanelet_ids: The preferred lanelet of every segment, in driving order. From one segment to
             the next, the preferred lane may change to a neighbour.
-        goal_m: (2,) x, y of the goal, map frame; the route ends beside it.
+        goal_m: (2,) x, y of the goal, map frame; the route ends beside it, on the last lanelet.
 
     Returns:
         (n, 3) points, map frame.
@@ -39,7 +40,8 @@ def lanelet_route_points(
         raise ValueError(f"lanelet route: {reason}")
     if not np.isfinite(goal_m).all():
         raise ValueError("lanelet route: its goal is not finite")
-    return _up_to(route_points(lanes, _connected(lanes, keys)), goal_m)
+    route_m = route_points(lanes, _connected(lanes, keys))
+    return _cut(route_m, lanes[keys[-1]].centerline_m, goal_m)
 
 
 def _connected(lanes: Mapping[str, Lane], keys: list[str]) -> list[str]:
@@ -55,14 +57,19 @@ def _connected(lanes: Mapping[str, Lane], keys: list[str]) -> list[str]:
     return sequence
 
 
-def _up_to(route_m: FloatArray, goal_m: FloatArray) -> FloatArray:
-    """Cuts a route where it is nearest to its goal."""
-    starts, steps = route_m[:-1, :2], np.diff(route_m[:, :2], axis=0)
-    share = ((goal_m - starts) * steps).sum(axis=1) / (steps**2).sum(axis=1)
-    feet = starts + np.clip(share, 0.0, 1.0)[:, None] * steps
-    nearest = int(np.argmin(np.hypot(*(feet - goal_m).T)))
+def _cut(route_m: FloatArray, last_m: FloatArray, goal_m: FloatArray) -> FloatArray:
+    """Cuts a route where its last lane is nearest to the goal.
+
+    Earlier lanes do not count: a route round the block passes its goal before it reaches it.
+    """
     along = distances_along(route_m)
-    goal_at = along[nearest] + np.hypot(*(feet[nearest] - starts[nearest]))
+    goal_at = along[-1] - _length_behind(last_m[:, :2], goal_m)
     kept = along[along < goal_at]
     grid = np.append(kept, max(goal_at, along[0]))
     return np.stack([np.interp(grid, along, route_m[:, axis]) for axis in range(3)], axis=-1)
+
+
+def _length_behind(line_m: FloatArray, place_m: FloatArray) -> float:
+    """Returns how much of a line, in metres, lies behind the point of it nearest to a place."""
+    line, place = shapely.LineString(line_m), shapely.Point(place_m)
+    return float(line.length - line.project(place))

@@ -9,6 +9,9 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
+STALLED_S = 2.0
+"""A node that has worked and has not for this long waits for something, or hangs."""
+
 RECENT_S = 5.0
 """A rejected input is reported as a problem for this long; its count stays."""
 
@@ -52,6 +55,27 @@ class Health:
             message="; ".join(text for _, text in problems) or "ok",
             values=[KeyValue(key=key, value=value) for key, value in self.values.items()],
         )
+
+
+class Progress:
+    """Says how long ago a node's last step was: values of a step that hangs look like good ones."""
+
+    def __init__(self) -> None:
+        """Starts before the first step."""
+        self._last_s: float | None = None
+
+    def stepped(self) -> None:
+        """Takes note of a step."""
+        self._last_s = time.monotonic()
+
+    def report(self, health: Health) -> None:
+        """Adds the age of the last step, and a warning if it is old."""
+        if self._last_s is None:
+            return
+        age_s = time.monotonic() - self._last_s
+        health.values["last step, s ago"] = f"{age_s:.1f}"
+        if age_s > STALLED_S:
+            health.warn(f"no step for {age_s:.0f} s")
 
 
 @dataclass(slots=True)

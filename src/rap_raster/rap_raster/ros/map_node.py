@@ -61,6 +61,7 @@ class MapNode(RapNode):
         """Creates the node; see `RapNode`."""
         super().__init__(name, overrides)
         self._map: VectorMap | None = None
+        self._no_route = ""  # why the last lanelet route is none
 
     def setup(self) -> None:
         """Loads the map."""
@@ -81,6 +82,7 @@ class MapNode(RapNode):
 
     def start(self) -> None:
         """Publishes the map as soon as the publisher is active."""
+        self._no_route = ""
         self.post(self._publish_map)
         if self._lanelet_route is not None:
             self.subscribe(self._lanelet_route, "lanelet_route", self._on_lanelet_route, LATCHED)
@@ -92,6 +94,8 @@ class MapNode(RapNode):
             health.values["projection"] = self._projection
             health.values["polylines"] = str(len(self._map.polylines))
             health.values["polygons"] = str(len(self._map.polygons))
+        if self._no_route:
+            health.error(f"lanelet_route: {self._no_route}; there is no route")
 
     def _wanted_projection(self) -> Projection | None:
         kind, origin = self.parameter("map.projection"), list(self.parameter("map.origin_deg"))
@@ -112,6 +116,7 @@ class MapNode(RapNode):
             raise ParameterError(f"route.from_lanelets: {error}") from error
 
     def _on_lanelet_route(self, message: Any) -> None:  # noqa: ANN401 - LaneletRoute
+        """Publishes a route; one that cannot be driven here ends that of before."""
         map_frame = self.parameter(MAP_FRAME.name)
         goal = message.goal_pose.position
         ids = [segment.preferred_primitive.id for segment in message.segments]
@@ -120,8 +125,9 @@ class MapNode(RapNode):
             check_frame(message.header, map_frame)
             points = lanelet_route_points(lanes, ids, np.array([goal.x, goal.y]))
         except (MessageError, ValueError) as error:
-            self.reject("lanelet_route", error)
-            return
+            self._no_route, points = str(error), np.zeros((0, 3))
+        else:
+            self._no_route = ""
         self._route.publish(route_msg(stamp_ns(message.header.stamp), map_frame, points))
 
     def _publish_map(self) -> None:

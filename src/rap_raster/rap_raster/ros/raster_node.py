@@ -34,7 +34,7 @@ from rap_raster.geometry import Geometry, place, place_seen
 from rap_raster.ground import Ground, build_ground
 from rap_raster.observations import CameraFrame, TrackedObjects
 from rap_raster.ros import conversions
-from rap_raster.ros.diagnostics import Health
+from rap_raster.ros.diagnostics import Health, Progress
 from rap_raster.ros.ego_input import EgoInput
 from rap_raster.ros.inference import INFERENCE, NodeInference
 from rap_raster.ros.node import RapNode, one_line
@@ -105,6 +105,7 @@ class RasterNode(RapNode):
         self._pacer = StepPacer(self.parameter("rate_hz"))
         self._frame_ns: int | None = None  # stamp of the newest frame, or of the first objects
         self._last: AlignedFeatures | None = None
+        self._progress = Progress()
 
     def connect(self, hand_over: Callable[[AlignedFeatures], None]) -> None:
         """Passes features on by reference instead of by topic.
@@ -165,6 +166,7 @@ class RasterNode(RapNode):
 
     def start(self) -> None:
         """Subscribes."""
+        self._progress = Progress()
         self.subscribe(Odometry, "odometry", self._on_odometry, STREAM)
         self.subscribe(MapPrimitives, "rap/map", self._on_map, LATCHED)
         if self._takes_topics:
@@ -295,6 +297,7 @@ class RasterNode(RapNode):
     def _publish(self, result: StepResult, item: Step, elapsed_ms: float) -> None:
         features = result.features
         self._last = features
+        self._progress.stepped()
         self._step_ms.publish(Float64(data=elapsed_ms))
         if self._features.get_subscription_count():
             self._features.publish(
@@ -328,6 +331,8 @@ class RasterNode(RapNode):
             health.warn("no objects received")
         if self._last is None:
             return
+        if self.is_active:
+            self._progress.report(health)
         sources = [FeatureSource(int(source)).name for source in self._last.sources]
         for name, source, distance in zip(
             self._slot_names, sources, self._last.alignment_distance, strict=True

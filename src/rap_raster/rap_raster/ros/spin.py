@@ -6,6 +6,7 @@ import gc
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -33,6 +34,8 @@ def run_nodes(program: str, make_nodes: Callable[[], Sequence[RapNode]]) -> int:
     nodes: list[RapNode] = []
     handles_signals = False
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
+        signal.signal(signal.SIGINT, _leave_to_rclpy)
         rclpy.init()
         handles_signals = True
         signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
@@ -43,7 +46,7 @@ def run_nodes(program: str, make_nodes: Callable[[], Sequence[RapNode]]) -> int:
         gc.collect()
         gc.freeze()  # looking at all that was loaded took 75 ms, in the middle of a drive
         _spin(nodes)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         return 0
     except Exception as error:
         if handles_signals and not rclpy.ok():
@@ -54,6 +57,14 @@ def run_nodes(program: str, make_nodes: Callable[[], Sequence[RapNode]]) -> int:
     finally:
         _shut_down(nodes)
     return 0
+
+
+def _leave_to_rclpy(number: int, frame: FrameType | None) -> None:
+    """Does nothing, where Python would raise KeyboardInterrupt beside what rclpy raises.
+
+    rclpy's own handler calls this one. Of two exceptions one may come while the other is handled,
+    and end the process as killed.
+    """
 
 
 def _spin(nodes: Sequence[RapNode]) -> None:
