@@ -26,6 +26,7 @@ PRESET = {
 def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
+            DeclareLaunchArgument("map", description="Lanelet2 file that routes are planned on"),
             *(
                 DeclareLaunchArgument(name, default_value=value, description="as of rap.launch.py")
                 for name, value in PRESET.items()

@@ -19,23 +19,38 @@ CACHE = [EnvironmentVariable("HOME"), "/.cache/rap/engines"]
 
 ARGUMENTS = {
     "bundle": (str(SHARE / "models" / "default"), "folder of the model bundle"),
-    "backend": ("tensorrt", "tensorrt, tensorrt-rtx or tensorrt-ep"),
+    "backend": ("tensorrt", "as the parameter inference.backend"),
     "cache_dir": (CACHE, "folder for engines; as the parameter inference.cache_dir"),
 }
+PRECISION = "precision"
+CHOICES = {"backend": ["tensorrt", "tensorrt-rtx", "tensorrt-ep"]}
 
 
 def generate_launch_description() -> LaunchDescription:
     options = [f"--{name.replace('_', '-')}" for name in ARGUMENTS]
     values = [LaunchConfiguration(name) for name in ARGUMENTS]
     pairs = [word for pair in zip(options, values, strict=True) for word in pair]
+    precision = ["--", LaunchConfiguration(PRECISION)]
     build = ExecuteProcess(
-        cmd=["ros2", "run", "rap_bringup", "rap", "build-engine", *pairs], output="screen"
+        cmd=["ros2", "run", "rap_bringup", "rap", "build-engine", *pairs, precision],
+        output="screen",
     )
     return LaunchDescription(
         [
             *(
-                DeclareLaunchArgument(name, default_value=default, description=description)
+                DeclareLaunchArgument(
+                    name,
+                    default_value=default,
+                    description=description,
+                    choices=CHOICES.get(name),
+                )
                 for name, (default, description) in ARGUMENTS.items()
+            ),
+            DeclareLaunchArgument(
+                PRECISION,
+                default_value="tf32",
+                description="fp32 where the nodes have inference.tf32: false",
+                choices=["tf32", "fp32"],
             ),
             build,
             RegisterEventHandler(OnProcessExit(target_action=build, on_exit=_fail_with_it)),

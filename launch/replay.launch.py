@@ -20,6 +20,7 @@ from launch.actions import (
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
 from rap_bringup.played_topics import played_pattern
+from rap_bringup.processes import MALLOC
 
 SHARE = Path(get_package_share_directory("rap_bringup"))
 QOS_FILE = str(SHARE / "config" / "replay_qos.yaml")
@@ -27,6 +28,10 @@ PRESET = {
     "mode": "active",
     "use_sim_time": "true",
     "overrides_file": str(SHARE / "config" / "replay.param.yaml"),
+}
+ARGUMENTS = {
+    "rate": ("1.0", "drive seconds per second"),
+    "delay": ("5.0", "seconds for the nodes to start before the bag plays"),
 }
 
 
@@ -38,12 +43,24 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(name, default_value=value, description="as of rap.launch.py")
                 for name, value in PRESET.items()
             ),
+            *(
+                DeclareLaunchArgument(name, default_value=value, description=description)
+                for name, (value, description) in ARGUMENTS.items()
+            ),
+            OpaqueFunction(function=_check_bag),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(SHARE / "launch" / "rap.launch.py"))
             ),
             OpaqueFunction(function=_player),
         ]
     )
+
+
+def _check_bag(context: LaunchContext) -> None:
+    """Raises before anything is started."""
+    bag = context.launch_configurations["bag"]
+    if not Path(bag).exists():
+        raise FileNotFoundError(f"bag:={bag} does not exist")
 
 
 def _player(context: LaunchContext) -> list[ExecuteProcess]:
@@ -57,5 +74,9 @@ def _player(context: LaunchContext) -> list[ExecuteProcess]:
         del inputs["input_map"]
     pattern = played_pattern(inputs.values(), values["namespace"])
     options = ["--clock", "--start-offset", "0", "--qos-profile-overrides-path", QOS_FILE]
+    options += ["--rate", values["rate"], "--delay", values["delay"]]
     player = ["ros2", "bag", "play", values["bag"], "--regex", pattern, *options]
-    return [ExecuteProcess(cmd=player, on_exit=Shutdown(), output="screen")]
+    environment = {**MALLOC, "FASTRTPS_DEFAULT_PROFILES_FILE": values["fastdds_profile"]}
+    return [
+        ExecuteProcess(cmd=player, additional_env=environment, on_exit=Shutdown(), output="screen")
+    ]

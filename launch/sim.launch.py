@@ -10,13 +10,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Shutdown
+from ament_index_python.packages import get_package_prefix, get_package_share_directory
+from launch import LaunchContext, LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    Shutdown,
+)
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+
+from rap_bringup.processes import MALLOC
 
 SHARE = Path(get_package_share_directory("rap_bringup"))
 REMAPS = {
@@ -33,6 +40,7 @@ ARGUMENTS = {
     "out": ("out/sim", "folder of the report"),
     "overrides_file": (str(SHARE / "config" / "sim.param.yaml"), "as of rap.launch.py"),
 }
+CHOICES = {"sensor": ["raster", "camera"]}
 NUMBERS = {
     "routes": ("2", "how many, each of at least 300 m"),
     "seed": ("0", "of routes and traffic"),
@@ -54,18 +62,36 @@ def generate_launch_description() -> LaunchDescription:
         parameters=[*files, {"autostart": LaunchConfiguration("autostart"), **values}],
         remappings=[(topic, LaunchConfiguration(name)) for name, topic in REMAPS.items()],
         ros_arguments=["--log-level", LaunchConfiguration("log_level")],
+        additional_env={
+            **MALLOC,
+            "FASTRTPS_DEFAULT_PROFILES_FILE": LaunchConfiguration("fastdds_profile"),
+        },
         on_exit=Shutdown(),
         output="screen",
     )
     return LaunchDescription(
         [
+            DeclareLaunchArgument("map", description="OpenDRIVE file, .xodr or .xodr.gz"),
             *(
-                DeclareLaunchArgument(name, default_value=default, description=description)
+                DeclareLaunchArgument(
+                    name,
+                    default_value=default,
+                    description=description,
+                    choices=CHOICES.get(name),
+                )
                 for name, (default, description) in {**ARGUMENTS, **NUMBERS}.items()
             ),
+            OpaqueFunction(function=_check),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(SHARE / "launch" / "rap.launch.py"))
             ),
             simulation,
         ]
     )
+
+
+def _check(context: LaunchContext) -> None:
+    """Raises before anything is started, where this file is the last that could know."""
+    get_package_prefix("rap_evaluation")
+    for name in NUMBERS:
+        int(context.launch_configurations[name])

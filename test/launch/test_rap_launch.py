@@ -18,7 +18,13 @@ launch = pytest.importorskip("launch", reason=REASON)
 pytest.importorskip("launch_ros", reason=REASON)
 
 import rclpy  # noqa: E402 - only where the launch system is
-from launch.actions import IncludeLaunchDescription  # noqa: E402
+from graph_probe import DOMAIN_ID  # noqa: E402
+from launch.actions import (  # noqa: E402
+    IncludeLaunchDescription,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+)
+from launch.event_handlers import OnProcessStart  # noqa: E402
 from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
 from rap_msgs.msg import GuardState  # noqa: E402
 from rclpy.node import Node  # noqa: E402
@@ -63,12 +69,17 @@ def stack(tiny_bundle):
     include = included(
         "rap.launch.py", bundle=str(tiny_bundle), namespace="vehicle", output_state="/guard/state"
     )
-    return launch.LaunchDescription([include, launch_pytest.actions.ReadyToTest()])
+    domain = SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN_ID))
+    return launch.LaunchDescription([domain, include, launch_pytest.actions.ReadyToTest()])
 
 
+@pytest.mark.filterwarnings(  # launch leaves the pipe of a killed process open
+    "ignore:Exception ignored in. <function BaseSubprocessTransport"
+    ":pytest.PytestUnraisableExceptionWarning"
+)
 @pytest.mark.launch(fixture=stack)
 def test_a_launched_guard_waits_and_is_back_when_it_was_killed():
-    rclpy.init()
+    rclpy.init(domain_id=DOMAIN_ID)
     node = Node("probe")
     states: list[GuardState] = []
     node.create_subscription(GuardState, "/guard/state", states.append, 1)
@@ -104,6 +115,34 @@ def guards() -> list[int]:
         if b"guard_node" in words and b"rap/state:=/guard/state" in words and state != "Z":
             found.append(int(folder.name))
     return found
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("rap.launch.py", {"params_file": "/none.yaml"}),
+        ("rap.launch.py", {"map": "/o'none.xodr"}),
+        ("rap.launch.py", {"mode": "actve"}),
+        ("sim.launch.py", {"map": "/none.xodr"}),
+        ("sim.launch.py", {"map": __file__, "routes": "two"}),
+        ("replay.launch.py", {"bag": "/none"}),
+    ],
+)
+def test_what_cannot_be_is_an_error_before_anything_is_started(name, arguments):
+    started = []
+    service = launch.LaunchService()
+    service.include_launch_description(
+        launch.LaunchDescription(
+            [
+                RegisterEventHandler(
+                    OnProcessStart(on_start=lambda event, context: started.append(event.cmd))
+                ),
+                included(name, **arguments),
+            ]
+        )
+    )
+    assert service.run() == 1
+    assert not started
 
 
 @pytest.mark.parametrize("backend", ["cpu", "nonsense"])
