@@ -26,7 +26,7 @@ demo:  ## drive through the whole stack, results in out/demo (runtime part only)
 
 test:  ## run all tests
 	@tools/setup.sh full
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint:  ## ruff and mypy
 	@tools/setup.sh full

@@ -12,7 +12,7 @@ import pytest
 from fault_drive import PATIENCE
 from golden import GOLDEN, candidates, plans, replayed, sources, trajectories
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
 TOLERANCE_M = 0.05
 """Other processors and versions of ONNX Runtime round differently: millimetres in a pose. The

@@ -50,7 +50,7 @@ from rap_raster.camera import CameraModel, optical_rotation
 from rap_raster.maps.vector_map import VectorMap
 from rap_raster.scene import Boxes, Lights, LineKind, Shapes
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[1]
 START_NS = 20_000_000_000

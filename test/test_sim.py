@@ -34,6 +34,7 @@ from rap_raster.ros.qos import LATCHED
 
 pytestmark = [
     pytest.mark.ros,
+    pytest.mark.slow,
     pytest.mark.skipif(
         any(importlib.util.find_spec(name) is None for name in ("libsumo", "sumo", "py123d")),
         reason="SUMO or the towns are not installed: run make setup",

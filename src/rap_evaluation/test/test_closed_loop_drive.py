@@ -30,10 +30,13 @@ from rap_raster.frames import Pose, to_local, wrap_angle
 from rap_raster.maps.routing import CONTINUATION_M
 from rap_raster.scene import LightState, ObjectClass
 
-pytestmark = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("libsumo", "sumo", "py123d")),
-    reason="SUMO or the towns are not installed: run make setup",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        any(importlib.util.find_spec(name) is None for name in ("libsumo", "sumo", "py123d")),
+        reason="SUMO or the towns are not installed: run make setup",
+    ),
+]
 TOWN = town_path("Town02") if importlib.util.find_spec("py123d") else None
 
 

@@ -41,10 +41,13 @@ from rap_planner.planner import PATIENCE_S
 from rap_raster.features import FeatureSource
 from rap_raster.frames import to_local
 
-pytestmark = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("libsumo", "sumo", "py123d")),
-    reason="SUMO or the towns are not installed: run make setup",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        any(importlib.util.find_spec(name) is None for name in ("libsumo", "sumo", "py123d")),
+        reason="SUMO or the towns are not installed: run make setup",
+    ),
+]
 BUNDLE = Path(__file__).parents[3] / "models" / "default"
 needs_bundle = pytest.mark.skipif(
     not (BUNDLE / "bundle.yaml").is_file(), reason="models/default is not there: run make bundle"
@@ -319,7 +322,6 @@ def test_pseudo_simulated_frames_do_not_depend_on_those_before_them(
     assert same == [True, False]
 
 
-@pytest.mark.slow
 def test_a_cluster_gives_the_same_report(folder, report, tmp_path):
     there = evaluate_pseudo_sim(options(folder, tmp_path, ray_address="local"))
     assert report | {"timing": None} == there | {"timing": None}

@@ -17,6 +17,8 @@ from rap_evaluation.traffic.towns import TrafficError, town_path
 from rap_raster.maps.opendrive import load_opendrive
 from rap_raster.scene import LightState, ObjectClass
 
+pytestmark = pytest.mark.slow
+
 needs_sumo = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("libsumo", "sumo", "py123d")),
     reason="SUMO or the towns are not installed: run make setup",

@@ -23,6 +23,8 @@ from rap_training.export import export_bundle
 from rap_training.fit import LOG_NAME, load_model
 from rap_training.normalization import normalize
 
+pytestmark = pytest.mark.slow
+
 TOY = """
 name: toy
 model:

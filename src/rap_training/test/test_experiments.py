@@ -51,6 +51,8 @@ from rap_training.experiments.verdict import Verdict, judge
 from rap_training.export import export_bundle
 from rap_training.fit import load_model
 
+pytestmark = pytest.mark.slow
+
 T_95_2_DEGREES = 2.919986
 """Student's t, 95 percent, two degrees of freedom: any printed table."""
 

@@ -40,6 +40,8 @@ from rap_training.fit import (
 )
 from rap_training.objective import Objective
 
+pytestmark = pytest.mark.slow
+
 SPEED_MPS = 8.0
 SKIPS_THE_FIRST_STEP = pytest.mark.filterwarnings(
     "ignore:Detected call of `lr_scheduler.step:UserWarning"

@@ -24,6 +24,8 @@ from rap_training.augmentation.recovery.source import RecoverySource
 from rap_training.augmentation.situation import Drop, Situation
 from rap_training.config import ModelConfig, RecoveryConfig
 
+pytestmark = pytest.mark.slow
+
 DENSE = ModelConfig(history_steps=16, history_dt_s=0.1)
 """The checker looks at the history at every step."""
 

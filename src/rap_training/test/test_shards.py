@@ -29,6 +29,8 @@ from rap_training.config import (
 from rap_training.dataset import DriveDataset
 from rap_training.shards import MANIFEST_NAME, ShardError, ShardPlan, write_shards
 
+pytestmark = pytest.mark.slow
+
 CONFIG = TrainingConfig(
     data=DataConfig(image_size=(64, 32), cameras=CameraConfig(share=0.3)),
     optimizer=OptimizerConfig(seed=5),

@@ -7,22 +7,23 @@ import onnx
 import pytest
 import torch
 
-from rap_inference.bundle import BundleError, load_bundle
+from rap_inference.bundle import BundleError
 from rap_inference.tensorrt_engine import build_engine
 from rap_training.config import load_config
 from rap_training.export import export_bundle
 from rap_training.model.rap_model import RapModel
 
+pytestmark = pytest.mark.slow
+
 trt = pytest.importorskip(
     "tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install -r requirements/dev.txt)"
 )
-DEFAULT = Path(__file__).parents[3] / "models" / "default"
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     torch.manual_seed(0)
-    config = load_config(Path("tiny"))
+    config = load_config(Path("default"))  # the preset tiny, with the route
     model = RapModel(config.model).eval()
     folder = tmp_path_factory.mktemp("bundle")
     return export_bundle(
@@ -31,15 +32,6 @@ def bundle(tmp_path_factory):
 
 
 def test_both_networks_of_the_tiny_preset_become_engines(bundle):
-    assert_becomes_engines(bundle)
-
-
-@pytest.mark.skipif(not DEFAULT.is_dir(), reason="models/default is not there: run make bundle")
-def test_both_networks_of_the_default_bundle_become_engines():
-    assert_becomes_engines(load_bundle(DEFAULT))
-
-
-def assert_becomes_engines(bundle):
     for path in (bundle.encoder_path, bundle.planner_path):
         plan = build_engine(path, "tensorrt-rtx", batch=len(bundle.manifest.cameras))
         graph = onnx.load(path).graph
