@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -76,18 +77,26 @@ def open_loop_command(
     min_travel: Annotated[
         float, typer.Option(min=0.0, help="Leave out seats that travel less, in metres.")
     ] = 0.0,
+    sensor: Annotated[
+        str, typer.Option(help="raster, camera (simulated), or logged: images of the log.")
+    ] = "raster",
+    slot: Annotated[
+        list[str] | None,
+        typer.Option(help="CAMERA:=SLOT for logged; default: the slot it looks like."),
+    ] = None,
 ) -> None:
-    """Compares planned with driven futures on rasters of logged scenes; prints JSON.
+    """Compares planned with driven futures of logged scenes; prints JSON.
 
     Examples:
     rap-evaluate open-loop --logs out/logs/validate
     rap-evaluate open-loop --logs out/logs/nuscenes --egos --min-travel 20
+    rap-evaluate open-loop --logs out/logs/fleet --egos --planner models/own --sensor logged
     """
-    bundle = load_bundle(planner)
+    driver = LogDriver(load_bundle(planner), sensor, slots=_slots(slot or ()))
     seats = Seats(egos, min_travel)
     with progress_bar("measuring") as report:
         measured = open_loop_report(
-            LogDriver(bundle), open_logs(logs), seats, count=count, seed=seed, report=report
+            driver, open_logs(logs), seats, count=count, seed=seed, report=report
         )
     sys.stdout.write(json.dumps(measured.as_dict(), indent=2) + "\n")
 
@@ -97,6 +106,16 @@ app.command("log")(log_command)
 app.command("bag")(bag_command)
 app.command("pseudo-sim")(pseudo_sim_command)
 app.command("sim")(sim_command)
+
+
+def _slots(texts: Sequence[str]) -> dict[str, str]:
+    slots = {}
+    for text in texts:
+        camera, _, slot = text.partition(":=")
+        if not (camera and slot):
+            raise ValueError(f"--slot {text}: expected CAMERA:=SLOT")
+        slots[camera] = slot
+    return slots
 
 
 def _summary(recording: Recording) -> str:

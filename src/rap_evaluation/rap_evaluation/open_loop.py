@@ -1,4 +1,4 @@
-"""Open-loop evaluation: planned against driven futures, from logged scenes as a rig sees them.
+"""Open-loop evaluation: planned against driven futures, from what a rig sees of logged scenes.
 
 It measures with the code that runs on the vehicle (bundle, encoder, planner), not with the training
 model. Open-loop errors are no measure of driving; they answer whether a model learned anything.
@@ -7,6 +7,7 @@ model. Open-loop errors are no measure of driving; they answer whether a model l
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,16 +16,22 @@ import numpy.typing as npt
 
 from rap_bringup.console import Report, silent
 from rap_evaluation.kept_arrays import KEEP_NOTHING, KeptArrays
+from rap_evaluation.logged_cameras import LoggedRigs
 from rap_evaluation.logs.drive_log import DriveLog, LogError
 from rap_evaluation.moments import Moment, is_standing, moments
-from rap_evaluation.planners.bundle_driver import BundleDriver
+from rap_evaluation.planners.bundle_driver import BundleDriver, Seen
 from rap_evaluation.planners.camera_view import CameraView
+from rap_evaluation.planners.choice import SENSORS, PlannerChoiceError
 from rap_inference.bundle import Bundle
 from rap_planner.route import Guidance
 from rap_raster.features import FeatureSource
 from rap_raster.frames import FloatArray, to_local
 
 ADE_HORIZON_S = 3.0
+
+LOGGED = "logged"
+LOG_SENSORS = (*SENSORS, LOGGED)
+"""What a bundle sees with: rasters, simulated images, or those that cameras of the log took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,32 +62,44 @@ class OpenLoopReport:
 
 
 class LogDriver:
-    """Runs a bundle on what its nominal rig sees of logged scenes."""
+    """Runs a bundle on what its rig sees of logged scenes."""
 
     def __init__(
         self,
         bundle: Bundle,
-        sensor: FeatureSource = FeatureSource.RASTER,
+        sensor: str = "raster",
         kept: KeptArrays = KEEP_NOTHING,
+        slots: Mapping[str, str] | None = None,
     ) -> None:
         """Loads both networks of the bundle.
 
         Args:
             bundle: The model.
-            sensor: `RASTER` or `CAMERA`: what it sees with.
-            kept: Where pictures of cameras are kept.
+            sensor: One of `LOG_SENSORS`.
+            kept: Where simulated images are kept.
+            slots: Slots by camera of the logs, see `LoggedRig`.
+
+        Raises:
+            PlannerChoiceError: If there is no such sensor.
         """
+        if sensor not in LOG_SENSORS:
+            known = ", ".join(LOG_SENSORS)
+            raise PlannerChoiceError(f"sensor: expected one of {known}, got '{sensor}'")
         self._sensor, self._kept = sensor, kept
         self._views: dict[Path, CameraView] = {}
         self.manifest = bundle.manifest
         self._driver = BundleDriver(bundle, patience_s=math.inf)
+        self._logged = LoggedRigs(self._driver.rig, slots)
+
+    def sees(self, moment: Moment) -> bool:
+        """Says whether there is something to see: `LOGGED` needs images."""
+        return self._sensor != LOGGED or self._logged.has_photo(moment)
 
     def plan(self, moment: Moment) -> tuple[FloatArray, npt.NDArray[np.float32]]:
         """Returns (K, T, 3) proposals in the ego frame and their (K,) scores."""
         history, ego = self.manifest.history, moment.ego()
         candidates = self._driver.candidates(
-            self._images(moment),
-            self._sensor,
+            self._seen(moment),
             ego,
             moment.history(history.steps, history.dt_s),
             # The command alone: on roads without lanes, routes are made of the driven path.
@@ -88,9 +107,20 @@ class LogDriver:
         )
         return to_local(ego.planar, candidates.poses_m), candidates.scores
 
-    def _images(self, moment: Moment) -> npt.NDArray[np.uint8]:
-        if self._sensor is FeatureSource.RASTER:
-            return self._driver.rasters(moment.geometry(self._driver.style))
+    def _seen(self, moment: Moment) -> Seen:
+        if self._sensor == LOGGED:
+            photo = self._logged.of(moment.log).photo(moment)
+            sources = np.where(photo.taken, FeatureSource.CAMERA, FeatureSource.MISSING)
+            return Seen(photo.images, sources.astype(np.uint8), photo.rig)
+        source = SENSORS[self._sensor]
+        images = (
+            self._driver.rasters(moment.geometry(self._driver.style))
+            if source is FeatureSource.RASTER
+            else self._simulated(moment)
+        )
+        return Seen.all_of(images, source, self._driver.rig)
+
+    def _simulated(self, moment: Moment) -> npt.NDArray[np.uint8]:
         log, scene = moment.log, moment.scene()
         if log.path not in self._views:
             self._views[log.path] = CameraView(log.map, self._driver.rig, self._kept)
@@ -177,12 +207,18 @@ def open_loop_report(
         report: Called with the share that is done.
 
     Raises:
-        LogError: If no vehicle is there for as long as the bundle plans.
+        LogError: If no vehicle is there for as long as the bundle plans, or none has images.
     """
     horizon_s = driver.manifest.horizon_steps * driver.manifest.dt_s
     every = [moment for log in logs for moment in seats.moments(log, horizon_s)]
     if not every:
         raise LogError(f"{logs[0].name}: no vehicle is there for {horizon_s:g} s and far enough")
+    every = [moment for moment in every if driver.sees(moment)]
+    if not every:
+        raise LogError(
+            f"{logs[0].name}: no moment has images of all cameras that fill a slot of the bundle; "
+            "see `rap-train sources`"
+        )
     order = np.random.default_rng(seed).permutation(len(every))[:count]
     return evaluate_open_loop(driver, [every[i] for i in order], report)
 

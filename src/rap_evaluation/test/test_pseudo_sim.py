@@ -38,7 +38,6 @@ from rap_evaluation.traffic.towns import town_path
 from rap_inference.bundle import load_bundle
 from rap_planner.patience import WAITING_MPS
 from rap_planner.planner import PATIENCE_S
-from rap_raster.features import FeatureSource
 from rap_raster.frames import to_local
 
 pytestmark = [
@@ -282,7 +281,7 @@ def test_open_loop_frames_do_not_depend_on_those_before_them(standing):
 
 @needs_bundle
 def test_open_loop_sees_with_the_sensor_that_it_is_given(log, tmp_path):
-    sensors = (FeatureSource.RASTER, FeatureSource.CAMERA, FeatureSource.CAMERA)
+    sensors = ("raster", "camera", "camera")
     raster, camera, again = (
         open_loop_report(
             LogDriver(load_bundle(BUNDLE), sensor, KeptArrays(tmp_path)), [log], count=3

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rap_raster.camera import CameraModel
 from rap_raster.frames import FloatArray, Pose
 
 REAR_AXLE_TO_CENTER_SHARE = 1.461 / 5.176
@@ -55,3 +56,26 @@ class VehicleDimensions:
 
 PACIFICA = VehicleDimensions(5.176, 2.297, 1.777, 1.461)
 """The nuPlan vehicle, our nominal ego. Source: nuplan-devkit `vehicle_parameters.py`."""
+
+
+def remounted(
+    camera: CameraModel, carrier: VehicleDimensions, vehicle: VehicleDimensions
+) -> CameraModel:
+    """Returns a camera as it would sit on another vehicle.
+
+    Its place is moved as length, width and height differ; direction and field of view stay.
+
+    Args:
+        camera: The camera.
+        carrier: What it sits on.
+        vehicle: What it is to sit on.
+    """
+    pose: FloatArray = camera.ego_from_camera.copy()
+    pose[:3, 3] *= np.array(
+        [
+            vehicle.length_m / carrier.length_m,
+            vehicle.width_m / carrier.width_m,
+            vehicle.height_m / carrier.height_m,
+        ]
+    )
+    return replace(camera, ego_from_camera=pose)

@@ -13,13 +13,14 @@ from rich.table import Table
 
 from rap_bringup.console import progress_bar
 from rap_evaluation.command_options import RayOption
+from rap_evaluation.logged_cameras import LoggedRigs
 from rap_evaluation.logs.drive_log import DriveLog, open_logs
 from rap_evaluation.moments import Moment
 from rap_training.augmentation.mixture import name_of, sources_of
 from rap_training.augmentation.survey import SourceCount, survey
 from rap_training.bench_data import bench_data
 from rap_training.config import TrainingConfig, load_config
-from rap_training.logged_cameras import LoggedRigs
+from rap_training.rig import nominal_rig
 from rap_training.shards import ShardPlan, write_shards
 
 LogsOption = Annotated[Path, typer.Option(help="Folder of logs.")]
@@ -115,7 +116,7 @@ def seeded(settings: TrainingConfig, seed: int | None) -> TrainingConfig:
 
 def _photos(logs: Sequence[DriveLog], settings: TrainingConfig) -> Table:
     """Returns which cameras fill which slots, and how many steps have images of all of them."""
-    rigs = LoggedRigs(settings.data.image_size, settings.data.cameras.slots)
+    rigs = LoggedRigs(nominal_rig(settings.data.image_size), settings.data.cameras.slots)
     table = Table("log", "images", "slots", "steps", "with images of all")
     for log in logs:
         rig = rigs.of(log)

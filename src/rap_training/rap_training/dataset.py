@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from rap_evaluation.logged_cameras import LoggedRigs, Photo
 from rap_evaluation.metrics.pdm_scene import PdmScene
 from rap_planner.route import Command, route_ahead
 from rap_raster.camera import CameraModel
@@ -29,8 +30,7 @@ from rap_training.augmentation.situation import Situation, SourceKind
 from rap_training.cells import cell_bits
 from rap_training.config import TrainingConfig
 from rap_training.image_store import ImageStore
-from rap_training.logged_cameras import LoggedRigs, Photo
-from rap_training.rig import fitted_rig
+from rap_training.rig import fitted_rig, nominal_rig
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
         self._style = load_style(config.data.style)
         self._length = length
         self._images = images
-        self._rigs = LoggedRigs(config.data.image_size, config.data.cameras.slots)
+        self._rigs = LoggedRigs(nominal_rig(config.data.image_size), config.data.cameras.slots)
         self._photographed = _photographed(mixture, config, self._rigs)
         self._scenes = ScoreScenes(config.model.history_dt_s)
 

@@ -6,14 +6,12 @@ what crosses, low enough in resolution to train on two CPU cores.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
 from rap_raster.camera import CameraModel, optical_rotation
-from rap_raster.frames import FloatArray
-from rap_raster.vehicle import PACIFICA, VehicleDimensions
+from rap_raster.vehicle import PACIFICA, VehicleDimensions, remounted
 
 WIDTH, HEIGHT = 256, 128
 
@@ -52,27 +50,4 @@ def fitted_rig(
         vehicle: Outer dimensions.
         size: Width and height of the images.
     """
-    return tuple(moved(camera, PACIFICA, vehicle) for camera in nominal_rig(size))
-
-
-def moved(
-    camera: CameraModel, carrier: VehicleDimensions, vehicle: VehicleDimensions
-) -> CameraModel:
-    """Returns a camera as it would sit on another vehicle.
-
-    Its place is moved as length, width and height differ; direction and field of view stay.
-
-    Args:
-        camera: The camera.
-        carrier: What it sits on.
-        vehicle: What it is to sit on.
-    """
-    pose: FloatArray = camera.ego_from_camera.copy()
-    pose[:3, 3] *= np.array(
-        [
-            vehicle.length_m / carrier.length_m,
-            vehicle.width_m / carrier.width_m,
-            vehicle.height_m / carrier.height_m,
-        ]
-    )
-    return replace(camera, ego_from_camera=pose)
+    return tuple(remounted(camera, PACIFICA, vehicle) for camera in nominal_rig(size))

@@ -10,11 +10,12 @@ import cv2
 import typer
 
 from rap_bringup.console import progress_bar
+from rap_evaluation.logged_cameras import LoggedRigs
 from rap_evaluation.logs.drive_log import open_logs
 from rap_raster.styles import load_style
 from rap_training.augmentation.mixture import MixtureError, name_of, sources_of
 from rap_training.data_commands import ConfigOption, LogsOption, settings_of
-from rap_training.logged_cameras import LoggedRigs
+from rap_training.rig import nominal_rig
 from rap_training.show.choice import choose
 from rap_training.show.sheet import TILE, draw_sheet
 from rap_training.show.viewer_file import write_viewer_file
@@ -42,7 +43,8 @@ def show_command(
     opened = sources_of(open_logs(logs), settings.data.sources, settings.model)
     sources = [source for source, _ in opened]
     cameras = settings.data.cameras
-    logged = LoggedRigs(TILE, cameras.slots) if cameras.images == "logged" else None
+    recorded = cameras.images == "logged"
+    logged = LoggedRigs(nominal_rig(TILE), cameras.slots) if recorded else None
     samples = []
     with progress_bar("drawing") as report:
         chosen = choose(sources, settings.model, count, seed)

@@ -10,26 +10,34 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from rap_bringup.drives.dgp import read_dgp
 from rap_bringup.drives.recorded_drive import CameraImage, RecordedCamera
+from rap_evaluation.logged_cameras import LoggedRig
 from rap_evaluation.logs.drive_log import DriveLog, LogError
 from rap_evaluation.logs.drive_recording import recording_of
 from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.moments import Moment
+from rap_evaluation.open_loop import LogDriver, open_loop_report
+from rap_inference.bundle import load_bundle
+from rap_perception.rig import RigError
 from rap_raster.camera import CameraModel, Distortion, optical_rotation
+from rap_raster.encoder import nominal_rig as nominal_rig_of
 from rap_raster.geometry import build_geometry
 from rap_raster.rasterizer import render
-from rap_raster.styles import load_style
+from rap_raster.styles import Style, load_style
 from rap_training.augmentation.mixture import MixtureError, mixture_of
-from rap_training.config import ConfigError, TrainingConfig
+from rap_training.commands import app
+from rap_training.config import TrainingConfig
 from rap_training.dataset import DriveDataset
-from rap_training.logged_cameras import LoggedRig
-from rap_training.rig import NOMINAL_RIG
+from rap_training.rig import NOMINAL_RIG, nominal_rig
 
+BUNDLE = Path(__file__).parents[3] / "models" / "default"
 DATA = Path(os.environ.get("RAP_DATA", Path(__file__).parents[4] / "shared" / "data"))
 STYLE = load_style("semantic")
 SIZE = (256, 128)
+SLOTS = nominal_rig(SIZE)
 LATE_NS = 40_000_000
 LENSES = {
     "radial": Distortion("plumb_bob", (-0.3, 0.08, 0.0, 0.0)),
@@ -66,13 +74,15 @@ def dataset(log: DriveLog, *, share: float = 1.0, length: int = 40, **sources: f
     return DriveDataset(mixture_of([log], config.data.sources, config.model), config, length)
 
 
-def raster_images(log: DriveLog, model: CameraModel, late_ns: int) -> list[CameraImage]:
+def raster_images(
+    log: DriveLog, model: CameraModel, late_ns: int, style: Style = STYLE, count: int = 100
+) -> list[CameraImage]:
     """Images of a camera whose world is a raster, taken a little after each step."""
     images = []
-    for step in range(100):
+    for step in range(count):
         stamp_ns = int(log.stamps_ns[step]) + late_ns
         scene = log.scene_at(stamp_ns, log.egos[0])
-        seen = render(build_geometry(scene, STYLE), model)["rgb"]
+        seen = render(build_geometry(scene, style), model)["rgb"]
         png = cv2.imencode(".png", np.ascontiguousarray(seen[..., ::-1]))[1].tobytes()
         images.append(CameraImage(stamp_ns, png))
     return images
@@ -139,7 +149,7 @@ def test_slots_without_a_camera_are_never_there(town_recording, tmp_path):
 
 def test_rasters_alone_are_seen_through_the_cameras_of_the_log_as_well(town_recording, tmp_path):
     log = log_with(town_recording, tmp_path, (camera("f"), grey(town_recording)))
-    rig = LoggedRig(log, SIZE)
+    rig = LoggedRig(log, SLOTS)
     own, seat = log.dimensions(log.egos[0]), log.dimensions(log.seats()[-1])
     front, *others = rig.rig(own)
     np.testing.assert_allclose(front.ego_from_camera, camera("f").ego_from_camera)
@@ -157,7 +167,7 @@ def test_moments_are_those_at_which_all_cameras_took_images(town_recording, tmp_
     del missing[20:40]
     cameras = (camera("f"), missing), (camera("l", 65.0), grey(town_recording, 50))
     log = log_with(town_recording, tmp_path, *cameras)
-    rig, ego = LoggedRig(log, SIZE), log.egos[0]
+    rig, ego = LoggedRig(log, SLOTS), log.egos[0]
     found = [step for step in range(80) if rig.has_photo(Moment(log, ego, step))]
     assert found == [*range(20), *range(40, 50)]
     assert not rig.has_photo(Moment(log, log.seats()[-1], 0))
@@ -196,10 +206,26 @@ def test_an_image_that_is_none_is_missed_and_named(town_recording, tmp_path):
 def test_images_half_a_step_off_are_of_no_step(town_recording, tmp_path, half_step_ns, count):
     images = [replace(i, stamp_ns=i.stamp_ns + half_step_ns) for i in grey(town_recording, 59)]
     log = log_with(town_recording, tmp_path, (camera("f"), images))
-    rig = LoggedRig(log, SIZE)
+    rig = LoggedRig(log, SLOTS)
     moments = [Moment(log, log.egos[0], step) for step in range(80)]
     photos = [rig.photo(moment) for moment in moments if rig.has_photo(moment)]
     assert len(photos) == count
+
+
+def test_sources_tells_who_fills_which_slot_and_how_many_steps_can_be_used(
+    town_recording, tmp_path
+):
+    cameras = (camera("ahead"), grey(town_recording, 30)), (camera("l", 65.0), grey(town_recording))
+    log_with(town_recording, tmp_path / "log", *cameras)
+    config = tmp_path / "own.yaml"
+    config.write_text("name: own\ndata:\n  cameras: {images: logged}\n")
+    options = ["--logs", str(tmp_path), "--config", str(config), "--tries", "1"]
+    printed = CliRunner().invoke(app, ["sources", *options], env={"COLUMNS": "160"}).stdout
+    (row,) = [line for line in printed.splitlines() if "ahead" in line]
+    cells = [cell.strip() for cell in row.split("│")]
+    assert "90" in cells  # images
+    assert "front: ahead, front_left: l" in cells
+    assert "30" in cells  # steps with images of both
 
 
 def test_the_same_slots_can_be_wanted_as_on_the_vehicle(town_recording, tmp_path):
@@ -208,12 +234,34 @@ def test_the_same_slots_can_be_wanted_as_on_the_vehicle(town_recording, tmp_path
         (camera(name, yaw), grey(town_recording)) for name, yaw in (("wide", 2.0), ("tele", 1.0))
     ]
     log = log_with(town_recording, tmp_path, *cameras)
-    assert LoggedRig(log, SIZE).cameras == {"front": "tele"}
-    assert LoggedRig(log, SIZE, {"wide": "front", "gone": "front_left"}).cameras == {
+    assert LoggedRig(log, SLOTS).cameras == {"front": "tele"}
+    assert LoggedRig(log, SLOTS, {"wide": "front", "gone": "front_left"}).cameras == {
         "front": "wide"
     }
-    with pytest.raises(ConfigError, match=r"data\.cameras\.slots: 'rear' is not a slot"):
-        LoggedRig(log, SIZE, {"wide": "rear"})
+    with pytest.raises(RigError, match=r"cameras\.slots: 'rear' is not a slot"):
+        LoggedRig(log, SLOTS, {"wide": "rear"})
+
+
+@pytest.mark.skipif(not BUNDLE.is_dir(), reason="models/default is not there: run make bundle")
+def test_open_loop_looks_at_the_images_of_the_log(town_log, town_recording, tmp_path):
+    """Cameras like those of the bundle, whose world is a raster: its plans are those on rasters."""
+    bundle = load_bundle(BUNDLE)
+    rig, style = nominal_rig_of(bundle), load_style(bundle.manifest.style)
+    cameras = [(model, raster_images(town_log, model, 0, style, 12)) for model in rig]
+    log = log_with(town_recording, tmp_path / "all", *cameras)
+    on_rasters, on_images = (LogDriver(bundle, sensor) for sensor in ("raster", "logged"))
+    moments = [Moment(log, log.egos[0], step) for step in (0, 11, 12)]
+    assert [on_images.sees(moment) for moment in moments] == [True, True, False]
+    for moment in moments[:2]:
+        (same, scores), (expected, wanted) = (d.plan(moment) for d in (on_images, on_rasters))
+        np.testing.assert_allclose(same, expected, atol=0.02)
+        np.testing.assert_allclose(scores, wanted, atol=0.01)
+
+    ahead_alone = log_with(town_recording, tmp_path / "one", cameras[0])
+    found, _ = on_images.plan(Moment(ahead_alone, log.egos[0], 0))
+    assert np.abs(found - on_rasters.plan(moments[0])[0]).max() > 0.1
+    with pytest.raises(LogError, match="no moment has images of all cameras"):
+        open_loop_report(on_images, [town_log])
 
 
 def test_the_images_of_a_training_are_as_many_as_there_are(town_recording, tmp_path):
@@ -239,7 +287,7 @@ def test_real_cameras_fill_the_slots_they_look_like(tmp_path):
         pytest.skip(f"no driving data at {DATA}")
     write_log(tmp_path, recording_of(read_dgp(DATA / "dgp" / "scene_02")))
     log = DriveLog.open(tmp_path)
-    rig = LoggedRig(log, SIZE)
+    rig = LoggedRig(log, SLOTS)
     assert rig.filled.all()
     moments = [Moment(log, log.egos[0], step) for step in range(len(log.stamps_ns))]
     photos = [rig.photo(moment) for moment in moments if rig.has_photo(moment)]

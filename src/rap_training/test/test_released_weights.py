@@ -22,7 +22,7 @@ from released_checkpoint import (
 )
 from transformers import DINOv3ViTConfig, DINOv3ViTModel
 
-from rap_evaluation.planners.bundle_driver import BundleDriver
+from rap_evaluation.planners.bundle_driver import BundleDriver, Seen
 from rap_inference.bundle import load_bundle
 from rap_inference.network import OnnxRuntimeNetwork
 from rap_planner.route import NO_GUIDANCE
@@ -420,7 +420,9 @@ def test_a_released_checkpoint_becomes_a_bundle_that_plans(released_file, tmp_pa
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, 448, 768, 3), dtype=np.uint8)
     driver = BundleDriver(bundle, patience_s=math.inf)
-    found = driver.candidates(images, FeatureSource.CAMERA, ego, history, NO_GUIDANCE)
+    found = driver.candidates(
+        Seen.all_of(images, FeatureSource.CAMERA, driver.rig), ego, history, NO_GUIDANCE
+    )
     model = import_released(released_file, reference_layout="released")
     features = model.encoder(normalize(torch.from_numpy(images)).contiguous())[None]
     projections = np.stack([camera.image_from_ego() for camera in RELEASED_RIG])

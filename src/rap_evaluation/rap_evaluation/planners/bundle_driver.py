@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,12 +13,35 @@ from rap_inference.network import OnnxRuntimeNetwork
 from rap_planner.candidates import Candidates
 from rap_planner.planner import Planner
 from rap_planner.route import Guidance
+from rap_raster.camera import CameraModel
 from rap_raster.ego_history import EgoState
 from rap_raster.encoder import FeatureEncoder, nominal_rig
 from rap_raster.features import AlignedFeatures, FeatureSource
 from rap_raster.geometry import Geometry
 from rap_raster.rasterizer import render_batch
 from rap_raster.styles import load_style
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a bundle looks at; C slots of its rig.
+
+    Attributes:
+        images: (C, H, W, 3) rgb.
+        sources: (C,) `FeatureSource` codes; images of MISSING slots are not looked at.
+        rig: The camera of each image.
+    """
+
+    images: npt.NDArray[np.uint8]
+    sources: npt.NDArray[np.uint8]
+    rig: Sequence[CameraModel]
+
+    @classmethod
+    def all_of(
+        cls, images: npt.NDArray[np.uint8], source: FeatureSource, rig: Sequence[CameraModel]
+    ) -> Seen:
+        """Returns images of one kind from every camera of a rig."""
+        return cls(images, np.full(len(rig), source, dtype=np.uint8), rig)
 
 
 class BundleDriver:
@@ -49,8 +75,7 @@ class BundleDriver:
 
     def candidates(
         self,
-        images: npt.NDArray[np.uint8],
-        source: FeatureSource,
+        seen: Seen,
         ego: EgoState,
         history: npt.NDArray[np.float32],
         guidance: Guidance,
@@ -58,8 +83,7 @@ class BundleDriver:
         """Plans once.
 
         Args:
-            images: (C, H, W, 3) rgb of the rig's cameras.
-            source: What the images are.
+            seen: By the cameras in the slots of the rig.
             ego: State at their stamp.
             history: (S, 7) as `EgoHistory.network_input` returns it.
             guidance: Where to go.
@@ -67,13 +91,16 @@ class BundleDriver:
         Raises:
             PlannerError: If the network's output is not finite or has a wrong shape.
         """
-        count = len(self.rig)
+        shape, there = self.manifest.features, seen.sources != FeatureSource.MISSING
+        maps = np.zeros((len(there), shape.channels, shape.height, shape.width), dtype=np.float32)
+        if there.any():
+            maps[there] = self._encoder.encode(seen.images[there])
         features = AlignedFeatures(
             stamp_ns=ego.stamp_ns,
-            sources=np.full(count, source, dtype=np.uint8),
-            maps=self._encoder.encode(images),
-            intrinsics=np.array([[c.fx, c.fy, c.cx, c.cy] for c in self.rig]),
-            ego_from_camera=np.stack([c.ego_from_camera for c in self.rig]),
-            alignment_distance=np.full(count, np.nan, dtype=np.float32),
+            sources=seen.sources,
+            maps=maps,
+            intrinsics=np.array([[c.fx, c.fy, c.cx, c.cy] for c in seen.rig]),
+            ego_from_camera=np.stack([c.ego_from_camera for c in seen.rig]),
+            alignment_distance=np.full(len(there), np.nan, dtype=np.float32),
         )
         return self._planner.plan(features, ego, history, guidance)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from rap_evaluation.kept_arrays import KEEP_NOTHING, KeptArrays
 from rap_evaluation.logs.seat_routes import AHEAD_M, BEHIND_M
-from rap_evaluation.planners.bundle_driver import BundleDriver
+from rap_evaluation.planners.bundle_driver import BundleDriver, Seen
 from rap_evaluation.planners.camera_view import CameraView
 from rap_evaluation.planners.observation import Observation, Plan
 from rap_inference.bundle import Bundle
@@ -68,8 +68,7 @@ class BundlePlanner:
         road, along_m = observation.road, observation.along_m
         near = (road.along_m >= along_m - BEHIND_M) & (road.along_m <= along_m + AHEAD_M)
         candidates = self._driver.candidates(
-            images,
-            self._sensor,
+            Seen.all_of(images, self._sensor, self._driver.rig),
             ego,
             observation.history.network_input(ego.stamp_ns, history.steps, history.dt_s),
             Guidance.along(road.line_m[near], ego.pose),

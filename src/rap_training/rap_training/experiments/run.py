@@ -22,7 +22,6 @@ from rap_evaluation.kept_arrays import KeptArrays
 from rap_evaluation.logs.drive_log import DriveLog, LogError, open_logs
 from rap_evaluation.map_split import TRAIN_MAPS, VALIDATION_MAPS
 from rap_evaluation.open_loop import LogDriver, Seats, open_loop_report
-from rap_evaluation.planners.choice import SENSORS
 from rap_evaluation.pseudo_sim.evaluation import PseudoSimOptions, evaluate_pseudo_sim
 from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.towns import map_path
@@ -268,7 +267,7 @@ class _Laboratory:
         return pseudo_sim_result(content)
 
     def _open_loop(self, bundle: Bundle, options: Evaluation) -> OpenLoopResult:
-        driver = LogDriver(bundle, SENSORS[options.sensor], KeptArrays(self._place.kept))
+        driver = LogDriver(bundle, options.sensor, KeptArrays(self._place.kept))
         found = open_loop_report(
             driver,
             self._validation,

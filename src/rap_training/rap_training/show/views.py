@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from rap_bringup.birds_eye import CHOSEN, DRIVEN
+from rap_evaluation.logged_cameras import LoggedRigs
 from rap_raster.camera import CameraModel
 from rap_raster.frames import FloatArray
 from rap_raster.rasterizer import render, render_batch
 from rap_raster.styles import Style
 from rap_training.augmentation.situation import Situation
-from rap_training.logged_cameras import LoggedRigs
 from rap_training.rig import fitted_rig
 from rap_training.show.choice import Shown
 from rap_training.show.label import Color, Picture, draw_dots, draw_ribbon

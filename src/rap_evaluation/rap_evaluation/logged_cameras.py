@@ -8,7 +8,7 @@ beside it is drawn through the camera that is left, where it was when it exposed
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,15 +19,13 @@ from rap_evaluation.logs.drive_log import DriveLog, LogCamera, LogError
 from rap_evaluation.moments import Moment
 from rap_perception.images import ImageError, decode_compressed
 from rap_perception.rectify import Rectifier
-from rap_perception.rig import RigError, assign_slots
+from rap_perception.rig import assign_slots
 from rap_raster.camera import CameraModel
 from rap_raster.frames import Pose, inverse
 from rap_raster.geometry import Geometry, place_seen
 from rap_raster.scene import Scene
 from rap_raster.styles import Style
-from rap_raster.vehicle import VehicleDimensions
-from rap_training.config import ConfigError
-from rap_training.rig import fitted_rig, moved, nominal_rig
+from rap_raster.vehicle import PACIFICA, VehicleDimensions, remounted
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ class _Filled:
 
 
 class LoggedRig:
-    """The cameras of one log in the slots of the nominal rig.
+    """The cameras of one log in the slots of a nominal rig.
 
     Attributes:
         filled: (C,) bool, slots that a camera of the log fills; all of them in a log without any,
@@ -89,25 +87,23 @@ class LoggedRig:
     """
 
     def __init__(
-        self, log: DriveLog, size: tuple[int, int], wanted: Mapping[str, str] | None = None
+        self, log: DriveLog, slots: Sequence[CameraModel], wanted: Mapping[str, str] | None = None
     ) -> None:
         """Assigns the cameras of a log.
 
         Args:
             log: The log.
-            size: Width and height of the images.
+            slots: The nominal rig, as it sits on the nominal ego; its images have one size.
             wanted: Slot by name of the camera; by default cameras fill those that they look like.
 
         Raises:
-            ConfigError: If a wanted slot does not exist, or is given twice.
+            RigError: If a wanted slot does not exist, or is given twice.
         """
-        self._log, self._size = log, size
-        slots, cameras = nominal_rig(size), {camera.model.name: camera for camera in log.cameras}
+        self._log, self._slots = log, list(slots)
+        self._size = size = slots[0].width, slots[0].height
+        cameras = {camera.model.name: camera for camera in log.cameras}
         poses = {name: camera.model.ego_from_camera for name, camera in cameras.items()}
-        try:
-            assigned = assign_slots(slots, poses, wanted or {})
-        except RigError as error:
-            raise ConfigError(f"data.{error}") from error
+        assigned = assign_slots(self._slots, poses, wanted or {})
         self._filled = {
             slot: _Filled(cameras[name], Rectifier(cameras[name].model, *size))
             for slot, name in assigned.items()
@@ -123,8 +119,10 @@ class LoggedRig:
             for name, filled in self._filled.items()
         }
         return tuple(
-            moved(own[slot.name], self._carrier, vehicle) if slot.name in own else slot
-            for slot in fitted_rig(vehicle, self._size)
+            remounted(own[slot.name], self._carrier, vehicle)
+            if slot.name in own
+            else remounted(slot, PACIFICA, vehicle)
+            for slot in self._slots
         )
 
     @property
@@ -198,16 +196,18 @@ class LoggedRig:
 class LoggedRigs:
     """The rigs of logs, made once each."""
 
-    def __init__(self, size: tuple[int, int], wanted: Mapping[str, str] | None = None) -> None:
-        """Takes width and height of the images, and slots by camera; see `LoggedRig`."""
-        self._size, self._wanted = size, wanted
+    def __init__(
+        self, slots: Sequence[CameraModel], wanted: Mapping[str, str] | None = None
+    ) -> None:
+        """Takes the nominal rig, and slots by camera; see `LoggedRig`."""
+        self._slots, self._wanted = slots, wanted
         self._rigs: dict[Path, LoggedRig] = {}
 
     def of(self, log: DriveLog) -> LoggedRig:
         """Returns the rig of a log; of one with other traffic, that of the log it was made of."""
         rig = self._rigs.get(log.path)
         if rig is None:
-            rig = self._rigs[log.path] = LoggedRig(log.origin, self._size, self._wanted)
+            rig = self._rigs[log.path] = LoggedRig(log.origin, self._slots, self._wanted)
         return rig
 
     def has_photo(self, moment: Moment) -> bool:
