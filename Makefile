@@ -8,6 +8,9 @@ ifeq ($(strip $(HOME)),)
 export HOME := $(CURDIR)/build/home
 endif
 
+# A sourced ROS installation would be imported instead of the wheels in .venv.
+unexport PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
+
 BIN := .venv/bin
 # Of tests: one more than there are cores, since tests of node processes mostly wait.
 WORKERS = $$(($$(nproc) + 1))

@@ -15,7 +15,8 @@ from launch.events.process import ProcessExited
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 
 SHARE = Path(get_package_share_directory("rap_bringup"))
-CACHE = [EnvironmentVariable("HOME"), "/.cache/rap/engines"]
+USER_CACHE = [EnvironmentVariable("HOME"), "/.cache"]
+CACHE = [EnvironmentVariable("XDG_CACHE_HOME", default_value=USER_CACHE), "/rap/engines"]
 
 ARGUMENTS = {
     "bundle": (str(SHARE / "models" / "default"), "folder of the model bundle"),

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, Image
 
-from rap_perception.camera_info import CalibrationError
+from rap_perception.camera_info import CalibrationError, camera_model_from_message
 from rap_perception.images import ImageError
 from rap_perception.object_messages import read_rap
 from rap_perception.objects import checked_objects
-from rap_perception.ros.conversions import add_transforms, camera_model, pixels
+from rap_perception.ros.conversions import add_transforms, pixels
 from rap_perception.transform_tree import TransformError, TransformTree
 from rap_planner.candidates import Candidates
 from rap_planner.guard import Guard, GuardInputs, GuardSettings
@@ -172,7 +172,7 @@ def use_features(message: Any) -> Any:
 
 
 def use_calibration(message: Any) -> Any:
-    model = camera_model("cam", message, np.eye(4))
+    model = camera_model_from_message("cam", message, np.eye(4))
     return [model.fx, model.fy, model.cx, model.cy]
 
 

@@ -367,6 +367,25 @@ def test_zero_calibration_is_an_error_until_a_good_one_comes(make, tiny_bundle):
     assert [text for _, text in health(node).problems] == ["camera cam: no image received"]
 
 
+def test_a_camera_given_in_its_body_frame_is_told_where_the_slot_is_stated(make, tiny_bundle):
+    """x ahead instead of z: as good as every driver's own frame."""
+    body = [1.5, 0.0, 1.6, 0.0, 0.0, 0.0, 1.0]
+    cameras = {"cameras__names": ["cam"], "cameras__slots": ["front"]}
+    told = []
+    for pose in (AHEAD, body):
+        node = make(
+            PerceptionNode, bundle__path=str(tiny_bundle), cameras__extrinsics__cam=pose, **cameras
+        )
+        node.start_by_itself()
+        node._on_info(
+            "cam", CameraInfo(width=128, height=64, k=[80.0, 0, 0, 0, 80.0, 0, 0, 0, 1.0])
+        )
+        told.append([text for _, text in health(node).problems if "looks" in text])
+        node.destroy_node()
+    assert not told[0]
+    assert told[1][0].startswith("cam: looks 90 degrees away from slot front; extrinsics (cameras.")
+
+
 def test_a_camera_that_looks_where_no_slot_does_is_refused(make, tiny_bundle):
     behind = [0.0, 0.0, 1.6, 0.5, 0.5, -0.5, -0.5]
     cameras = {"cameras__names": ["rear"], "cameras__extrinsics__rear": behind}

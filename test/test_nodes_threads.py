@@ -141,6 +141,21 @@ def test_cameras_that_come_back_wait_for_the_step_on_objects(nodes, planned, fra
     assert planned == [SECOND, 3 * SECOND // 2, 8 * SECOND // 5]
 
 
+def test_a_slow_step_on_a_frame_is_no_camera_that_is_gone(nodes, planned, frame, monkeypatch):
+    raster, _ = nodes
+    compute = raster._compute
+
+    def slow(step, item):
+        raster.receive_objects(objects(3 * SECOND // 2))  # half a second passes
+        return compute(step, item)
+
+    monkeypatch.setattr(raster, "_compute", slow)
+    raster.process(frame(SECOND))
+    raster.receive_objects(objects(8 * SECOND // 5))
+    assert raster._worker.counts.submitted == 0
+    assert planned == [SECOND]
+
+
 def test_objects_whose_turn_comes_after_newer_frames_are_no_step(nodes, planned, frame):
     raster, _ = nodes
     raster.process(frame(3 * SECOND // 2))

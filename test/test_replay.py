@@ -347,6 +347,15 @@ def test_a_terminated_replay_leaves_no_node_behind(tiny_bundle, tmp_path):
     assert not [pid for pid in nodes if Path(f"/proc/{pid}").exists()]
 
 
+def test_a_sourced_ros_of_another_python_is_told_in_one_line(tmp_path):
+    (tmp_path / "rclpy").mkdir()
+    (tmp_path / "rclpy" / "__init__.py").write_text("raise ImportError('not for this Python')")
+    ended = rap("replay", tmp_path, "--out", tmp_path / "out", modules=tmp_path)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("rap: not for this Python: source your ROS, or run make setup")
+
+
 def test_results_do_not_go_into_the_bag_itself(tiny_bundle, tmp_path):
     write_bag(straight_drive(3, with_cameras=False), tmp_path / "drive")
     before = (tmp_path / "drive" / "drive.mcap").read_bytes()

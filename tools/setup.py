@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import itertools
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -84,8 +85,7 @@ def main(arguments: list[str]) -> int:
         with (BUILD / "setup.lock").open("w") as lock:
             # Two calls in one checkout: the second waits, and then finds everything done.
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if Path(sys.executable).parent != PYTHON.parent:
-                # setup.sh calls with a Python from outside only if .venv is absent or broken.
+            if not _runs():  # and another call has not mended it while this one waited
                 shutil.rmtree(STAMPS, ignore_errors=True)
             _run(*_steps(arguments[0]))
     except SetupError as error:
@@ -95,6 +95,14 @@ def main(arguments: list[str]) -> int:
         print("setup: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     return 0
+
+
+def _runs() -> bool:
+    """Says whether .venv has a Python that works."""
+    try:
+        return subprocess.run([PYTHON, "-I", "-S", "-c", ""], check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def _steps(stage: str) -> tuple[list[Step], list[Step], list[Step]]:
@@ -182,8 +190,11 @@ def _is_done(step: Step, key: str) -> bool:
 
 
 def _key(step: Step) -> str:
-    """Hashes the names and contents of a step's inputs."""
-    digest = hashlib.sha256()
+    """Hashes the names and contents of a step's inputs, and where they are.
+
+    What is installed has absolute paths in it: a copied checkout would run the code of the first.
+    """
+    digest = hashlib.sha256(f"{ROOT}\n".encode())
     for path in step.inputs:
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in files:
@@ -194,7 +205,12 @@ def _key(step: Step) -> str:
 
 
 def _check_machine() -> None:
-    """Fails early where the build of rap_msgs would fail late."""
+    """Fails early where pip or the build of rap_msgs would fail late."""
+    if (machine := platform.machine()) not in ("x86_64", "AMD64"):
+        raise SetupError(
+            f"the ROS wheels are for x86-64, this is {machine}: install the packages on ROS 2 "
+            'Jazzy, as "On a vehicle" in README.md says'
+        )
     for names in (("cc", "gcc", "clang"), ("c++", "g++", "clang++")):
         if not any(shutil.which(name) for name in names):
             raise SetupError(

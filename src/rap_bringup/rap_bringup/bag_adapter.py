@@ -29,7 +29,8 @@ from rap_bringup.bag_reader import (
     TYPES,
     LeftOut,
     RecordedMessage,
-    ego_state,
+    check_odometry_frames,
+    checked_ego_state,
     open_bag,
     read_messages,
     unreadable,
@@ -139,6 +140,7 @@ def adapt_bag(
     if begin_ns >= end_ns:
         length_s = (recording.end_ns - recording.start_ns) * 1e-9
         raise BagError(f"{source}: nothing after {start_s:g} s, it is {length_s:.1f} s long")
+    _check_first_odometry(source, taken, begin_ns, end_ns)
     left_out = LeftOut()
     items = chain(
         _said_before(source, taken, begin_ns),
@@ -222,8 +224,31 @@ def _require_inputs(
     )
     if "odometry" not in taken:
         raise BagError(f"{source}: no messages on /odometry{hints}")
-    if "objects" not in taken and not any("/image" in name for name in taken):
+    if "objects" not in taken and not any(map(_is_image, taken)):
         raise BagError(f"{source}: neither /objects nor /camera/NAME/image has messages{hints}")
+    cameras = {name.split("/")[1] for name in taken if _is_image(name)}
+    needed = [f"camera/{name}/camera_info" for name in sorted(cameras)]
+    needed += ["tf_static"] if cameras else []
+    if missing := [name for name in needed if name not in taken]:
+        raise BagError(f"{source}: cameras need /{missing[0]}, which has no messages")
+
+
+def _check_first_odometry(
+    source: Path, taken: Mapping[str, Connection], begin_ns: int, end_ns: int
+) -> None:
+    """Refuses what would be refused of the bag before hours are written."""
+    for item in _read(source, {"odometry": taken["odometry"]}, begin_ns, end_ns):
+        try:
+            odometry = deserialized(item.raw, TYPES["odometry"])
+        except ValueError:
+            continue
+        check_odometry_frames(source, odometry)
+        return
+    raise BagError(f"{source}: no messages on {taken['odometry'].topic} in this part")
+
+
+def _is_image(topic: str) -> bool:
+    return _CAMERA.fullmatch(topic) is not None and not topic.endswith("/camera_info")
 
 
 def _is_input(topic: str) -> bool:
@@ -277,7 +302,11 @@ def _with_own_objects(
         if adapter is None or item.topic not in ("odometry", "objects"):
             yield item
         elif item.topic == "odometry":
-            adapter.see_ego(item)
+            try:
+                adapter.see_ego(item)
+            except ValueError as error:
+                left_out.add("odometry", str(error))
+                continue
             yield item
         else:
             try:
@@ -301,10 +330,8 @@ class _ObjectsAdapter:
         self._history = EgoHistory()
 
     def see_ego(self, item: RecordedMessage) -> None:
-        """Takes odometry in; that which is no use places nothing."""
-        state = ego_state(deserialized(item.raw, TYPES["odometry"]))
-        if np.isfinite([*state.planar, state.z_m]).all():
-            self._history.add(state)
+        """Takes odometry in; raises ValueError if the nodes would not."""
+        self._history.add(checked_ego_state(deserialized(item.raw, TYPES["odometry"])))
 
     def converted(self, item: RecordedMessage) -> tuple[bytes, str]:
         """Returns a serialized `rap_msgs/TrackedObjects`, and what of it was left out.

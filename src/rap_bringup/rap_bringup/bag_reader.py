@@ -6,6 +6,7 @@ line and not a graph that waits for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from rosbags.rosbag2 import Reader
 from rap_bringup.bag_types import CONTROL_MODE_TYPE, Message, deserialized, raw_stamp_ns, stamp_of
 from rap_bringup.bags import EGO_FRAME, MAP_FRAME, BagError
 from rap_bringup.drives.recorded_drive import RecordedObjects
-from rap_perception.camera_info import CalibrationError, camera_model_from_info
+from rap_perception.camera_info import CalibrationError, camera_model_from_message
 from rap_perception.transform_tree import TransformError, TransformTree
 from rap_raster.camera import CameraModel
 from rap_raster.ego_history import EgoState
@@ -45,6 +46,9 @@ IMAGE_TYPES = {
     "image": "sensor_msgs/msg/Image",
     "image/compressed": "sensor_msgs/msg/CompressedImage",
 }
+UNIT_TOLERANCE = 0.01
+"""Of the length of a quaternion; one that was never set has none."""
+
 INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 
 
@@ -106,6 +110,10 @@ class LeftOut:
         """Counts a message."""
         count, first = self._spoiled.get(topic, (0, reason))
         self._spoiled[topic] = (count + 1, first)
+
+    def reason(self, topic: str) -> str:
+        """Returns the first reason of a topic; empty where nothing of it was left out."""
+        return self._spoiled.get(topic, (0, ""))[1]
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -198,12 +206,7 @@ def _is_read(name: str) -> bool:
 
 def _check_frames(path: Path, topics: dict[str, BagTopic]) -> None:
     """Refuses at once what every node would reject, message by message."""
-    odometry = _content(path, _first(path, {"odometry"}), TYPES["odometry"])
-    if (odometry.header.frame_id, odometry.child_frame_id) != (MAP_FRAME, EGO_FRAME):
-        raise BagError(
-            f"{path}: /odometry is {odometry.header.frame_id!r} -> {odometry.child_frame_id!r}, "
-            f"expected {MAP_FRAME!r} -> {EGO_FRAME!r}"
-        )
+    check_odometry_frames(path, _content(path, _first(path, {"odometry"}), TYPES["odometry"]))
     if "objects" in topics:
         objects = _content(path, _first(path, {"objects"}), TYPES["objects"])
         if objects.header.frame_id != MAP_FRAME:
@@ -211,6 +214,15 @@ def _check_frames(path: Path, topics: dict[str, BagTopic]) -> None:
                 f"{path}: /objects are in {objects.header.frame_id!r}, expected {MAP_FRAME!r} "
                 "(rap bag ros2 places them)"
             )
+
+
+def check_odometry_frames(path: Path, odometry: Message) -> None:
+    """Raises BagError where odometry is not that of the ego frame in the map frame."""
+    if (odometry.header.frame_id, odometry.child_frame_id) != (MAP_FRAME, EGO_FRAME):
+        raise BagError(
+            f"{path}: /odometry is {odometry.header.frame_id!r} -> {odometry.child_frame_id!r}, "
+            f"expected {MAP_FRAME!r} -> {EGO_FRAME!r}"
+        )
 
 
 def messages(bag: Bag, topics: set[str] | None = None) -> Iterator[RecordedMessage]:
@@ -312,6 +324,23 @@ def objects_of(raw: bytes) -> RecordedObjects:
         yaws_rad=content.light_yaws.astype(np.float64),
     )
     return RecordedObjects(stamp_of(content.header), boxes, lights)
+
+
+def checked_ego_state(odometry: Message) -> EgoState:
+    """Returns the ego state in a `nav_msgs/Odometry`, checked as the nodes check it.
+
+    Raises:
+        ValueError: If it has no stamp, or a number or the orientation is none.
+    """
+    state, turn = ego_state(odometry), odometry.pose.pose.orientation
+    values = [*state.planar, state.z_m, state.vx_mps, state.vy_mps, state.yaw_rate_radps]
+    if not np.isfinite(values).all():
+        raise ValueError(f"numbers that are none at {state.stamp_ns} ns")
+    if abs(math.hypot(turn.x, turn.y, turn.z, turn.w) - 1.0) > UNIT_TOLERANCE:
+        raise ValueError(f"an orientation that is none at {state.stamp_ns} ns")
+    if state.stamp_ns == 0:
+        raise ValueError("no stamp")
+    return state
 
 
 def ego_state(odometry: Message) -> EgoState:
@@ -416,15 +445,8 @@ def _calibration(
         raise BagError(f"{path}: camera {name}: no messages on /{topic}, expected {INFO_TYPE}")
     info = _content(path, _first(path, {topic}), INFO_TYPE)
     try:
-        return camera_model_from_info(
-            name,
-            width=info.width,
-            height=info.height,
-            k=list(info.k),
-            d=list(info.d),
-            distortion_model=info.distortion_model,
-            ego_from_camera=transforms.look_up(EGO_FRAME, info.header.frame_id.lstrip("/")),
-        )
+        pose = transforms.look_up(EGO_FRAME, info.header.frame_id.lstrip("/"))
+        return camera_model_from_message(name, info, pose)
     except TransformError as error:
         raise BagError(f"{path}: camera {name}: /tf_static: {error}") from error
     except CalibrationError as error:

@@ -89,8 +89,9 @@ def one_line_errors() -> Iterator[None]:
         yield
     except USER_ERRORS as error:
         _fail(" ".join(str(error).split()), error)
-    except ModuleNotFoundError as error:
-        _fail(f"{error.name} is not installed here: source your ROS, or run make setup", error)
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        _fail(f"{reason}: source your ROS, or run make setup and use no sourced ROS with it", error)
 
 
 def _fail(line: str, error: Exception) -> NoReturn:

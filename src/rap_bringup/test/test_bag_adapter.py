@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
@@ -365,13 +367,45 @@ def test_what_does_not_fit_is_one_line_and_leaves_nothing(bag_path, tmp_path, re
     assert not (tmp_path / "out").exists()
 
 
-def test_a_bag_that_cannot_be_used_is_taken_away_again(bag_path, tmp_path):
-    """The camera has images and no calibration."""
+def test_what_a_camera_lacks_is_told_before_anything_is_written(bag_path, tmp_path, monkeypatch):
     recorded = copied(bag_path, tmp_path / "recorded")
     renames = {old: new for old, new in RENAMES.items() if not new.endswith("camera_info")}
-    with pytest.raises(BagError, match="camera front: no messages on /camera/front/camera_info"):
+    monkeypatch.setattr("rap_bringup.bag_adapter.Writer", None)
+    with pytest.raises(BagError, match="cameras need /camera/front/camera_info, which has no"):
         adapt_bag(recorded, tmp_path / "out", renames)
+
+
+def test_a_bag_that_cannot_be_used_is_taken_away_again(bag_path, tmp_path):
+    """The calibration is none, which the whole bag is needed to see."""
+
+    def uncalibrated(topic, raw):
+        if not topic.endswith("front/camera_info"):
+            return raw
+        content = deserialized(raw, "sensor_msgs/msg/CameraInfo")
+        return serialized(replace(content, k=np.zeros(9)))
+
+    recorded = copied(bag_path, tmp_path / "recorded", uncalibrated)
+    with pytest.raises(BagError, match="the camera is not calibrated"):
+        adapt_bag(recorded, tmp_path / "out", RENAMES)
     assert not (tmp_path / "out").exists()
+
+
+def test_odometry_that_no_node_would_take_is_left_out_and_told(drive, bag_path, tmp_path):
+    broken = iter([b"\0\1\0\0", None])
+
+    def changed(topic, raw):
+        if topic != "/odometry" or (bad := next(broken, raw)) is raw:
+            return raw
+        if bad is not None:
+            return bad
+        content = deserialized(raw, "nav_msgs/msg/Odometry")
+        content.pose.pose.orientation.z = content.pose.pose.orientation.w = 0.0
+        return serialized(content)
+
+    recorded = copied(bag_path, tmp_path / "recorded", changed)
+    adapted = adapt_bag(recorded, tmp_path / "out", RENAMES)
+    assert adapted.counts["odometry"] == len(drive.ego) - 2
+    assert adapted.left_out[0].startswith("/odometry: 2 messages left out")
 
 
 @pytest.mark.parametrize(

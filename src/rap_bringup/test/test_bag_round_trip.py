@@ -177,6 +177,23 @@ def test_cameras_may_hang_below_other_frames(bag_path, tmp_path):
         np.testing.assert_allclose(camera.model.ego_from_camera, expected, atol=1e-12)
 
 
+def test_images_of_a_part_of_the_sensor_have_the_camera_that_the_vehicle_sees_them_with(
+    bag_path, tmp_path
+):
+    def binned(topic, raw):
+        if not topic.endswith("/camera_info"):
+            return raw
+        content = deserialized(raw, "sensor_msgs/msg/CameraInfo")
+        content.binning_x = content.binning_y = 2
+        return serialized(content)
+
+    whole = open_bag(bag_path).cameras["front"].model
+    _copy(bag_path, tmp_path / "copy", StoragePlugin.MCAP, change=binned)
+    half = open_bag(tmp_path / "copy").cameras["front"].model
+    assert (half.width, half.height) == (whole.width // 2, whole.height // 2)
+    assert half.fx == pytest.approx(whole.fx / 2)
+
+
 def test_only_inputs_of_the_contract_count_whatever_else_was_recorded(bag_path, tmp_path):
     """A bag from a vehicle has other topics, the stack's own outputs, and latched ones of old."""
     bag = open_bag(bag_path)

@@ -56,9 +56,9 @@ class OpenLoopReport:
     moving_ade_3s_m: float
     moving_ade_3s_constant_velocity_m: float
 
-    def as_dict(self) -> dict[str, float]:
-        """Returns the report as JSON wants it."""
-        return asdict(self)
+    def as_dict(self) -> dict[str, float | None]:
+        """Returns the report as JSON wants it; what nobody moved for is None."""
+        return {key: None if math.isnan(value) else value for key, value in asdict(self).items()}
 
 
 class LogDriver:

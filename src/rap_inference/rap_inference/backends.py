@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -10,9 +9,9 @@ from typing import get_args
 from rap_inference.bundle import Bundle, BundleError
 from rap_inference.cuda_device import CudaDevice, CudaError
 from rap_inference.engine_cache import default_cache_dir
-from rap_inference.network import Network, OnnxRuntimeNetwork
+from rap_inference.network import Network, OnnxRuntimeNetwork, nothing_for
 from rap_inference.tensorrt_engine import Library
-from rap_inference.tensorrt_network import TensorRtNetwork, engine_key, provided_engine
+from rap_inference.tensorrt_network import TensorRtNetwork, Warn, engine_key, provided_engine
 
 BACKENDS = ("auto", "cpu", "cuda", "tensorrt-ep", "tensorrt", "tensorrt-rtx")
 """cpu, cuda and tensorrt-ep are execution providers of ONNX Runtime, the last two libraries of
@@ -22,8 +21,6 @@ AUTO_ORDER = ("tensorrt", "tensorrt-rtx", "cuda", "cpu")
 """Fastest first. Not tensorrt-ep: what it gains over cuda, the library alone gains as well."""
 
 LIBRARIES: tuple[Library, ...] = get_args(Library)
-
-Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,7 @@ def open_network(
         try:
             network = _open(path, backend, settings, warn, batch)
             return OpenNetwork(network, backend, tuple(passed_over))
-        except (BundleError, CudaError) as error:
+        except BundleError as error:
             passed_over.append(f"{backend}: {error}")
     network = _open(path, AUTO_ORDER[-1], settings, warn, batch)
     return OpenNetwork(network, AUTO_ORDER[-1], tuple(passed_over))
@@ -102,11 +99,19 @@ def build_engines(bundle: Bundle, settings: InferenceSettings) -> None:
     _check_backend(settings.backend, (*LIBRARIES, "tensorrt-ep"))
     for path, batch in ((bundle.encoder_path, encoder_batch(bundle)), (bundle.planner_path, 1)):
         if settings.backend == "tensorrt-ep":
-            _open(path, settings.backend, settings, _refuse, batch)
+            _run_once(_open(path, settings.backend, settings, _refuse, batch), path, batch)
             continue
         library = _library(settings.backend)
         key = engine_key(path, library, tf32=settings.tf32, batch=batch)
         provided_engine(path, key, library, settings.cache_dir, _refuse)
+
+
+def _run_once(network: Network, path: Path, batch: int) -> None:
+    """Has ONNX Runtime build what it builds at the first step only."""
+    try:
+        network.run(nothing_for(path, batch))
+    except Exception as error:  # ONNX Runtime raises its own undeclared types
+        raise BundleError(f"{path}: does not run: {' '.join(str(error).split())}") from error
 
 
 def encoder_batch(bundle: Bundle) -> int:
@@ -115,6 +120,19 @@ def encoder_batch(bundle: Bundle) -> int:
 
 
 def _open(path: Path, backend: str, settings: InferenceSettings, warn: Warn, batch: int) -> Network:
+    """Opens a network with one backend; whatever goes wrong within becomes a BundleError."""
+    try:
+        return _opened(path, backend, settings, warn, batch)
+    except BundleError:
+        raise
+    except Exception as error:  # libraries of other versions raise what they like
+        reason = " ".join(str(error).split())
+        raise BundleError(f"{path}: {backend}: {type(error).__name__}: {reason}") from error
+
+
+def _opened(
+    path: Path, backend: str, settings: InferenceSettings, warn: Warn, batch: int
+) -> Network:
     if backend == "cpu":
         return OnnxRuntimeNetwork(path, threads=settings.threads)
     if backend == "cuda":
@@ -147,11 +165,18 @@ def _open_tensorrt_provider(
     key = engine_key(path, "tensorrt", tf32=True, batch=batch)
     folder = settings.cache_dir / key.file_name.replace(".engine", f"-{key.library_version}-ep")
     options = {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(folder)}
+    # Without, an engine is built at the first step, and anew at the first with fewer images.
+    for name, size in (("min", 1), ("opt", batch), ("max", batch)):
+        options[f"trt_profile_{name}_shapes"] = ",".join(
+            f"{tensor}:{'x'.join(map(str, values.shape))}"
+            for tensor, values in nothing_for(path, size).items()
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         warn(f"engine of {path.name} is not kept, every start builds it anew: {error}")
-        options = {}
+        for name in ("trt_engine_cache_enable", "trt_engine_cache_path"):
+            del options[name]
     return OnnxRuntimeNetwork(
         path,
         threads=settings.threads,

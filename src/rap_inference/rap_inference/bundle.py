@@ -1,7 +1,8 @@
 """The model bundle: a folder with two networks and the manifest that says what they expect.
 
 Every consumer goes through `load_bundle`, so nothing about a model is hard-coded elsewhere, and a
-network is never run unless its bytes are the ones the manifest was written for.
+network is never run unless its bytes are the ones the manifest was written for (those of a second
+file that ONNX may keep weights in are not looked at).
 """
 
 from __future__ import annotations

@@ -26,7 +26,11 @@ CPU_PROVIDER = "CPUExecutionProvider"
 
 
 class OnnxRuntimeNetwork:
-    """ONNX Runtime, on the CPU or with another of its execution providers."""
+    """ONNX Runtime, on the CPU or with another of its execution providers.
+
+    Attributes:
+        input_shapes: By name; an axis that the file leaves open is no number.
+    """
 
     def __init__(
         self,
@@ -52,13 +56,13 @@ class OnnxRuntimeNetwork:
             import onnxruntime  # noqa: PLC0415 - an optional backend is imported where it is used
         except ImportError as error:
             raise BundleError(
-                f"{path}: backend onnxruntime is not installed (pip install rap_inference[cpu])"
+                f"{path}: backend onnxruntime is not installed (pip install onnxruntime)"
             ) from error
         offered = onnxruntime.get_available_providers()
         if provider not in offered:
             raise BundleError(
                 f"{path}: this onnxruntime has no {provider}, only {', '.join(offered)} "
-                "(pip install rap_inference[gpu] instead of [cpu])"
+                "(pip uninstall onnxruntime, pip install onnxruntime-gpu: never both)"
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -75,12 +79,25 @@ class OnnxRuntimeNetwork:
             raise BundleError(f"{path}: not a usable network: {_one_line(error)}") from error
         if self._session.get_providers()[0] != provider:  # it only logs that, and uses the CPU
             raise BundleError(f"{path}: onnxruntime could not start {provider}; see its log above")
+        self.input_shapes = {tensor.name: tensor.shape for tensor in self._session.get_inputs()}
         self._output_names = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Arrays) -> Arrays:
         """Runs the network once; see `Network.run`."""
         outputs = self._session.run(self._output_names, inputs)
         return dict(zip(self._output_names, outputs, strict=True))
+
+
+def nothing_for(path: Path, batch: int) -> Arrays:
+    """Returns zeros for all inputs of a network; first axes that the file leaves open get `batch`.
+
+    Raises:
+        BundleError: As `OnnxRuntimeNetwork`.
+    """
+    return {
+        name: np.zeros([batch if not isinstance(size, int) else size for size in shape], np.float32)
+        for name, shape in OnnxRuntimeNetwork(path).input_shapes.items()
+    }
 
 
 def _one_line(error: Exception) -> str:

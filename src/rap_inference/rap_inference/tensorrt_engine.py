@@ -57,10 +57,12 @@ def import_library(library: Library, path: Path) -> ModuleType:
     """
     try:
         return importlib.import_module(library.replace("-", "_"))
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise BundleError(
-            f"{path}: {library} is not installed (pip install rap_inference[{library}])"
+            f"{path}: {library} is not installed (pip install {library}; JetPack brings tensorrt)"
         ) from error
+    except ImportError as error:
+        raise BundleError(f"{path}: {library} does not load: {_one_line([str(error)])}") from error
 
 
 def _builder(trt: ModuleType, log: list[str], what: str) -> Any:  # noqa: ANN401

@@ -17,6 +17,8 @@ from rap_inference.tensorrt_engine import Library, build_engine, import_library
 ANY_GPU = "any"
 """TensorRT-RTX finishes its engines on the GPU that runs them, any from Turing on."""
 
+Warn = Callable[[str], None]
+
 
 def engine_key(path: Path, library: Library, *, tf32: bool, batch: int) -> EngineKey:
     """Returns what an engine of a network must be for on this machine.
@@ -31,35 +33,49 @@ def engine_key(path: Path, library: Library, *, tf32: bool, batch: int) -> Engin
     return EngineKey(path.stem, file_sha256(path), library, version, gpu, precision, batch)
 
 
-def provided_engine(
-    path: Path, key: EngineKey, library: Library, folder: Path, warn: Callable[[str], None]
-) -> bytes:
-    """Returns a fitting engine from the cache, or builds and stores it.
+def stored_engine(path: Path, key: EngineKey, folder: Path, warn: Warn) -> bytes | None:
+    """Returns a fitting engine from the cache, or None.
+
+    Args:
+        path: ONNX file.
+        key: From `engine_key`.
+        folder: The cache.
+        warn: Told in one line why an engine could not be read.
+    """
+    try:
+        return find_engine(folder, key)
+    except OSError as error:
+        warn(f"engine of {path.name} is built anew, that in the cache cannot be read: {error}")
+        return None
+
+
+def built_engine(path: Path, key: EngineKey, library: Library, folder: Path, warn: Warn) -> bytes:
+    """Builds an engine and stores it.
 
     Args:
         path: ONNX file.
         key: From `engine_key`.
         library: What is to run it.
         folder: The cache.
-        warn: Told in one line why an engine could not be read or stored; it is built and used all
-            the same.
+        warn: Told in one line why the engine could not be stored; it is used all the same.
 
     Raises:
         BundleError: If the engine cannot be built.
     """
-    try:
-        stored = find_engine(folder, key)
-    except OSError as error:
-        warn(f"engine of {path.name} is built anew, that in the cache cannot be read: {error}")
-        stored = None
-    if stored is not None:
-        return stored
     plan = build_engine(path, library, batch=key.batch, tf32=key.precision == "tf32")
     try:
         store_engine(folder, key, plan)
     except OSError as error:
         warn(f"engine of {path.name} is not kept, every start builds it anew: {error}")
     return plan
+
+
+def provided_engine(
+    path: Path, key: EngineKey, library: Library, folder: Path, warn: Warn
+) -> bytes:
+    """Returns a fitting engine from the cache, or builds and stores it; see the two above."""
+    stored = stored_engine(path, key, folder, warn)
+    return built_engine(path, key, library, folder, warn) if stored is None else stored
 
 
 class TensorRtNetwork:
@@ -70,7 +86,7 @@ class TensorRtNetwork:
         path: Path,
         library: Library,
         folder: Path,
-        warn: Callable[[str], None],
+        warn: Warn,
         *,
         tf32: bool,
         batch: int,
@@ -81,7 +97,7 @@ class TensorRtNetwork:
             path: ONNX file.
             library: What runs it.
             folder: The cache of engines.
-            warn: See `provided_engine`.
+            warn: Told in one line of what works worse than it could.
             tf32: Whether matrix products may round their float32 inputs to 10 bits.
             batch: Longest first axis of the inputs.
 
@@ -91,14 +107,23 @@ class TensorRtNetwork:
         self._device = _device(path, library)
         self._device.use()
         key = engine_key(path, library, tf32=tf32, batch=batch)
-        plan = provided_engine(path, key, library, folder, warn)
         trt = import_library(library, path)
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))  # must outlive its engine
-        engine = self._runtime.deserialize_cuda_engine(plan)
+        plan = stored_engine(path, key, folder, warn)
+        engine = None if plan is None else self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            file = folder / key.file_name
-            raise BundleError(f"{path}: {library} cannot load its engine; delete {file}")
+            why = "there is none" if plan is None else "that in the cache does not load"
+            warn(
+                f"engine of {path.name} is built, {why}: this takes minutes, which "
+                "`rap build-engine` spends ahead of a start"
+            )
+            plan = built_engine(path, key, library, folder, warn)
+            engine = self._runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            raise BundleError(f"{path}: {library} cannot load the engine that it has just built")
         self._context = engine.create_execution_context()
+        if self._context is None:
+            raise BundleError(f"{path}: {library} cannot run its engine: is there GPU memory left?")
         self._stream = self._device.make_stream()
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         self._outputs = [n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.OUTPUT]

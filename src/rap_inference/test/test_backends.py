@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from rap_inference import backends, cuda_device, tensorrt_network
+from rap_inference import backends, cuda_device, tensorrt_engine, tensorrt_network
 from rap_inference.backends import BACKENDS, InferenceSettings, build_engines, open_network
 from rap_inference.bundle import BundleError
 from rap_inference.cuda_device import CudaDevice, CudaError
@@ -45,8 +45,8 @@ def no_gpu(monkeypatch):
     monkeypatch.setattr(cuda_device, "DRIVER", "libcuda-that-is-not-there.so.1")
 
 
-def opened(path, backend, **settings):
-    return open_network(path, InferenceSettings(backend, **settings), pytest.fail)
+def opened(path, backend, warn=pytest.fail, **settings):
+    return open_network(path, InferenceSettings(backend, **settings), warn)
 
 
 def test_the_cpu_runs_the_network(network):
@@ -75,7 +75,7 @@ def test_a_backend_asked_for_by_name_is_refused_without_a_gpu(network, no_gpu, b
 
 def test_a_provider_that_onnxruntime_lacks_is_named_with_the_way_to_get_it(network, monkeypatch):
     monkeypatch.setattr(backends, "CudaDevice", object)
-    with pytest.raises(BundleError, match=r"no CUDAExecutionProvider, only .*\[gpu\]"):
+    with pytest.raises(BundleError, match=r"no CUDAExecutionProvider, only .*onnxruntime-gpu"):
         opened(network, "cuda")
 
 
@@ -213,7 +213,10 @@ def gpu(monkeypatch):
 
 
 def test_auto_takes_tensorrt_where_there_is_a_gpu_and_keeps_its_engine(network, gpu, tmp_path):
-    result = opened(network, "auto", cache_dir=tmp_path / "cache")
+    told = []
+    result = opened(network, "auto", told.append, cache_dir=tmp_path / "cache")
+    (line,) = told
+    assert line.startswith("engine of double.onnx is built, there is none: this takes minutes")
     assert (result.backend, result.passed_over) == ("tensorrt", ())
     for rows in (1, 3, 2):
         x = np.arange(2 * rows, dtype=np.float32).reshape(rows, 2)
@@ -222,12 +225,15 @@ def test_auto_takes_tensorrt_where_there_is_a_gpu_and_keeps_its_engine(network, 
     assert len(gpu.memory) == 2
     (engine,) = (tmp_path / "cache").iterdir()
     assert "Test_GPU__8_6_" in engine.name
+    opened(network, "auto", cache_dir=tmp_path / "cache")  # from the cache, nothing to tell
 
 
 def test_a_network_gives_its_memory_back(network, gpu, tmp_path):
     """As when a node is cleaned up and configured anew, however often."""
     for _ in range(3):
-        opened(network, "tensorrt", cache_dir=tmp_path).network.run({"x": np.ones((2, 2))})
+        again = opened(network, "tensorrt", lambda _: None, cache_dir=tmp_path)
+        again.network.run({"x": np.ones((2, 2))})
+        del again
         gc.collect()
     assert gpu.allocations == 6
     assert (gpu.memory, gpu.streams) == ({}, [])
@@ -239,10 +245,46 @@ def test_an_engine_of_a_gpu_is_for_that_gpu_and_library(network, gpu):
     assert (key.precision, key.batch) == ("fp32", 3)
 
 
-def test_an_engine_that_cannot_be_loaded_is_named(network, gpu, tmp_path, monkeypatch):
+def test_an_engine_that_does_not_load_any_more_is_built_anew(network, gpu, tmp_path, monkeypatch):
+    """As after an update of the driver, of which the cache's key knows nothing."""
+    told = []
     monkeypatch.setattr(tensorrt_network, "build_engine", lambda *_, **__: b"")
-    with pytest.raises(BundleError, match=r"cannot load its engine; delete .*double-.*\.engine"):
-        TensorRtNetwork(network, "tensorrt", tmp_path, pytest.fail, tf32=True, batch=1)
+    with pytest.raises(BundleError, match="cannot load the engine that it has just built"):
+        TensorRtNetwork(network, "tensorrt", tmp_path, told.append, tf32=True, batch=1)
+    monkeypatch.setattr(tensorrt_network, "build_engine", lambda *_, **__: b"plan")
+    TensorRtNetwork(network, "tensorrt", tmp_path, told.append, tf32=True, batch=1)
+    assert ["in the cache does not load" in line for line in told] == [False, True]
+    TensorRtNetwork(network, "tensorrt", tmp_path, pytest.fail, tf32=True, batch=1)
+
+
+def test_a_gpu_without_memory_left_is_passed_over_with_the_reason(
+    network, gpu, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Engine, "create_execution_context", lambda self: None)
+    result = opened(network, "auto", lambda _: None, cache_dir=tmp_path)
+    assert result.backend == "cpu"
+    assert "is there GPU memory left?" in result.passed_over[0]
+
+
+def test_a_library_of_another_version_is_passed_over_with_what_it_raises(
+    network, gpu, tmp_path, monkeypatch
+):
+    def changed(*_, **__):
+        raise AttributeError("no STRONGLY_TYPED")
+
+    monkeypatch.setattr(tensorrt_network, "build_engine", changed)
+    result = opened(network, "auto", lambda _: None, cache_dir=tmp_path)
+    assert result.backend == "cpu"
+    assert result.passed_over[0].endswith("tensorrt: AttributeError: no STRONGLY_TYPED")
+
+
+def test_a_library_that_does_not_load_is_not_called_missing(network, gpu, monkeypatch):
+    def broken(name):
+        raise ImportError("libnvinfer.so.10: cannot open shared object file")
+
+    monkeypatch.setattr(tensorrt_engine.importlib, "import_module", broken)
+    with pytest.raises(BundleError, match=r"tensorrt does not load: libnvinfer\.so\.10"):
+        opened(network, "tensorrt")
 
 
 def test_the_drivers_own_words_say_why_there_is_no_gpu(gpu):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -90,6 +91,31 @@ def camera_model_from_info(
         distortion=_distortion(name, d, distortion_model),
     )
     return _read_out(whole, readout)
+
+
+def camera_model_from_message(
+    name: str,
+    message: Any,  # noqa: ANN401 - of ROS, or of a bag
+    ego_from_camera: FloatArray,
+) -> CameraModel:
+    """Returns the model of the images that a `sensor_msgs/CameraInfo` is for.
+
+    Raises:
+        CalibrationError: As `camera_model_from_info`.
+    """
+    roi = message.roi
+    return camera_model_from_info(
+        name,
+        width=message.width,
+        height=message.height,
+        k=message.k,
+        d=message.d,
+        distortion_model=message.distortion_model,
+        ego_from_camera=ego_from_camera,
+        readout=Readout(
+            roi.x_offset, roi.y_offset, roi.width, roi.height, message.binning_x, message.binning_y
+        ),
+    )
 
 
 def _read_out(whole: CameraModel, part: Readout) -> CameraModel:

@@ -76,7 +76,7 @@ def assign_slots(
     if wanted:
         return _configured(slots, wanted)
     pairs = sorted(
-        (_angle(slot.ego_from_camera, pose), slot.name, name)
+        (view_angle_rad(slot.ego_from_camera, pose), slot.name, name)
         for slot in slots
         for name, pose in cameras.items()
     )
@@ -100,6 +100,6 @@ def _configured(slots: Sequence[CameraModel], wanted: Mapping[str, str]) -> dict
     return assigned
 
 
-def _angle(first: FloatArray, second: FloatArray) -> float:
-    """Angle between two optical axes, radians."""
+def view_angle_rad(first: FloatArray, second: FloatArray) -> float:
+    """Returns the angle between the optical axes of two (4, 4) poses of cameras."""
     return float(np.arccos(np.clip(first[:3, 2] @ second[:3, 2], -1.0, 1.0)))

@@ -188,4 +188,5 @@ def calibration_figures(found: Judged, calibration: Calibration) -> dict[str, fl
 
 def open_loop_figures(report: OpenLoopReport) -> dict[str, float]:
     """Returns the figures of a report under names that say what they were measured on."""
-    return {f"open_loop_{name}": round(value, 3) for name, value in report.as_dict().items()}
+    measured = report.as_dict().items()
+    return {f"open_loop_{name}": round(value, 3) for name, value in measured if value is not None}

@@ -8,7 +8,7 @@ these run the way that traffic does.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from rap_bringup.bag_reader import (
     BagCamera,
     LeftOut,
     RecordedMessage,
-    ego_state,
+    checked_ego_state,
     messages,
     open_bag,
     read_map,
@@ -94,7 +94,8 @@ class _Seen:
         """Adds what a message of one of the topics in `_TAKEN` tells."""
         content = deserialized(item.raw, _TAKEN[item.topic])
         if item.topic == "odometry":
-            self._take_odometry(ego_state(content))
+            state = checked_ego_state(content)
+            self.ego[state.stamp_ns] = state
         elif item.topic == "objects":
             self._take_objects(content)
         elif item.topic == "command":
@@ -103,15 +104,6 @@ class _Seen:
             self.engaged[item.stamp_ns] = int(content.data)
         elif item.topic == CONTROL_MODE_TOPIC:
             self.control_mode[stamp_of(content)] = int(content.mode == AUTONOMOUS)
-
-    def _take_odometry(self, state: EgoState) -> None:
-        values = [*state.planar, state.z_m, state.vx_mps, state.vy_mps, state.yaw_rate_radps]
-        if not np.isfinite(values).all():
-            self.left_out.add("odometry", f"numbers that are none at {state.stamp_ns} ns")
-        elif state.stamp_ns == 0:
-            self.left_out.add("odometry", "no stamp")
-        else:
-            self.ego[state.stamp_ns] = state
 
     def _take_objects(self, content: Message) -> None:
         """Keeps what of a message the perception node would keep."""
@@ -153,8 +145,8 @@ def read_bag(path: Path, report: Report = silent) -> RecordedDrive:
                 seen.take_image(cameras[item.topic], item)
             else:
                 seen.take(item)
-        except ValueError as error:
-            raise BagError(f"{path}: /{item.topic} at {item.stamp_ns} ns: {error}") from error
+        except ValueError as error:  # one message of thousands
+            seen.left_out.add(item.topic, str(error))
         report(min(1.0, max(0, item.stamp_ns - bag.start_ns) * 1e-9 / max(bag.duration_s, 1e-9)))
     route_m = read_route(bag)
     return RecordedDrive(
@@ -178,7 +170,14 @@ def _jpeg(raw: bytes, *, compressed: bool) -> bytes:
     image = deserialized(raw, IMAGE_TYPES[kind])
     if compressed:
         return bytes(image.data)
-    rgb = decode_raw(image.data, image.encoding, image.width, image.height, image.step)
+    rgb = decode_raw(
+        image.data,
+        image.encoding,
+        image.width,
+        image.height,
+        image.step,
+        is_bigendian=bool(image.is_bigendian),
+    )
     _, content = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return content.tobytes()
 
@@ -188,17 +187,22 @@ def _cameras(bag: Bag, seen: _Seen) -> tuple[RecordedCamera, ...]:
     for name in sorted(bag.cameras):
         camera, images = bag.cameras[name], seen.images[name]
         taken = tuple(CameraImage(stamp, images[stamp]) for stamp in sorted(images))
-        _check_size(bag, camera, taken[0])
+        _check_size(bag, camera, taken, seen.left_out.reason(camera.image_topic))
         cameras.append(RecordedCamera(camera.model, taken))
     return tuple(cameras)
 
 
-def _check_size(bag: Bag, camera: BagCamera, image: CameraImage) -> None:
+def _check_size(bag: Bag, camera: BagCamera, images: Sequence[CameraImage], problem: str) -> None:
+    """Compares the first image that can be decoded with the calibration; `problem`: of others."""
     where = f"{bag.path}: /{camera.image_topic}"
-    try:
-        height, width, _ = decode_compressed(np.frombuffer(image.jpeg, dtype=np.uint8)).shape
-    except ImageError as error:
-        raise BagError(f"{where}: {error}") from error
+    for image in images:
+        try:
+            height, width, _ = decode_compressed(np.frombuffer(image.jpeg, dtype=np.uint8)).shape
+            break
+        except ImageError as error:
+            problem = str(error)
+    else:
+        raise BagError(f"{where}: {problem}")
     if (width, height) != (camera.model.width, camera.model.height):
         expected = f"{camera.model.width}x{camera.model.height} as in camera_info"
         raise BagError(f"{where}: images are {width}x{height}, expected {expected}")

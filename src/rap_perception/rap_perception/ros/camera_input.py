@@ -10,11 +10,11 @@ from enum import Enum
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from rap_perception.camera_info import CalibrationError
+from rap_perception.camera_info import CalibrationError, camera_model_from_message
 from rap_perception.framing import SlotImage
 from rap_perception.images import ImageError
 from rap_perception.rectify import Rectifier
-from rap_perception.ros.conversions import camera_model, pixels
+from rap_perception.ros.conversions import pixels
 from rap_perception.transform_tree import TransformError, TransformTree
 from rap_raster.camera import CameraModel
 from rap_raster.frames import FloatArray
@@ -97,7 +97,8 @@ class CameraInput:
             return ""
         before = self.rectifier
         try:
-            source = camera_model(self.name, self._info, self._pose(self._info.header.frame_id))
+            pose = self._pose(self._info.header.frame_id)
+            source = camera_model_from_message(self.name, self._info, pose)
         except (CalibrationError, TransformError) as error:
             self.rectifier, self.problem = None, str(error)
             return "" if before is None else self.problem

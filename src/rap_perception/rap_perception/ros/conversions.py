@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 
-from rap_perception.camera_info import Readout, camera_model_from_info
 from rap_perception.images import Image as Pixels
 from rap_perception.images import decode_compressed, decode_raw, reduce_image
 from rap_perception.transform_tree import TransformError, TransformTree
-from rap_raster.camera import CameraModel
-from rap_raster.frames import FloatArray
 
 
 def pixels(message: Image | CompressedImage, reduction: int) -> Pixels:
@@ -29,23 +26,6 @@ def pixels(message: Image | CompressedImage, reduction: int) -> Pixels:
         is_bigendian=bool(message.is_bigendian),
     )
     return reduce_image(image, reduction)
-
-
-def camera_model(name: str, message: CameraInfo, ego_from_camera: FloatArray) -> CameraModel:
-    """Converts a calibration; raises CalibrationError."""
-    roi = message.roi
-    return camera_model_from_info(
-        name,
-        width=message.width,
-        height=message.height,
-        k=message.k,
-        d=message.d,
-        distortion_model=message.distortion_model,
-        ego_from_camera=ego_from_camera,
-        readout=Readout(
-            roi.x_offset, roi.y_offset, roi.width, roi.height, message.binning_x, message.binning_y
-        ),
-    )
 
 
 def add_transforms(tree: TransformTree, message: Any) -> None:  # noqa: ANN401 - tf2_msgs/TFMessage

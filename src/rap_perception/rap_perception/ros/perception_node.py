@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,12 @@ from rap_perception.framing import SlotImage, make_frame
 from rap_perception.images import ImageError
 from rap_perception.object_messages import OBJECT_TYPES
 from rap_perception.objects import checked_objects, placed
-from rap_perception.rig import assign_slots, ego_from_camera_values
+from rap_perception.rig import (
+    MAX_VIEW_ANGLE_RAD,
+    assign_slots,
+    ego_from_camera_values,
+    view_angle_rad,
+)
 from rap_perception.ros.camera_input import CameraInput, Unused
 from rap_perception.ros.conversions import add_transforms
 from rap_perception.synchronizer import PATIENCE, Dropped, ImageSet, Synchronizer, SyncSettings
@@ -392,12 +398,27 @@ class PerceptionNode(RapNode):
         health.values["objects: tracked here"] = str(self._tracker is not None)
         for camera in self._cameras.values():
             self._report_camera(health, camera)
+        for slot in self._slots:
+            self._report_view(health, slot)
         if self._synchronizer is None or self._worker is None:
             return
         counts = self._synchronizer.counts
         health.values["image sets"] = str(counts.sets)
         health.values["image sets incomplete"] = str(counts.incomplete)
         health.values["image sets replaced by newer ones"] = str(self._worker.counts.dropped)
+
+    def _report_view(self, health: Health, slot: CameraModel) -> None:
+        """Warns of a camera that looks elsewhere than its slot: body frames are taken for it."""
+        camera = self._cameras.get(self._camera_of_slot.get(slot.name, ""))
+        if camera is None or camera.rectifier is None:
+            return
+        away = view_angle_rad(slot.ego_from_camera, camera.rectifier.source.ego_from_camera)
+        if away > MAX_VIEW_ANGLE_RAD:
+            health.warn(
+                f"{camera.name}: looks {math.degrees(away):.0f} degrees away from slot "
+                f"{slot.name}; extrinsics ({camera.extrinsics_source}) must be of the optical "
+                "frame: z ahead, x to the right"
+            )
 
     def _report_camera(self, health: Health, camera: CameraInput) -> None:
         name, silent_s = camera.name, camera.silent_s

@@ -23,7 +23,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Float64
 
 from rap_inference.backends import encoder_batch
-from rap_inference.bundle import BundleError, load_bundle
+from rap_inference.bundle import Bundle, BundleError, load_bundle
 from rap_inference.latest_worker import LatestWorker
 from rap_raster.ego_history import JUMP_NS
 from rap_raster.encoder import FeatureEncoder, nominal_rig
@@ -104,6 +104,8 @@ class RasterNode(RapNode):
         self._map_name = ""
         self._pacer = StepPacer(self.parameter("rate_hz"))
         self._frame_ns: int | None = None  # stamp of the newest frame, or of the first objects
+        self._lacked_scene = False
+        self._at_frames = 0  # steps on frames that were begun and not finished
         self._last: AlignedFeatures | None = None
         self._progress = Progress()
 
@@ -135,24 +137,30 @@ class RasterNode(RapNode):
         self._encoder_sha256 = manifest.encoder.sha256
         self._inference = NodeInference(self)
         network = self._inference.open(bundle.encoder_path, batch=encoder_batch(bundle))
+        encoder = FeatureEncoder(bundle, network)
         self._step = FeatureStep(
-            FeatureEncoder(bundle, network),
+            encoder,
             (shape.channels, shape.height, shape.width),
             self._policy,
         )
-        self._warm_up(self._step, bundle.encoder_path)
+        self._warm_up(self._step, encoder, bundle)
         self._worker = LatestWorker(
             self.process, partial(self.reject, "step"), name=f"{self.get_name()}_worker"
         )
         self._advertise()
 
-    def _warm_up(self, step: FeatureStep, encoder_path: Path) -> None:
-        """Compiles the rasterizer and runs the encoder once, so that no drive waits for it."""
+    def _warm_up(self, step: FeatureStep, encoder: FeatureEncoder, bundle: Bundle) -> None:
+        """Compiles the rasterizer and runs the encoder, so that no drive waits for it.
+
+        On every number of images: backends on GPUs choose kernels at the first of each shape.
+        """
         nothing = (Pose(0.0, 0.0, 0.0, 0.0), Boxes.empty(), Lights.empty())
         try:
             step.from_rasters(0, self._rig, place(self._no_ground, *nothing, self._style))
+            for count in range(1, encoder_batch(bundle) + 1):
+                encoder.encode(np.zeros((count, *self._image_shape[1:]), dtype=np.uint8))
         except Exception as error:  # whatever the backend raises, the file is unfit
-            raise BundleError(f"{encoder_path}: does not run: {one_line(error)}") from error
+            raise BundleError(f"{bundle.encoder_path}: does not run: {one_line(error)}") from error
 
     def _advertise(self) -> None:
         self._features = self.advertise(AlignedFeaturesMsg, "rap/features", RESULT)
@@ -245,10 +253,25 @@ class RasterNode(RapNode):
         if self._frame_ns is None or objects.stamp_ns < self._frame_ns - JUMP_NS:
             self._frame_ns = objects.stamp_ns
         silent_s = (objects.stamp_ns - self._frame_ns) * 1e-9
-        return stands_in and silent_s > self.parameter("sync.frame_timeout_s")
+        return (
+            stands_in and not self._at_frames and silent_s > self.parameter("sync.frame_timeout_s")
+        )
 
     def process(self, item: Step) -> None:
         """Computes one step unless inactive; called in worker threads, which take turns."""
+        if not isinstance(item, CameraFrame):
+            self._take_turn(item)
+            return
+        self._frame_ns = item.stamp_ns
+        self._at_frames += 1  # of one thread
+        try:
+            self._take_turn(item)
+        finally:  # however long it took, cameras were there all the time
+            objects_ns = item.stamp_ns if self._objects is None else self._objects.stamp_ns
+            self._frame_ns = max(item.stamp_ns, objects_ns)
+            self._at_frames -= 1
+
+    def _take_turn(self, item: Step) -> None:
         with self._turn:
             # Frames may have come back while objects waited for their turn.
             if self.is_active and self._step is not None and self._steps_on(item):
@@ -268,11 +291,11 @@ class RasterNode(RapNode):
 
     def _compute(self, step: FeatureStep, item: Step) -> StepResult:
         if isinstance(item, CameraFrame):
-            self._frame_ns = item.stamp_ns
             shown = (*self._rasters, *self._overlays)
             watched = any(publisher.get_subscription_count() for publisher in shown)
             needed = watched or step.needs_scene(item)
             geometry = self._geometry(item.stamp_ns) if needed else None
+            self._lacked_scene = needed and geometry is None
             return step.from_frame(item, geometry, draw_all=watched)
         geometry = self._geometry(item.stamp_ns)
         if geometry is None:
@@ -344,6 +367,8 @@ class RasterNode(RapNode):
 
     def _why_no_raster(self) -> str:
         policy = self._policy
+        if self._lacked_scene:
+            return ", no objects or odometry for one at the stamp of the last frame"
         if policy.use_images and not policy.fill_missing:
             return ", features.fill_missing_with_raster is off"
         if not policy.objects_independent:
