@@ -396,7 +396,7 @@ time from the fault to the state, by the stamps of `rap/state`; where there is n
 not change or a process has to start first. A state that is not NOMINAL lasts as long as the fault
 does; a process that was killed ends its fault itself.
 
-| input | fault | state of the guard | trajectory | within | diagnostics | goes on |
+| input | fault | state of the guard | trajectory | within | diagnostics | recovers |
 |---|---|---|---|---|---|---|
 {rows}
 
