@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 import rclpy
 import yaml
-from graph_probe import DOMAIN_ID
+from graph_probe import DOMAIN_ID, START
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from nav_msgs.msg import Odometry
 from rap_msgs.msg import TrackedObjects as TrackedObjectsMsg
 from rclpy.exceptions import ParameterNotDeclaredException
 from rclpy.executors import SingleThreadedExecutor
@@ -29,8 +31,9 @@ from rap_inference.network import OnnxRuntimeNetwork
 from rap_perception.ros.perception_node import PerceptionNode
 from rap_planner.ros.guard_node import GuardNode
 from rap_planner.ros.planner_node import PlannerNode
+from rap_raster.maps.map_file import load_map
 from rap_raster.observations import TrackedObjects
-from rap_raster.ros.conversions import objects_msg
+from rap_raster.ros.conversions import map_msg, objects_msg
 from rap_raster.ros.diagnostics import ERROR, WARN, Health, Progress
 from rap_raster.ros.map_node import MapNode
 from rap_raster.ros.node import ConfigureError
@@ -440,6 +443,26 @@ def test_autostart_off_leaves_the_transitions_to_a_manager(make, tiny_bundle):
     node = make(PlannerNode, bundle__path="/nowhere", autostart=False)
     node.start_by_itself()
     assert node.trigger_configure() == FAILURE
+
+
+def test_odometry_without_heights_on_a_map_with_some_is_told(make, tiny_bundle, tmp_path):
+    node = make(RasterNode, bundle__path=str(tiny_bundle))
+    node.start_by_itself()
+    road = load_map(write_straight_road(tmp_path))
+    message = Odometry(child_frame_id="base_link")
+    message.header.frame_id, message.header.stamp.sec = "map", 5
+    message.pose.pose.position.x, message.pose.pose.position.y = START[:2]
+    message.pose.pose.orientation.w = 1.0
+    node.ego.receive(message)
+    for height_m, told in (
+        (0.0, []),
+        (40.0, ["the ego is 40.0 m below the map: it cannot be drawn"]),
+    ):
+        points_m = road.polylines.points_m.copy()
+        points_m[:, 2] += height_m
+        lifted = replace(road.polylines, points_m=points_m)
+        node._on_map(map_msg(replace(road, polylines=lifted), 0, "map"))
+        assert [text for _, text in health(node).problems if "the map" in text] == told
 
 
 def test_a_node_whose_steps_stop_coming_says_so(monkeypatch):

@@ -63,6 +63,38 @@ def test_a_route_round_the_block_does_not_end_where_it_passes_its_goal_first():
     assert np.hypot(*np.diff(points[:, :2], axis=0).T).sum() == pytest.approx(420.0)
 
 
+def side_by_side(length_m: float) -> dict[str, Lane]:
+    """Three lanes, 1 to 3 from the right, and 13, which follows lane 3 alone."""
+    lanes = {
+        str(number): Lane(
+            str(number),
+            np.array([(0.0, y_m, 0.0), (length_m, y_m, 0.0)]),
+            successors=("13",) if number == 3 else (),
+            left_neighbor=str(number + 1) if number < 3 else None,
+            right_neighbor=str(number - 1) if number > 1 else None,
+        )
+        for number, y_m in [(1, 0.0), (2, 3.5), (3, 7.0)]
+    }
+    lanes["13"] = Lane("13", np.array([(length_m, 7.0, 0.0), (length_m + 50.0, 7.0, 0.0)]))
+    return lanes
+
+
+@pytest.mark.parametrize(("length_m", "steepest_deg"), [(100.0, 30.0), (10.0, 40.0)])
+def test_a_preferred_lane_two_lanes_over_is_reached_without_a_jump(length_m, steepest_deg):
+    """On a short lane the line crosses over all of it, as steeply as that takes."""
+    points = lanelet_route_points(side_by_side(length_m), [1, 13], np.array([length_m + 20.0, 7.0]))
+    steps = np.diff(points[:, :2], axis=0)
+    assert points[0, 1] == 0.0
+    assert points[-1, 1] == 7.0
+    assert np.degrees(np.arctan2(steps[:, 1], steps[:, 0])).max() < steepest_deg
+
+
+def test_a_lanelet_that_does_not_follow_is_refused():
+    """Its route would be a jump, which the planner would follow."""
+    with pytest.raises(ValueError, match="lanelet 1 does not follow lanelet 13"):
+        lanelet_route_points(side_by_side(50.0), [1, 13, 1], np.zeros(2))
+
+
 @pytest.mark.parametrize(
     ("ids", "reason"), [([], "has no segments"), ([1, 7], "lanelet 7 is no lane of the map")]
 )

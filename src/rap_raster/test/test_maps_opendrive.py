@@ -111,20 +111,24 @@ def test_left_hand_rule_turns_directions_around(tmp_path):
     assert center[0, 0] > center[-1, 0]
 
 
-def crossing(tmp_path):
+def light(s, of='<validity fromLane="-1" toLane="-1"/>', kind="1000001", more=""):
+    return (
+        f'<signals><userData/><signal id="88" s="{s}" t="-5" dynamic="yes" type="{kind}" '
+        f'orientation="+" {more}>{of}</signal></signals>'
+    )
+
+
+def crossing(tmp_path, *, before="", on=None):
     """Road 1 leads into junction 9, connector 5 on to road 2; a light governs the connector."""
     to_junction = '<successor elementType="junction" elementId="9"/>'
     links = (
         '<predecessor elementType="road" elementId="1" contactPoint="end"/>'
         '<successor elementType="road" elementId="2" contactPoint="start"/>'
     )
-    signals = (
-        '<signals><signal id="88" s="18" t="-5" dynamic="yes" type="1000001" orientation="+">'
-        '<validity fromLane="-1" toLane="-1"/></signal></signals>'
-    )
+    signals = light(18) if on is None else on
     lane_links = '<predecessor id="-1"/><successor id="-1"/>'
     body = (
-        road("1", 0, 0, 0, 50, right=lane(-1), link=to_junction)
+        road("1", 0, 0, 0, 50, left=lane(1), right=lane(-1), link=to_junction, extra=before)
         + road("5", 50, 0, 0, 20, right=lane(-1, link=lane_links), link=links, junction="9",
                extra=signals)
         + road("2", 70, 0, 0, 50, right=lane(-1, link='<predecessor id="-1"/>'),
@@ -162,6 +166,90 @@ def test_light_governs_its_connector_and_makes_a_stop_line(tmp_path):
     np.testing.assert_allclose(light.center_m, [68.0, -5.0, 5.5])
     (stop,) = lines_of(vector_map, LineKind.STOP_LINE)
     np.testing.assert_allclose(stop[:, :2], [[50, 0], [50, -3.5]], atol=1e-5)
+
+
+@pytest.mark.parametrize("of", ['<validity fromLane="-1" toLane="-1"/>', ""])
+@pytest.mark.parametrize("place", ["on the connector", "before the junction"])
+def test_a_light_governs_the_connector_wherever_it_stands(tmp_path, of, place):
+    """Without validity it is for all lanes of its direction, not for the one that comes back."""
+    if place == "on the connector":
+        vector_map = crossing(tmp_path, on=light(18, of))
+    else:
+        vector_map = crossing(tmp_path, before=light(48, of), on="")
+    assert [found.lane_ids for found in vector_map.traffic_lights] == [("5.0.-1",)]
+    assert len(lines_of(vector_map, LineKind.STOP_LINE)) == 1
+
+
+def test_lights_of_pedestrians_are_none_and_a_height_that_is_told_is_taken(tmp_path):
+    assert not crossing(tmp_path, on=light(18, kind="1000002")).traffic_lights
+    (told,) = crossing(tmp_path, on=light(18, more='zOffset="3.2"')).traffic_lights
+    (foot,) = crossing(tmp_path, on=light(18, more='zOffset="-0.5"')).traffic_lights
+    assert (told.center_m[2], foot.center_m[2]) == (3.2, 5.5)
+
+
+def test_crosswalks_in_road_coordinates_and_of_several_outlines(tmp_path):
+    def outline(tag, rows, more=""):
+        corners = "".join(f"<{tag} {' '.join(row)}/>" for row in rows)
+        return f"<outline {more}>{corners}</outline>"
+
+    square = [(0, 0), (2, 0), (2, 2), (0, 2)]
+    local = [(f'u="{u}"', f'v="{v}"', 'z="0"') for u, v in square]
+    on_road = [(f's="{20 + s}"', f't="{t}"', 'dz="0.1"') for s, t in square]
+    item = (
+        '<objects><object id="0" type="tree" s="1" t="0" hdg=""/>'
+        '<object id="1" type="crosswalk" s="10" t="0"><outlines>'
+        + outline("cornerLocal", local) + outline("cornerLocal", local, 'outer="false"')
+        + outline("cornerRoad", on_road) + "</outlines></object></objects>"
+    )  # fmt: skip
+    path = write(tmp_path, road("1", 5, 0, 0, 30, right=lane(-1), extra=item))
+    first, second = areas_of(load_opendrive(path), PolygonKind.CROSSWALK)
+    np.testing.assert_allclose(first, [(15, 0, 0), (17, 0, 0), (17, 2, 0), (15, 2, 0)])
+    np.testing.assert_allclose(second, [(25, 0, 0.1), (27, 0, 0.1), (27, 2, 0.1), (25, 2, 0.1)])
+
+
+def test_limits_of_a_road_change_along_it_and_unknown_units_are_none(tmp_path):
+    kinds = "".join(
+        f'<type s="{s}" type="town"><speed max="{limit}" unit="{unit}"/></type>'
+        for s, limit, unit in ((0, 50, "kmh"), (15, 30, "mph"), (25, 9, "knots"))
+    )
+    sections = "".join(
+        f'<laneSection s="{s}"><center>{lane(0)}</center><right>{lane(-1)}</right></laneSection>'
+        for s in (10, 20, 28)
+    )
+    body = road("1", 0, 0, 0, 30, right=lane(-1), extra=kinds)
+    body = body.replace("</lanes>", f"{sections}</lanes>")
+    lanes = load_opendrive(write(tmp_path, body)).lanes
+    limits = [lanes[f"1.{index}.-1"].speed_limit_mps for index in range(4)]
+    assert limits[:3] == pytest.approx([50 / 3.6, 50 / 3.6, 30 * 0.44704])
+    assert limits[3] is None
+
+
+def test_direct_junctions_lead_from_road_to_road(tmp_path):
+    body = (
+        road("1", 0, 0, 0, 50, right=lane(-1),
+             link='<successor elementType="junction" elementId="9"/>')
+        + road("3", 50, 0, 0, 50, right=lane(-1, "mwyExit"),
+               link='<predecessor elementType="junction" elementId="9"/>')
+        + '<junction id="9" type="direct"><connection id="0" incomingRoad="1" linkedRoad="3" '
+        'contactPoint="start"><laneLink from="-1" to="-1"/></connection></junction>'
+    )  # fmt: skip
+    lanes = load_opendrive(write(tmp_path, body)).lanes
+    assert lanes["1.0.-1"].successors == ("3.0.-1",)
+
+
+def test_namespaces_and_other_encodings_are_read(tmp_path):
+    plain = write(tmp_path, road("7", 0, 0, 0, 100, **TWO_WAY))
+    text = plain.read_text().replace("<OpenDRIVE>", '<OpenDRIVE xmlns="http://x"><!-- Straße -->')
+    other = tmp_path / "other.xodr"
+    other.write_bytes(('<?xml version="1.0" encoding="ISO-8859-1"?>' + text).encode("latin-1"))
+    assert load_opendrive(other).lanes.keys() == load_opendrive(plain).lanes.keys()
+    other.write_bytes(text.encode("latin-1"))
+    with pytest.raises(MapError, match="not utf-8 text"):
+        load_opendrive(other)
+    hidden = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE a><OpenDRIVE/>'
+    other.write_bytes(hidden.encode("utf-16"))
+    with pytest.raises(MapError):
+        load_opendrive(other)
 
 
 def test_crosswalk_outline_is_placed_in_the_map(tmp_path):

@@ -34,17 +34,23 @@ from rap_raster.maps.lanelet2_file import (
 from rap_raster.maps.lanelet2_ribbon import Ribbon, ribbon_of
 from rap_raster.maps.lanelet2_shapes import map_shapes
 from rap_raster.maps.vector_map import LIGHT_HEIGHT_M, Lane, TrafficLight, VectorMap
-from rap_raster.maps.xml_file import MapError, finite_number
+from rap_raster.maps.xml_file import finite_number
 
 _VEHICLE_SUBTYPES = frozenset({"", "road", "highway", "play_street", "exit", "bus_lane"})
 _EMERGENCY_ONLY = "participant:vehicle:emergency"
 _NO = ("no", "false", "0")
 
+_LEAST_LIGHT_HEIGHT_M = 1.0
 _MARGIN_M = 0.5  # Lanelets that overlap by less are beside each other, digitised carelessly.
 _BRIDGE_M = 3.0  # Lanelets with more between them cross on different levels.
 
-_UNITS_MPS = {"": 1 / 3.6, "km/h": 1 / 3.6, "kmh": 1 / 3.6, "mph": 0.44704, "m/s": 1.0, "mps": 1.0}
-_SPEED = re.compile(r"(\d+(?:\.\d+)?) ?([a-z/]*)")
+_KMH, _MPH = 1.0 / 3.6, 0.44704
+_UNITS_MPS = {
+    **dict.fromkeys(("", "km/h", "kmh", "kmph", "kph"), _KMH),
+    **dict.fromkeys(("mph", "mi/h"), _MPH),
+    **dict.fromkeys(("m/s", "mps"), 1.0),
+}
+_SPEED = re.compile(r"(\d+(?:\.\d*)?) ?([a-z/]*)")
 _GERMAN_LIMIT = re.compile(r"(?:de)?274(?:\.\d)?-(\d+)")
 _GERMAN_ZONE = ("de274.1", "de274_1")
 _ZONE_MPS = 30.0 / 3.6
@@ -60,8 +66,8 @@ def load_lanelet2(path: Path, projection: Projection | None = None) -> VectorMap
 
     Args:
         path: A .osm file.
-        projection: None for the tags local_x and local_y where every node has them, otherwise UTM
-            from the first node of the file.
+        projection: None for the tags local_x and local_y where nodes have them, otherwise UTM from
+            the first node of the file.
 
     Raises:
         MapError: If the file is unreadable, malformed or misses something; one line.
@@ -123,7 +129,7 @@ def _lane_graph(
     sides: dict[str, tuple[Bound, Bound]] = {}
     for key in driven:
         lanelet, ribbon = file.lanelets[key], ribbons[key]
-        limit_mps = _speed_limit(lanelet, f"{path}: lanelet {key}")
+        limit_mps = _speed_limit(lanelet)
         lanes[key] = _lane(key, ribbon, key in junction, limit_mps)
         sides[key] = (lanelet.left, lanelet.right)
         if _both_ways(lanelet.tags):
@@ -167,21 +173,23 @@ def _connected(
     }  # fmt: skip
 
 
-def _speed_limit(lanelet: Lanelet, where: str) -> float | None:
+def _speed_limit(lanelet: Lanelet) -> float | None:
     """Returns the limit: that of a regulatory element, or the lanelet's tag, or None.
+
+    What cannot be read as a speed is no limit: "none" is common in maps made from OpenStreetMap.
 
     The legal default of a country is not filled in: it belongs to traffic rules, not to a map.
     """
     for rule in lanelet.rules:
         if rule.tags.get("subtype") == "speed_limit":
-            limit_mps = _rule_limit(rule, where)
+            limit_mps = _rule_limit(rule)
             if limit_mps is not None:
                 return limit_mps
     text = lanelet.tags.get("speed_limit")
-    return None if text is None else _speed_mps(text, where)
+    return None if text is None else _speed_mps(text)
 
 
-def _rule_limit(rule: Rule, where: str) -> float | None:
+def _rule_limit(rule: Rule) -> float | None:
     """Returns the limit that a regulatory element says, or None if its sign is not known."""
     signs = [rule.tags.get("sign_type"), *(way.tags.get("subtype") for way in rule.refers)]
     for sign in signs:
@@ -190,14 +198,14 @@ def _rule_limit(rule: Rule, where: str) -> float | None:
         if sign is not None and (match := _GERMAN_LIMIT.fullmatch(sign)):
             return float(match[1]) / 3.6
     text = signs[0]
-    return _speed_mps(text, where) if text is not None and text[:1].isdigit() else None
+    return _speed_mps(text) if text is not None else None
 
 
-def _speed_mps(text: str, where: str) -> float:
+def _speed_mps(text: str) -> float | None:
+    """Returns a speed, or None for "none", "walk" and whatever else is no number with a unit."""
     match = _SPEED.fullmatch(text.strip().lower())
     if match is None or match[2] not in _UNITS_MPS or float(match[1]) > 1e3:
-        message = f"expected a speed such as '50 km/h', got {ascii(text)[:80]}"
-        raise MapError(f"{where}: speed limit: {message}")
+        return None
     return float(match[1]) * _UNITS_MPS[match[2]]
 
 
@@ -251,8 +259,10 @@ def _traffic_light(
         entry = lanes[lane_ids[0]].centerline_m
         heading = np.arctan2(*(entry[1, :2] - entry[0, :2])[::-1])
         yaw = float(wrap_angle(heading + np.pi))
-    if way.has_height:
+    road_m = lanes[lane_ids[0]].centerline_m[0, 2] if lane_ids else 0.0
+    # Maps drawn flat have the same height for everything: lights hang over the road.
+    if way.has_height and center[2] > road_m + _LEAST_LIGHT_HEIGHT_M:
         center[2] += 0.5 * finite_number(way.tags.get("height", "0"), f"{where}: height")
     else:
-        center[2] = LIGHT_HEIGHT_M + (lanes[lane_ids[0]].centerline_m[0, 2] if lane_ids else 0.0)
+        center[2] = LIGHT_HEIGHT_M + road_m
     return TrafficLight(way.id, center, yaw, lane_ids)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial import cKDTree
 
 from rap_raster.frames import FloatArray
 from rap_raster.maps.geographic import UtmZone, covers, mgrs_square, utm_metres, utm_zone
@@ -173,13 +174,14 @@ def read_lanelet2(path: Path, projection: Projection | None = None) -> Lanelet2F
 
     Args:
         path: The file.
-        projection: None for LOCAL where every node has local_x and local_y, otherwise UTM.
+        projection: None for LOCAL where the nodes of ways have local_x and local_y, for UTM where
+            none of them has.
 
     Raises:
         MapError: If it cannot be read, is no Lanelet2 map, or something is missing or wrong.
     """
     root = read_xml(path, "osm")
-    nodes, words = _nodes(root, path, projection)
+    nodes, words = _nodes(root, path, projection, _used(root, path))
     ways = {
         way.id: way
         for way in (_way(element, nodes, path) for element in _elements(root, "way", path))
@@ -225,20 +227,49 @@ class _Nodes:
     has_height: npt.NDArray[np.bool_]
 
 
-def _nodes(root: ET.Element, path: Path, projection: Projection | None) -> tuple[_Nodes, str]:
-    """Returns the projected nodes and the projection in words."""
-    values = {e.attrib["id"]: _node(e, path) for e in _elements(root, "node", path)}
+def _used(root: ET.Element, path: Path) -> set[str]:
+    """Returns the ids of the nodes that ways go through: editors leave others behind."""
+    return {
+        text_of(nd, "ref", f"{path}: way {way.get('id')}")
+        for way in _elements(root, "way", path)
+        for nd in way.iterfind("nd")
+    }
+
+
+def _nodes(
+    root: ET.Element, path: Path, projection: Projection | None, used: set[str]
+) -> tuple[_Nodes, str]:
+    """Returns the projected nodes that are used and the projection in words."""
+    values = {
+        e.attrib["id"]: _node(e, path)
+        for e in _elements(root, "node", path)
+        if e.attrib["id"] in used
+    }
     if not values:
-        raise MapError(f"{path}: has no node")
+        raise MapError(f"{path}: has no node that a way goes through")
     ids, table = list(values), np.array(list(values.values()))
     if projection is None:
-        kind = ProjectionKind.UTM if np.isnan(table[:, 2:4]).any() else ProjectionKind.LOCAL
-        projection = Projection(kind)
+        without = np.isnan(table[:, 2:4]).any(axis=1)
+        if without.any() and not without.all():
+            raise MapError(
+                f"{path}: node {ids[int(np.argmax(without))]}: has no local_x and local_y, others "
+                "have: add them, or state the projection"
+            )
+        projection = Projection(ProjectionKind.UTM if without.all() else ProjectionKind.LOCAL)
     places, words = _projected(table, ids, path, projection)
-    points = np.column_stack([places, np.nan_to_num(table[:, 4])])
+    points = np.column_stack([places, _heights(places, table[:, 4])])
     _check(np.abs(points).max(axis=1) <= _FARTHEST_M, ids, f"{_FARTHEST_M} m from the origin", path)
     rows = {key: row for row, key in enumerate(ids)}
     return _Nodes(rows, points, ~np.isnan(table[:, 4])), words
+
+
+def _heights(places: FloatArray, ele: FloatArray) -> FloatArray:
+    """Returns (n,) heights: of a node without one, that of the nearest with one; else zero."""
+    known = ~np.isnan(ele)
+    if known.all() or not known.any():
+        return np.nan_to_num(ele)
+    _, nearest = cKDTree(places[known]).query(places)
+    return np.where(known, ele, ele[known][nearest])
 
 
 def _node(element: ET.Element, path: Path) -> tuple[float, ...]:

@@ -28,8 +28,8 @@ def lanelet_route_points(
         (n, 3) points, map frame.
 
     Raises:
-        ValueError: If the route is empty, names a lanelet that is no lane of the map, or has a goal
-            that is not finite.
+        ValueError: If the route is empty, names a lanelet that is no lane of the map, or one that
+            does not follow the one before, or has a goal that is not finite.
 
     Source: autoware_planning_msgs, LaneletRoute and LaneletSegment.
     """
@@ -45,16 +45,30 @@ def lanelet_route_points(
 
 
 def _connected(lanes: Mapping[str, Lane], keys: list[str]) -> list[str]:
-    """Fills in the neighbour through which one preferred lane leads to the next."""
+    """Fills in the neighbours over which one preferred lane leads to the next.
+
+    Raises:
+        ValueError: If there is no way from one to the next.
+    """
     sequence = keys[:1]
     for key in keys[1:]:
-        last = lanes[sequence[-1]]
-        if key not in last.successors:
-            beside = (last.left_neighbor, last.right_neighbor)
-            ways = [n for n in beside if n is not None and key in lanes[n].successors]
-            sequence += ways[:1]
-        sequence.append(key)
+        last = sequence[-1]
+        ways = [way for way in _beside(lanes, last) if key in lanes[way[-1]].successors]
+        if not ways:
+            raise ValueError(f"lanelet route: lanelet {key} does not follow lanelet {last}")
+        sequence += [*min(ways, key=len)[1:], key]
     return sequence
+
+
+def _beside(lanes: Mapping[str, Lane], key: str) -> list[list[str]]:
+    """Returns the lane itself, and the ways to all lanes beside it, one after the other."""
+    ways = [[key]]
+    for side in ("left_neighbor", "right_neighbor"):
+        way = [key]
+        while (beside := getattr(lanes[way[-1]], side)) in lanes and beside not in way:
+            way = [*way, beside]
+            ways.append(way)
+    return ways
 
 
 def _cut(route_m: FloatArray, last_m: FloatArray, goal_m: FloatArray) -> FloatArray:

@@ -33,6 +33,7 @@ from rap_raster.maps.xml_file import MapError
 
 __all__ = ["MapError", "load_opendrive"]
 
+_LEAST_LIGHT_HEIGHT_M = 2.0  # Below are the feet of posts.
 _LINK_GAP_M = 2.0  # Links over a longer gap are mistakes in the file.
 
 Surfaces = dict[str, list[SectionSurface]]
@@ -112,7 +113,8 @@ def _lane(key: str, site: _Site, sites: dict[str, _Site]) -> Lane:
         left_neighbor=neighbor(step),
         right_neighbor=neighbor(-step),
         in_junction=road.junction is not None,
-        speed_limit_mps=strip.lane.speed_limit_mps or road.speed_limit_mps,
+        speed_limit_mps=strip.lane.speed_limit_mps
+        or road.speed_limit_mps(road.sections[site.section].s_m),
     )
 
 
@@ -177,34 +179,42 @@ def _traffic_lights(file: OpenDriveFile, lanes: dict[str, Lane]) -> tuple[Traffi
         for signal in road.signals
         if signal.is_light
     }
+    signals = [(road, s) for road in file.roads.values() for s in road.signals if s.id in lights]
     governed: dict[str, list[str]] = defaultdict(list)
-    for road in file.roads.values():
-        for signal in road.signals:
-            if signal.id in lights:
-                governed[signal.id] += _governed_lanes(road, signal, lanes)
+    for road, signal in signals:
+        if road.junction is not None:
+            governed[signal.id] += _valid_lanes(road, signal, lanes)
+    for road, signal in signals:
+        if road.junction is None and not governed[signal.id]:  # it stands before the junction
+            entered = (lanes[key].successors for key in _valid_lanes(road, signal, lanes))
+            governed[signal.id] += [k for keys in entered for k in keys if lanes[k].in_junction]
     return tuple(
         _traffic_light(road, signal, tuple(sorted(set(governed[key]))), lanes)
         for key, (road, signal) in lights.items()
     )
 
 
-def _governed_lanes(road: RoadRecord, signal: SignalRecord, lanes: dict[str, Lane]) -> list[str]:
-    """Returns the connector lanes that a signal on a road, or a reference to it, is valid for."""
-    if road.junction is None:
-        return []
+def _valid_lanes(road: RoadRecord, signal: SignalRecord, lanes: dict[str, Lane]) -> list[str]:
+    """Returns the lanes of a road that a signal on it, or a reference to one, is valid for."""
+
+    def is_valid(lane: int) -> bool:
+        if not signal.validity:
+            return signal.along_road == ((lane > 0) == road.left_hand)
+        return any(min(span) <= lane <= max(span) for span in signal.validity)
+
     return [
         key
         for section, record in enumerate(road.sections)
         for lane in record.lanes
-        if any(min(span) <= lane <= max(span) for span in signal.validity)
-        and (key := _key(road.id, section, lane)) in lanes
+        if is_valid(lane) and (key := _key(road.id, section, lane)) in lanes
     ]
 
 
 def _traffic_light(
     road: RoadRecord, signal: SignalRecord, governed: tuple[str, ...], lanes: dict[str, Lane]
 ) -> TrafficLight:
-    center, heading = road_point(road, signal.s_m, signal.t_m, LIGHT_HEIGHT_M)
+    told_m = signal.z_offset_m if signal.z_offset_m > _LEAST_LIGHT_HEIGHT_M else LIGHT_HEIGHT_M
+    center, heading = road_point(road, signal.s_m, signal.t_m, told_m)
     if governed:
         entry: FloatArray = lanes[governed[0]].centerline_m[:2]
         driven = float(np.arctan2(*(entry[1] - entry[0])[1::-1]))

@@ -12,7 +12,16 @@ from pathlib import Path
 from rap_raster.maps.lane_geometry import PiecewiseCubic, PlanElement
 from rap_raster.maps.xml_file import MapError, integer_of, number_of, read_xml, text_of
 
-_SPEED_UNITS_MPS = {"m/s": 1.0, "mph": 0.44704, "km/h": 1.0 / 3.6}
+_SPEED_UNITS_MPS = {
+    "m/s": 1.0,
+    "mph": 0.44704,
+    **dict.fromkeys(("km/h", "kmh", "kph"), 1.0 / 3.6),
+}
+_OTHER_LIGHTS = ("1000002", "1000007", "1000013")
+"""Of pedestrians and cyclists. Source: ASAM OpenDRIVE signal reference."""
+
+
+Corners = tuple[tuple[float, float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +68,39 @@ class SectionRecord:
 
 @dataclass(frozen=True, slots=True)
 class ObjectRecord:
-    """An object of a road with an outline in its own frame (u, v, z corners)."""
+    """An object of a road.
+
+    Attributes:
+        s_m: Where it is along the road.
+        t_m: And to the left.
+        z_offset_m: And above.
+        heading_rad: Of its own frame, relative to the road.
+        type: As in the file.
+        local_m: Outlines in its own frame, of (u, v, z) corners.
+        road_m: Outlines in the road's frame, of (s, t, height above the road) corners.
+    """
 
     s_m: float
     t_m: float
     z_offset_m: float
     heading_rad: float
     type: str
-    corners_m: tuple[tuple[float, float, float], ...]
+    local_m: tuple[Corners, ...]
+    road_m: tuple[Corners, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SignalRecord:
     """A signal, or a reference to one from a road that it governs.
 
-    `is_light` is None in a reference. `validity` are inclusive lane id ranges.
+    `is_light` is None in a reference. `validity` are inclusive lane id ranges; without any it is
+    for all lanes of its direction.
     """
 
     id: str
     s_m: float
     t_m: float
+    z_offset_m: float
     heading_offset_rad: float
     along_road: bool
     is_light: bool | None
@@ -102,7 +124,12 @@ class RoadRecord:
     sections: tuple[SectionRecord, ...]
     objects: tuple[ObjectRecord, ...]
     signals: tuple[SignalRecord, ...]
-    speed_limit_mps: float | None
+    speed_limits_mps: tuple[tuple[float, float | None], ...]
+
+    def speed_limit_mps(self, s_m: float) -> float | None:
+        """Returns the limit of the road's last type record before a distance along it."""
+        before = [limit for start_m, limit in self.speed_limits_mps if start_m <= s_m]
+        return before[-1] if before else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +184,10 @@ def _road(element: ET.Element, where: str) -> RoadRecord:
     sections = tuple(_section(s, where) for s in element.iterfind("lanes/laneSection"))
     if not sections:
         raise MapError(f"{where}: has no laneSection")
-    speed_limit = _speed_limit(element.find("type/speed"), where)
+    limits = [
+        (number_of(kind, "s", where, default=0.0), _speed_limit(kind.find("speed"), where))
+        for kind in element.iterfind("type")
+    ]
     return RoadRecord(
         id=road_id,
         length_m=length_m,
@@ -170,9 +200,17 @@ def _road(element: ET.Element, where: str) -> RoadRecord:
         superelevation_rad=_cubics(element.findall("lateralProfile/superelevation"), "s", where),
         lane_offset_m=_cubics(element.findall("lanes/laneOffset"), "s", where),
         sections=tuple(sorted(sections, key=lambda section: section.s_m)),
-        objects=tuple(_object(o, where) for o in element.iterfind("objects/object")),
-        signals=tuple(_signal(s, where) for s in element.iterfind("signals/*")),
-        speed_limit_mps=speed_limit,
+        objects=tuple(
+            _object(o, where)
+            for o in element.iterfind("objects/object")
+            if o.get("type") == "crosswalk"
+        ),
+        signals=tuple(
+            _signal(s, where)
+            for s in element.iterfind("signals/*")
+            if s.tag in ("signal", "signalReference")
+        ),
+        speed_limits_mps=tuple(sorted(limits, key=lambda limit: limit[0])),
     )
 
 
@@ -232,7 +270,7 @@ def _lane(element: ET.Element, where: str) -> LaneRecord:
     if lane_id != 0 and not widths and not borders:
         raise MapError(f"{where}: has neither width nor border")
     marks = [
-        (number_of(mark, "sOffset", where), mark.get("type", "none"))
+        (number_of(mark, "sOffset", where, default=0.0), mark.get("type", "none"))
         for mark in element.iterfind("roadMark")
     ]
     return LaneRecord(
@@ -243,7 +281,14 @@ def _lane(element: ET.Element, where: str) -> LaneRecord:
         marks=tuple(sorted(marks)),
         predecessor=_lane_link(element.find("link/predecessor"), where),
         successor=_lane_link(element.find("link/successor"), where),
-        speed_limit_mps=_speed_limit(element.find("speed"), where),
+        speed_limit_mps=min(
+            (
+                limit
+                for speed in element.iterfind("speed")
+                if (limit := _speed_limit(speed, where)) is not None
+            ),
+            default=None,
+        ),
     )
 
 
@@ -252,34 +297,42 @@ def _lane_link(element: ET.Element | None, where: str) -> int | None:
 
 
 def _speed_limit(element: ET.Element | None, where: str) -> float | None:
-    if element is None or element.get("max") in (None, "no limit", "undefined"):
+    """Returns a limit; None for "no limit", and for one in a unit that nobody knows."""
+    if element is None or element.get("max") in (None, "", "no limit", "undefined"):
         return None
-    unit = element.get("unit", "m/s")
-    if unit not in _SPEED_UNITS_MPS:
-        known = ", ".join(_SPEED_UNITS_MPS)
-        raise MapError(f"{where}: speed unit: expected one of {known}, got '{unit}'")
-    return number_of(element, "max", where) * _SPEED_UNITS_MPS[unit]
+    factor = _SPEED_UNITS_MPS.get(element.get("unit") or "m/s")
+    return None if factor is None else number_of(element, "max", where) * factor
 
 
 def _object(element: ET.Element, where: str) -> ObjectRecord:
-    corners = [
-        tuple(number_of(corner, name, where, default=0.0) for name in ("u", "v", "z"))
-        for corner in element.iterfind(".//outline/cornerLocal")
-    ]
+    def outlines(tag: str, names: tuple[str, str, str]) -> tuple[Corners, ...]:
+        found = []
+        for outline in element.iter("outline"):
+            rows = [
+                [number_of(corner, name, where, default=0.0) for name in names]
+                for corner in outline.iterfind(tag)
+            ]
+            if len(rows) >= 3 and outline.get("outer", "true") == "true":
+                found.append(tuple((first, second, third) for first, second, third in rows))
+        return tuple(found)
+
     return ObjectRecord(
         s_m=number_of(element, "s", where),
         t_m=number_of(element, "t", where),
         z_offset_m=number_of(element, "zOffset", where, default=0.0),
         heading_rad=number_of(element, "hdg", where, default=0.0),
         type=element.get("type", ""),
-        corners_m=tuple((u, v, z) for u, v, z in corners),
+        local_m=outlines("cornerLocal", ("u", "v", "z")),
+        road_m=outlines("cornerRoad", ("s", "t", "dz")),
     )
 
 
 def _signal(element: ET.Element, where: str) -> SignalRecord:
     is_reference = element.tag == "signalReference"
     # 1000001 is the three-colour light of the standard's signal list; 10000xx its relatives.
-    is_light = element.get("dynamic") == "yes" and element.get("type", "").startswith("10000")
+    kind = element.get("type", "")
+    is_light = element.get("dynamic") == "yes" and kind.startswith("10000")
+    is_light &= kind not in _OTHER_LIGHTS
     validity = tuple(
         (integer_of(v, "fromLane", where), integer_of(v, "toLane", where))
         for v in element.iterfind("validity")
@@ -288,6 +341,7 @@ def _signal(element: ET.Element, where: str) -> SignalRecord:
         id=text_of(element, "id", where),
         s_m=number_of(element, "s", where),
         t_m=number_of(element, "t", where),
+        z_offset_m=number_of(element, "zOffset", where, default=0.0),
         heading_offset_rad=number_of(element, "hOffset", where, default=0.0),
         along_road=element.get("orientation", "+") != "-",
         is_light=None if is_reference else is_light,
@@ -298,7 +352,9 @@ def _signal(element: ET.Element, where: str) -> SignalRecord:
 def _connections(junction: ET.Element, where: str) -> tuple[Connection, ...]:
     connections = []
     for element in junction.iterfind("connection"):
-        if element.get("connectingRoad") is None:  # A direct junction has no connecting roads.
+        # A direct junction has no connecting roads: it leads from road to road.
+        onto = "linkedRoad" if element.get("connectingRoad") is None else "connectingRoad"
+        if element.get(onto) is None:
             continue
         links = tuple(
             (integer_of(link, "from", where), integer_of(link, "to", where))
@@ -307,7 +363,7 @@ def _connections(junction: ET.Element, where: str) -> tuple[Connection, ...]:
         connections.append(
             Connection(
                 incoming_road=text_of(element, "incomingRoad", where),
-                connecting_road=text_of(element, "connectingRoad", where),
+                connecting_road=text_of(element, onto, where),
                 at_start=element.get("contactPoint", "start") == "start",
                 lane_links=links,
             )

@@ -122,19 +122,22 @@ def _surface_rings(surface: SectionSurface) -> list[FloatArray]:
 
 def _crosswalks(road: RoadRecord) -> list[Shape]:
     return [
-        (PolygonKind.CROSSWALK, _outline(road, item))
+        (PolygonKind.CROSSWALK, ring)
         for item in road.objects
-        if item.type == "crosswalk" and len(item.corners_m) >= 3
+        if item.type == "crosswalk"
+        for ring in _outlines(road, item)
     ]
 
 
-def _outline(road: RoadRecord, item: ObjectRecord) -> FloatArray:
-    """Returns the (n, 3) open ring of an object's outline in the map frame."""
+def _outlines(road: RoadRecord, item: ObjectRecord) -> list[FloatArray]:
+    """Returns the (n, 3) open rings of an object's outlines in the map frame."""
     origin, heading = road_point(road, item.s_m, item.t_m, item.z_offset_m)
-    corners = np.array(item.corners_m)
-    if np.allclose(corners[0], corners[-1]):
-        corners = corners[:-1]
-    return transform_points(transform_from_yaw(heading + item.heading_rad, origin), corners)
+    map_from_object = transform_from_yaw(heading + item.heading_rad, origin)
+    rings = [transform_points(map_from_object, np.array(corners)) for corners in item.local_m]
+    rings += [
+        np.array([road_point(road, *corner)[0] for corner in corners]) for corners in item.road_m
+    ]
+    return [ring[:-1] if np.allclose(ring[0], ring[-1]) else ring for ring in rings]
 
 
 def _junction_shapes(

@@ -15,11 +15,14 @@ SAMPLE_STEP_M = 1.0
 """Distance between samples: 0.03 m of sagitta on the tightest usual curve, 4 m radius."""
 
 DRIVING_TYPES = frozenset(
-    {"driving", "entry", "exit", "onRamp", "offRamp", "connectingRamp", "slipLane", "bus", "taxi"}
+    {
+        *("driving", "entry", "exit", "onRamp", "offRamp", "connectingRamp", "slipLane"),
+        *("bus", "taxi", "HOV", "mwyEntry", "mwyExit"),
+    }
 )
 """Lane types of the lane graph. Bidirectional lanes have no direction to follow."""
 
-_SURFACE_TYPES = DRIVING_TYPES | {"bidirectional", "parking", "stop", "biking", "tram"}
+_SURFACE_TYPES = DRIVING_TYPES | {"bidirectional", "parking", "stop", "biking", "tram", "roadWorks"}
 _SHOULDER_TYPES = frozenset({"shoulder", "border"})
 _MIN_WIDTH_M = 0.1  # Narrower lanes only carry markings; they are not there to be driven on.
 _END_M = 1e-6  # A section ends just before the next one begins, so steps stay at their side.

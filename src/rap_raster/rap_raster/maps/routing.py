@@ -263,9 +263,10 @@ def _crossing(first_m: FloatArray, last_m: FloatArray) -> FloatArray:
     """Returns a line from the start of one lane to the end of another beside it."""
     if first_m is last_m:
         return first_m
-    count = max(2, int(np.ceil(polyline_length(first_m) / _LANE_STEP_M)))
-    share = np.clip(_LANE_STEP_M * np.arange(count) / _CROSSING_M, 0.0, 1.0)[:, None]
-    share[-1] = 1.0
+    length_m = polyline_length(first_m)
+    count = max(2, int(np.ceil(length_m / _LANE_STEP_M)))
+    # On a lane shorter than that, over all of it.
+    share = np.linspace(0.0, max(1.0, length_m / _CROSSING_M), count).clip(max=1.0)[:, None]
     crossing: FloatArray = (1.0 - share) * _even(first_m, count) + share * _even(last_m, count)
     return crossing
 

@@ -9,6 +9,8 @@ import numpy as np
 from rap_raster.frames import FloatArray
 from rap_raster.scene import Shapes
 
+_NEAR_M = 20.0  # Sparse lines of a wide road; farther off there may be another level.
+
 LIGHT_HEIGHT_M = 5.5
 """Height of signal heads above the road in maps that do not tell it."""
 
@@ -101,6 +103,25 @@ class ShapeIndex:
             return self._shapes
         reached = (self._low <= center_m[:2] + radius_m) & (self._high >= center_m[:2] - radius_m)
         return self._shapes.select(np.flatnonzero(reached.all(axis=1)))
+
+
+def height_above(shapes: Shapes, place_m: FloatArray) -> float | None:
+    """Returns how far a place lies above the nearest point of a map, seen from above.
+
+    Args:
+        shapes: Of the map.
+        place_m: (3,) map frame.
+
+    Returns:
+        Metres, negative below; None if no point is within `_NEAR_M`.
+    """
+    if not len(shapes.points_m):
+        return None
+    away_m = np.hypot(*(shapes.points_m[:, :2] - place_m[:2]).T)
+    nearest = int(away_m.argmin())
+    if away_m[nearest] > _NEAR_M:
+        return None
+    return float(place_m[2] - shapes.points_m[nearest, 2])
 
 
 def shapes_near(shapes: Shapes, center_m: FloatArray, radius_m: float) -> Shapes:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
 import xml.etree.ElementTree as ET
 import zlib
 from pathlib import Path
+
+_ENCODING = re.compile(rb"""\s*<\?xml[^>]*?\sencoding=["']([A-Za-z0-9._-]+)["']""")
 
 MAX_BYTES = 1 << 30
 """Largest file that is read, uncompressed: five times the largest known town (Town13)."""
@@ -56,16 +59,25 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _parse_xml(data: bytes, path: Path) -> ET.Element:
+    declared = _ENCODING.match(data)
+    encoding = declared[1].decode() if declared else "utf-8"
     try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise MapError(f"{path}: not UTF-8 text: {error}") from error
-    if b"<!DOCTYPE" in data:
+        text = data.decode(encoding)
+    except (UnicodeDecodeError, LookupError) as error:
+        raise MapError(f"{path}: not {_shown(encoding)} text: {error}") from error
+    if "<!DOCTYPE" in text:
         raise MapError(f"{path}: document type declarations are not accepted")
     try:
-        return ET.fromstring(data)
+        return _without_namespaces(ET.fromstring(text))
     except (ET.ParseError, LookupError, ValueError) as error:  # The latter two: odd encodings.
         raise MapError(f"{path}: malformed XML: {error}") from error
+
+
+def _without_namespaces(root: ET.Element) -> ET.Element:
+    """Some writers put a namespace on OpenDRIVE, which has none."""
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
 
 
 def text_of(element: ET.Element, name: str, where: str) -> str:

@@ -32,6 +32,7 @@ from rap_raster.features import AlignedFeatures, FeatureSource
 from rap_raster.frames import Pose
 from rap_raster.geometry import Geometry, place, place_seen
 from rap_raster.ground import Ground, build_ground
+from rap_raster.maps.vector_map import height_above
 from rap_raster.observations import CameraFrame, TrackedObjects
 from rap_raster.ros import conversions
 from rap_raster.ros.diagnostics import Health, Progress
@@ -54,6 +55,10 @@ from rap_raster.step_pacer import StepPacer
 from rap_raster.styles import load_style
 
 Step = CameraFrame | TrackedObjects
+
+
+MAX_HEIGHT_M = 2.0
+"""Odometry that knows no heights, on a map that does, or the other way round, differs by more."""
 
 
 class RasterNode(RapNode):
@@ -102,6 +107,7 @@ class RasterNode(RapNode):
         self._objects: TrackedObjects | None = None
         self._ground: Ground | None = None
         self._map_name = ""
+        self._map_lines: Shapes | None = None
         self._pacer = StepPacer(self.parameter("rate_hz"))
         self._frame_ns: int | None = None  # stamp of the newest frame, or of the first objects
         self._lacked_scene = False
@@ -208,7 +214,7 @@ class RasterNode(RapNode):
             return
         # Once per map: what is far from the vehicle costs next to nothing when drawing.
         self._ground = build_ground(vector_map.polylines, vector_map.polygons, self._style)
-        self._map_name = vector_map.name
+        self._map_name, self._map_lines = vector_map.name, vector_map.polylines
 
     def _on_objects(self, message: TrackedObjectsMsg) -> None:
         try:
@@ -348,8 +354,14 @@ class RasterNode(RapNode):
         health.values["map"] = self._map_name or "none"
         if self._ground is None:
             health.warn("no rap/map received: rasters show objects only")
-        if self.ego.latest is None:
+        if (ego := self.ego.latest) is None:
             health.warn("no odometry received")
+        elif self._map_lines is not None:
+            place = np.array([ego.x_m, ego.y_m, ego.z_m])
+            above_m = height_above(self._map_lines, place)
+            if above_m is not None and abs(above_m) > MAX_HEIGHT_M:
+                side = "above" if above_m > 0.0 else "below"
+                health.warn(f"the ego is {abs(above_m):.1f} m {side} the map: it cannot be drawn")
         if self._objects is None:
             health.warn("no objects received")
         if self._last is None:
