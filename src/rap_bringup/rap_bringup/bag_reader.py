@@ -21,7 +21,7 @@ from rap_perception.camera_info import CalibrationError, camera_model_from_messa
 from rap_perception.transform_tree import TransformError, TransformTree
 from rap_raster.camera import CameraModel
 from rap_raster.ego_history import EgoState
-from rap_raster.frames import FloatArray
+from rap_raster.frames import FloatArray, angles_of
 from rap_raster.maps.vector_map import VectorMap
 from rap_raster.scene import Boxes, Lights, Shapes
 
@@ -348,18 +348,18 @@ def ego_state(odometry: Message) -> EgoState:
     position = odometry.pose.pose.position
     turn = odometry.pose.pose.orientation
     twist = odometry.twist.twist
-    yaw_rad = np.arctan2(
-        2.0 * (turn.w * turn.z + turn.x * turn.y), 1.0 - 2.0 * (turn.y**2 + turn.z**2)
-    )
+    yaw_rad, pitch_rad, roll_rad = angles_of(turn.x, turn.y, turn.z, turn.w)
     return EgoState(
         stamp_ns=stamp_of(odometry.header),
         x_m=position.x,
         y_m=position.y,
         z_m=position.z,
-        yaw_rad=float(yaw_rad),
+        yaw_rad=yaw_rad,
         vx_mps=twist.linear.x,
         vy_mps=twist.linear.y,
         yaw_rate_radps=twist.angular.z,
+        pitch_rad=pitch_rad,
+        roll_rad=roll_rad,
     )
 
 

@@ -40,6 +40,8 @@ class EgoState:
         vx_mps: Forward speed, ego frame.
         vy_mps: Speed to the left, ego frame.
         yaw_rate_radps: Counter-clockwise.
+        pitch_rad: As of `Pose`.
+        roll_rad: As of `Pose`.
     """
 
     stamp_ns: int
@@ -50,11 +52,13 @@ class EgoState:
     vx_mps: float
     vy_mps: float
     yaw_rate_radps: float
+    pitch_rad: float = 0.0
+    roll_rad: float = 0.0
 
     @property
     def pose(self) -> Pose:
         """The pose alone."""
-        return Pose(self.x_m, self.y_m, self.z_m, self.yaw_rad)
+        return Pose(self.x_m, self.y_m, self.z_m, self.yaw_rad, self.pitch_rad, self.roll_rad)
 
     @property
     def planar(self) -> FloatArray:
@@ -159,6 +163,8 @@ def extrapolated(state: EgoState, stamp_ns: int) -> EgoState:
         vx_mps=state.vx_mps,
         vy_mps=state.vy_mps,
         yaw_rate_radps=state.yaw_rate_radps,
+        pitch_rad=state.pitch_rad,
+        roll_rad=state.roll_rad,
     )
 
 
@@ -188,4 +194,6 @@ def _interpolated(before: EgoState, after: EgoState, stamp_ns: int) -> EgoState:
         vx_mps=mix(before.vx_mps, after.vx_mps),
         vy_mps=mix(before.vy_mps, after.vy_mps),
         yaw_rate_radps=mix(before.yaw_rate_radps, after.yaw_rate_radps),
+        pitch_rad=mix(before.pitch_rad, after.pitch_rad),
+        roll_rad=mix(before.roll_rad, after.roll_rad),
     )

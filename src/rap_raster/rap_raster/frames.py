@@ -17,23 +17,55 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where the ego stands: a position and a heading. Roll and pitch are not modelled.
+    """Where the ego stands.
 
     Attributes:
         x_m: Metres, map frame.
         y_m: Metres, map frame.
         z_m: Metres, map frame.
         yaw_rad: Heading, counter-clockwise from the map's +x axis.
+        pitch_rad: Nose down, about the ego's y axis; 0 where nobody measures it.
+        roll_rad: To the right, about the ego's x axis. The order is roll, pitch, yaw (REP 103).
     """
 
     x_m: float
     y_m: float
     z_m: float
     yaw_rad: float
+    pitch_rad: float = 0.0
+    roll_rad: float = 0.0
 
     def map_from_ego(self) -> FloatArray:
         """Returns the (4, 4) transform from this pose's frame to the map."""
-        return transform_from_yaw(self.yaw_rad, (self.x_m, self.y_m, self.z_m))
+        level = transform_from_yaw(self.yaw_rad, (self.x_m, self.y_m, self.z_m))
+        return self.tilted(level)
+
+    def tilted(self, transform: FloatArray) -> FloatArray:
+        """Returns a (4, 4) transform from the level frame at this place as one from the ego's."""
+        if self.pitch_rad == 0.0 and self.roll_rad == 0.0:
+            return transform
+        return transform @ _tilt(self.pitch_rad, self.roll_rad)
+
+
+def _tilt(pitch_rad: float, roll_rad: float) -> FloatArray:
+    """Returns the (4, 4) turn by roll about x, then by pitch about y."""
+    cos_p, sin_p = np.cos(pitch_rad), np.sin(pitch_rad)
+    cos_r, sin_r = np.cos(roll_rad), np.sin(roll_rad)
+    turn = np.eye(4)
+    turn[:3, :3] = [
+        [cos_p, sin_p * sin_r, sin_p * cos_r],
+        [0.0, cos_r, -sin_r],
+        [-sin_p, cos_p * sin_r, cos_p * cos_r],
+    ]
+    return turn
+
+
+def angles_of(x: float, y: float, z: float, w: float) -> tuple[float, float, float]:
+    """Returns yaw, pitch and roll, in radians, of a unit quaternion."""
+    yaw = np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+    pitch = np.arcsin(np.clip(2.0 * (w * y - z * x), -1.0, 1.0))
+    roll = np.arctan2(2.0 * (w * x + y * z), 1.0 - 2.0 * (x * x + y * y))
+    return float(yaw), float(pitch), float(roll)
 
 
 def transform_from_yaw(

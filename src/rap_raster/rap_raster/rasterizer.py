@@ -269,9 +269,10 @@ def _draw_plain(
     # Plain floats: for other kinds of numbers numba would compile everything again.
     x, y, z, yaw = float(ego.x_m), float(ego.y_m), float(ego.z_m), float(ego.yaw_rad)
     pinhole = (float(camera.fx), float(camera.fy), float(camera.cx), float(camera.cy))
+    level_from_camera = writable(ego.tilted(np.eye(4)) @ camera.ego_from_camera, np.float64)
     while True:
         deep = see(
-            (x, y, z, yaw), writable(camera.ego_from_camera, np.float64), pinhole, bounds, px,
+            (x, y, z, yaw), level_from_camera, pinhole, bounds, px,
             lens_family(camera.distortion), lens_coefficients(camera.distortion), rays,
             geometry.ground, geometry.solids, with_planes,
             space.corners, space.rows, space.polygons, space.trapezoids, space.tested,

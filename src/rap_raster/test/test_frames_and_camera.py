@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.spatial.transform import Rotation
 
 from rap_raster.camera import CameraModel, optical_rotation, project_points
 from rap_raster.frames import (
     Pose,
+    angles_of,
     inverse,
     to_local,
     to_parent,
@@ -101,6 +104,16 @@ def test_resizing_moves_projected_points_like_the_pixels_of_the_image():
     full, _ = project_points(camera, points)
     half, _ = project_points(camera.resized(320, 240), points)
     np.testing.assert_allclose(half, (full + 0.5) / 2 - 0.5)
+
+
+@given(hnp.arrays(float, 4, elements=st.floats(-1.0, 1.0)))
+def test_a_pose_of_the_angles_of_a_quaternion_turns_as_the_quaternion_does(quaternion):
+    length = np.linalg.norm(quaternion)
+    assume(length > 0.1)
+    yaw, pitch, roll = angles_of(*quaternion / length)
+    turn = Pose(1.0, 2.0, 3.0, yaw, pitch, roll).map_from_ego()
+    np.testing.assert_allclose(turn[:3, :3], Rotation.from_quat(quaternion).as_matrix(), atol=1e-6)
+    np.testing.assert_array_equal(turn[:3, 3], [1.0, 2.0, 3.0])
 
 
 def test_vehicle_box_and_pose_are_inverse():

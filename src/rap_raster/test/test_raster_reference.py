@@ -10,6 +10,7 @@ import reference_rasterizer as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from raster_scenes import (
+    EGO,
     HARD_CASES,
     assert_same,
     car,
@@ -22,6 +23,7 @@ from raster_scenes import (
 )
 
 from rap_raster.camera import Distortion, project_points
+from rap_raster.frames import Pose
 from rap_raster.rasterizer import CHANNELS, build_geometry, render
 from rap_raster.scene import LineKind, PolygonKind
 from rap_raster.styles import load_style
@@ -86,6 +88,30 @@ def test_sharp_bends_and_outlines_without_area_agree_with_the_reference(lines, a
     camera = make_camera(pitch=0.6, focal=120.0, at=(0.0, 0.0, 9.0))
     images = assert_same(make_scene(lines=lines, areas=areas), camera, exact_style("rap"))
     assert (images["class"] > 0).sum() > 20
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_ego_that_pitches_and_rolls_agrees_with_the_reference(seed):
+    scene = random_scene(seed)
+    tilted = replace(scene, ego=Pose(0.0, 0.0, 0.0, 0.2, pitch_rad=-0.06, roll_rad=0.09))
+    images = assert_same(tilted, make_camera(), exact_style())
+    level = render(build_geometry(scene, exact_style()), make_camera(), ("class",))["class"]
+    assert (images["class"] != level).sum() > 500
+
+
+def test_on_a_grade_a_car_ahead_is_seen_where_it_is_seen_on_level_ground():
+    """Its box stays upright, as all boxes; without pitch it is drawn too high."""
+    grade_rad = np.arctan(0.06)
+    up = replace(
+        make_scene([car(7, 40.0 * np.cos(grade_rad), 0.0, z=0.75 + 40.0 * np.sin(grade_rad))]),
+        ego=Pose(0.0, 0.0, 0.0, 0.0, pitch_rad=-grade_rad),
+    )
+    rows = []
+    for scene in (make_scene([car(7, 40.0, 0.0, z=0.75)]), up, replace(up, ego=EGO)):
+        seen = render(build_geometry(scene, load_style("rap")), make_camera(), ("instance",))
+        rows.append(np.flatnonzero((seen["instance"] == 7).any(axis=1)).mean())
+    assert abs(rows[1] - rows[0]) <= 1.0
+    assert rows[2] < rows[0] - 4.0
 
 
 def test_the_comparison_notices_a_shift_of_one_pixel():

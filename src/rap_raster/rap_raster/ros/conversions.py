@@ -23,7 +23,7 @@ from std_msgs.msg import Header
 
 from rap_raster.ego_history import EgoState
 from rap_raster.features import AlignedFeatures
-from rap_raster.frames import FloatArray
+from rap_raster.frames import FloatArray, angles_of
 from rap_raster.maps.vector_map import VectorMap
 from rap_raster.observations import CameraFrame, TrackedObjects
 from rap_raster.scene import Boxes, Lights, LineKind, PolygonKind, Shapes
@@ -82,7 +82,7 @@ def ego_state_from_msg(message: Odometry, map_frame: str, base_frame: str) -> Eg
         raise MessageError(f"child_frame_id is {message.child_frame_id!r}, expected {base_frame!r}")
     position, q = message.pose.pose.position, message.pose.pose.orientation
     linear, angular = message.twist.twist.linear, message.twist.twist.angular
-    yaw_rad = np.arctan2(2.0 * (q.w * q.z + q.x * q.y), 1.0 - 2.0 * (q.y * q.y + q.z * q.z))
+    yaw_rad, pitch_rad, roll_rad = angles_of(q.x, q.y, q.z, q.w)
     values = (position.x, position.y, position.z, yaw_rad, linear.x, linear.y, angular.z)
     if not (np.abs([*values, q.x, q.y, q.z, q.w]) <= MAX_PLACE_M).all():
         raise MessageError(
@@ -92,7 +92,8 @@ def ego_state_from_msg(message: Odometry, map_frame: str, base_frame: str) -> Eg
     length = float(np.sqrt(q.x * q.x + q.y * q.y + q.z * q.z + q.w * q.w))
     if abs(length - 1.0) > UNIT_TOLERANCE:
         raise MessageError(f"pose.orientation has the length {length:.3f}, expected 1")
-    return EgoState(stamp_ns(message.header.stamp), *map(float, values))
+    stamp = stamp_ns(message.header.stamp)
+    return EgoState(stamp, *map(float, (*values, pitch_rad, roll_rad)))
 
 
 def path_points(message: Path, map_frame: str) -> FloatArray | None:
