@@ -178,66 +178,63 @@ def test_of_several_routes_a_part_begins_with_the_one_that_held(bag_path, tmp_pa
     np.testing.assert_allclose(after[:, 0], before[:, 0] + 1000.0)
 
 
+def made(store, name, **fields):
+    return store.types[f"autoware_perception_msgs/msg/{name}"](**fields)
+
+
+def autoware_kinematics(store, content, row):
+    """The motion of an object of ours, along the axes of its own frame."""
+    x, y, z = content.centers.reshape(-1, 3)[row]
+    vx, vy = content.velocities.reshape(-1, 2)[row]
+    yaw, unknown, nothing = content.yaws[row], np.zeros(36), vector3(0.0, 0.0, 0.0)
+    ahead = np.cos(yaw) * vx + np.sin(yaw) * vy
+    left = -np.sin(yaw) * vx + np.cos(yaw) * vy
+    parts = {
+        "pose": ("Pose", {"position": point(x, y, z), "orientation": yaw_quaternion(yaw)}),
+        "twist": ("Twist", {"linear": vector3(ahead, left, 0.0), "angular": nothing}),
+        "accel": ("Accel", {"linear": nothing, "angular": nothing}),
+    }
+    pose, twist, accel = (
+        message(
+            f"geometry_msgs/msg/{kind}WithCovariance",
+            covariance=unknown,
+            **{name: message(f"geometry_msgs/msg/{kind}", **fields)},
+        )
+        for name, (kind, fields) in parts.items()
+    )
+    return made(
+        store,
+        "TrackedObjectKinematics",
+        pose_with_covariance=pose,
+        orientation_availability=2,
+        twist_with_covariance=twist,
+        acceleration_with_covariance=accel,
+        is_stationary=False,
+    )
+
+
 def autoware_objects(store):
-    """Returns a function that turns our objects into Autoware's: x of the vehicle frame ahead."""
+    """Returns a function that turns the first of our objects into Autoware's."""
 
-    def made(name, **fields):
-        return store.types[f"autoware_perception_msgs/msg/{name}"](**fields)
-
-    def unset(name):
-        return message(f"geometry_msgs/msg/{name}", x=0.0, y=0.0, z=0.0)
-
-    def one(content, row):
-        x, y, z = content.centers.reshape(-1, 3)[row]
-        yaw = content.yaws[row]
-        vx, vy = content.velocities.reshape(-1, 2)[row]
-        ahead = np.cos(yaw) * vx + np.sin(yaw) * vy
-        left = -np.sin(yaw) * vx + np.cos(yaw) * vy
-        twist = message(
-            "geometry_msgs/msg/Twist", linear=vector3(ahead, left, 0.0), angular=unset("Vector3")
-        )
-        pose = message(
-            "geometry_msgs/msg/Pose", position=point(x, y, z), orientation=yaw_quaternion(yaw)
-        )
-        motion = message(
-            "geometry_msgs/msg/Accel", linear=unset("Vector3"), angular=unset("Vector3")
-        )
-        unknown = np.zeros(36)
-        kinematics = made(
-            "TrackedObjectKinematics",
-            pose_with_covariance=message(
-                "geometry_msgs/msg/PoseWithCovariance", pose=pose, covariance=unknown
-            ),
-            orientation_availability=2,
-            twist_with_covariance=message(
-                "geometry_msgs/msg/TwistWithCovariance", twist=twist, covariance=unknown
-            ),
-            acceleration_with_covariance=message(
-                "geometry_msgs/msg/AccelWithCovariance", accel=motion, covariance=unknown
-            ),
-            is_stationary=False,
-        )
-        size = content.sizes.reshape(-1, 3)[row]
+    def converted(content):
         shape = made(
+            store,
             "Shape",
             type=0,
             footprint=message("geometry_msgs/msg/Polygon", points=[]),
-            dimensions=vector3(*size),
+            dimensions=vector3(*content.sizes.reshape(-1, 3)[0]),
         )
-        uuid = np.frombuffer(int(content.ids[row]).to_bytes(16, "little"), np.uint8)
-        return made(
+        uuid = np.frombuffer(int(content.ids[0]).to_bytes(16, "little"), np.uint8)
+        one = made(
+            store,
             "TrackedObject",
             object_id=message("unique_identifier_msgs/msg/UUID", uuid=uuid),
             existence_probability=0.5,
-            classification=[made("ObjectClassification", label=1, probability=1.0)],
-            kinematics=kinematics,
+            classification=[made(store, "ObjectClassification", label=1, probability=1.0)],
+            kinematics=autoware_kinematics(store, content, 0),
             shape=shape,
         )
-
-    def converted(content):
-        return made(
-            "TrackedObjects", header=content.header, objects=[one(content, row) for row in [0]]
-        )
+        return made(store, "TrackedObjects", header=content.header, objects=[one])
 
     return converted
 
