@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
+import time
 import xml.etree.ElementTree as ET
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -73,6 +74,8 @@ ROAD = """<OpenDRIVE><header revMajor="1" revMinor="4" name="straight"/>
 <width sOffset="0.0" a="3.5" b="0.0" c="0.0" d="0.0"/></lane></right></laneSection></lanes></road>
 </OpenDRIVE>"""
 
+DISCOVERY_S = 10.0
+
 Uses = dict[str, dict[tuple[str, str, str], set[str]]]
 """By node: (element, attribute, singular) to names."""
 
@@ -118,11 +121,26 @@ def _read(node: RapNode, uses: Uses) -> None:
         ("services", "reply", "service"): node.get_service_names_and_types_by_node,
         ("services", "request", "service"): node.get_client_names_and_types_by_node,
     }
+    _wait_until_known(node)
     for question, ask in questions.items():
         uses[node.get_name()][question] |= {_general(name) for name, _ in ask(*where)}
     # Of every node, once time is simulated.
     uses[node.get_name()]["topics", "subscribe", "topic"].add("/clock")
     node.destroy_node()
+
+
+def _wait_until_known(node: RapNode) -> None:
+    """Waits until ROS lists all topics of a node: it learns of them from another thread."""
+    own = {publisher.topic_name for publisher in node.publishers}
+    deadline_s = time.monotonic() + DISCOVERY_S
+    while True:
+        listed = node.get_publisher_names_and_types_by_node(node.get_name(), node.get_namespace())
+        missing = own - {name for name, _ in listed}
+        if not missing:
+            return
+        if time.monotonic() > deadline_s:
+            sys.exit(f"{node.get_name()}: ROS does not list {', '.join(sorted(missing))}")
+        time.sleep(0.01)
 
 
 def _general(name: str) -> str:

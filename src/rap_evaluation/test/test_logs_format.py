@@ -302,7 +302,7 @@ def test_scenes_between_steps_are_interpolated(log, share):
     stamp_ns = round(1_000_000_000 + (30 + share) * STEP_NS)
     scene = log.scene_at(stamp_ns, 7)
     elapsed_s = (30 + share) * DT_S
-    assert astuple(scene.ego) == pytest.approx((6 * elapsed_s - 1.4, 0.0, 0.25, 0.0))
+    assert astuple(scene.ego) == pytest.approx((6 * elapsed_s - 1.4, 0.0, 0.25, 0.0, 0.0, 0.0))
     person = scene.boxes.select(scene.boxes.ids == 4)
     np.testing.assert_allclose(person.centers_m, [[20 + elapsed_s, -5, 0.25 + 0.9]])
     np.testing.assert_array_equal(scene.boxes.velocities_mps, log.scene(30, 7).boxes.velocities_mps)

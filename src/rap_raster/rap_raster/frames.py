@@ -47,6 +47,9 @@ class Pose:
         return transform @ _tilt(self.pitch_rad, self.roll_rad)
 
 
+_LOCKED = 1e-14  # Below 1: a pitch of 90 degrees as far as float64 knows.
+
+
 def _tilt(pitch_rad: float, roll_rad: float) -> FloatArray:
     """Returns the (4, 4) turn by roll about x, then by pitch about y."""
     cos_p, sin_p = np.cos(pitch_rad), np.sin(pitch_rad)
@@ -61,11 +64,17 @@ def _tilt(pitch_rad: float, roll_rad: float) -> FloatArray:
 
 
 def angles_of(x: float, y: float, z: float, w: float) -> tuple[float, float, float]:
-    """Returns yaw, pitch and roll, in radians, of a unit quaternion."""
+    """Returns yaw, pitch and roll, in radians, of a unit quaternion.
+
+    Straight up and down, where yaw and roll are one and the same turn, it is all yaw.
+    """
+    sine = min(1.0, max(-1.0, 2.0 * (w * y - z * x)))
+    if abs(sine) > 1.0 - _LOCKED:
+        yaw = np.arctan2(2.0 * (w * z - x * y), 1.0 - 2.0 * (x * x + z * z))
+        return float(yaw), float(np.arcsin(sine)), 0.0
     yaw = np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
-    pitch = np.arcsin(np.clip(2.0 * (w * y - z * x), -1.0, 1.0))
     roll = np.arctan2(2.0 * (w * x + y * z), 1.0 - 2.0 * (x * x + y * y))
-    return float(yaw), float(pitch), float(roll)
+    return float(yaw), float(np.arcsin(sine)), float(roll)
 
 
 def transform_from_yaw(

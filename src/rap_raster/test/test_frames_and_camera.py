@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial.transform import Rotation
@@ -106,6 +106,8 @@ def test_resizing_moves_projected_points_like_the_pixels_of_the_image():
     np.testing.assert_allclose(half, (full + 0.5) / 2 - 0.5)
 
 
+@example(np.array([1.0, 0.0, 1.0, 0.0]))  # straight down
+@example(np.array([0.0, 0.7, 0.0, -0.7]))
 @given(hnp.arrays(float, 4, elements=st.floats(-1.0, 1.0)))
 def test_a_pose_of_the_angles_of_a_quaternion_turns_as_the_quaternion_does(quaternion):
     length = np.linalg.norm(quaternion)
