@@ -21,7 +21,7 @@ from rap_perception.camera_info import CalibrationError, camera_model_from_messa
 from rap_perception.transform_tree import TransformError, TransformTree
 from rap_raster.camera import CameraModel
 from rap_raster.ego_history import EgoState
-from rap_raster.frames import FloatArray, angles_of
+from rap_raster.frames import UNIT_TOLERANCE, FloatArray, angles_of
 from rap_raster.maps.vector_map import VectorMap
 from rap_raster.scene import Boxes, Lights, Shapes
 
@@ -46,9 +46,6 @@ IMAGE_TYPES = {
     "image": "sensor_msgs/msg/Image",
     "image/compressed": "sensor_msgs/msg/CompressedImage",
 }
-UNIT_TOLERANCE = 0.01
-"""Of the length of a quaternion; one that was never set has none."""
-
 INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 
 

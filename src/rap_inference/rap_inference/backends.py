@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
+
 from rap_inference.bundle import Bundle, BundleError
 from rap_inference.cuda_device import CudaDevice, CudaError
 from rap_inference.engine_cache import default_cache_dir
-from rap_inference.network import Network, OnnxRuntimeNetwork, nothing_for
+from rap_inference.network import Network, OnnxRuntimeNetwork, input_shapes
 from rap_inference.tensorrt_engine import Library
 from rap_inference.tensorrt_network import TensorRtNetwork, Warn, engine_key, provided_engine
 
@@ -109,7 +111,8 @@ def build_engines(bundle: Bundle, settings: InferenceSettings) -> None:
 def _run_once(network: Network, path: Path, batch: int) -> None:
     """Has ONNX Runtime build what it builds at the first step only."""
     try:
-        network.run(nothing_for(path, batch))
+        shapes = input_shapes(path, batch).items()
+        network.run({name: np.zeros(shape, np.float32) for name, shape in shapes})
     except Exception as error:  # ONNX Runtime raises its own undeclared types
         raise BundleError(f"{path}: does not run: {' '.join(str(error).split())}") from error
 
@@ -166,11 +169,9 @@ def _open_tensorrt_provider(
     folder = settings.cache_dir / key.file_name.replace(".engine", f"-{key.library_version}-ep")
     options = {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(folder)}
     # Without, an engine is built at the first step, and anew at the first with fewer images.
-    for name, size in (("min", 1), ("opt", batch), ("max", batch)):
-        options[f"trt_profile_{name}_shapes"] = ",".join(
-            f"{tensor}:{'x'.join(map(str, values.shape))}"
-            for tensor, values in nothing_for(path, size).items()
-        )
+    shortest, longest = (_profile(input_shapes(path, size)) for size in (1, batch))
+    options |= {"trt_profile_min_shapes": shortest}
+    options |= dict.fromkeys(("trt_profile_opt_shapes", "trt_profile_max_shapes"), longest)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -183,6 +184,11 @@ def _open_tensorrt_provider(
         provider="TensorrtExecutionProvider",
         provider_options=options,
     )
+
+
+def _profile(shapes: dict[str, tuple[int, ...]]) -> str:
+    """Returns shapes as the provider's options have them."""
+    return ",".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in shapes.items())
 
 
 def _check_gpu(path: Path, backend: str) -> None:

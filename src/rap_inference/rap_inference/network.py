@@ -88,14 +88,14 @@ class OnnxRuntimeNetwork:
         return dict(zip(self._output_names, outputs, strict=True))
 
 
-def nothing_for(path: Path, batch: int) -> Arrays:
-    """Returns zeros for all inputs of a network; first axes that the file leaves open get `batch`.
+def input_shapes(path: Path, batch: int) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of a network's inputs; axes that the file leaves open get `batch`.
 
     Raises:
         BundleError: As `OnnxRuntimeNetwork`.
     """
     return {
-        name: np.zeros([batch if not isinstance(size, int) else size for size in shape], np.float32)
+        name: tuple(size if isinstance(size, int) else batch for size in shape)
         for name, shape in OnnxRuntimeNetwork(path).input_shapes.items()
     }
 

@@ -239,6 +239,31 @@ def test_a_network_gives_its_memory_back(network, gpu, tmp_path):
     assert (gpu.memory, gpu.streams) == ({}, [])
 
 
+def test_onnxruntimes_engines_are_for_every_number_of_images_and_built_ahead(
+    network, gpu, tmp_path, monkeypatch
+):
+    """Without shapes they would be built in the drive, and anew where a camera is missing."""
+    seen, ran = [], []
+
+    class Provider:
+        def __init__(self, path, *, threads, provider, provider_options):
+            seen.append(provider_options)
+
+        def run(self, inputs):
+            ran.append({name: values.shape for name, values in inputs.items()})
+
+    monkeypatch.setattr(backends, "OnnxRuntimeNetwork", Provider)
+    bundle = SimpleNamespace(
+        encoder_path=network, planner_path=network, manifest=SimpleNamespace(cameras=[1, 2, 3])
+    )
+    build_engines(bundle, InferenceSettings("tensorrt-ep", tmp_path))
+    assert ran == [{"x": (6, 2)}, {"x": (1, 2)}]
+    names = [f"trt_profile_{name}_shapes" for name in ("min", "opt", "max")]
+    assert [seen[0][name] for name in names] == ["x:1x2", "x:6x2", "x:6x2"]
+    assert [seen[1][name] for name in names] == ["x:1x2", "x:1x2", "x:1x2"]
+    assert seen[0]["trt_engine_cache_enable"] == "True"
+
+
 def test_an_engine_of_a_gpu_is_for_that_gpu_and_library(network, gpu):
     key = engine_key(network, "tensorrt", tf32=False, batch=3)
     assert (key.gpu, key.library_version) == ("Test GPU (8.6)", "10.9.0")

@@ -47,6 +47,9 @@ class Pose:
         return transform @ _tilt(self.pitch_rad, self.roll_rad)
 
 
+UNIT_TOLERANCE = 0.01
+"""Of the length of a quaternion; one that was never set has none."""
+
 _LOCKED = 1e-14  # Below 1: a pitch of 90 degrees as far as float64 knows.
 
 

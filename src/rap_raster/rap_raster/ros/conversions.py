@@ -23,7 +23,7 @@ from std_msgs.msg import Header
 
 from rap_raster.ego_history import EgoState
 from rap_raster.features import AlignedFeatures
-from rap_raster.frames import FloatArray, angles_of
+from rap_raster.frames import UNIT_TOLERANCE, FloatArray, angles_of
 from rap_raster.maps.vector_map import VectorMap
 from rap_raster.observations import CameraFrame, TrackedObjects
 from rap_raster.scene import Boxes, Lights, LineKind, PolygonKind, Shapes
@@ -32,9 +32,6 @@ NANOSECONDS = 1_000_000_000
 
 MAX_PLACE_M = 1e8
 """Farther from the map's origin than this is damaged data: the Earth is 4e7 m around."""
-
-UNIT_TOLERANCE = 0.01
-"""Of the length of a quaternion; one that was never set has none."""
 
 
 class MessageError(ValueError):
