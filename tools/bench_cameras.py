@@ -84,14 +84,16 @@ def main() -> None:
 
 
 def write_bundle(out: Path) -> None:
-    """Writes a bundle of an untrained model for four cameras."""
+    """Writes a bundle of an untrained model for four cameras, and compiles the rasterizer."""
     # ruff: noqa: PLC0415 - torch, which the processes that publish and listen do without.
     from bench_planner import four_cameras
 
+    from rap_raster import rasterizer
     from rap_training.config import load_config
     from rap_training.export import export_bundle
     from rap_training.model.rap_model import RapModel
 
+    rasterizer.warmup()
     config = load_config(Path("tiny"))
     model = RapModel(config.model, initialised=False).eval()
     export_bundle(

@@ -160,6 +160,7 @@ class RasterNode(RapNode):
 
         On every number of images: backends on GPUs choose kernels at the first of each shape.
         """
+        self.get_logger().info("warming up; a minute unless `rap warmup` was run before")
         nothing = (Pose(0.0, 0.0, 0.0, 0.0), Boxes.empty(), Lights.empty())
         try:
             step.from_rasters(0, self._rig, place(self._no_ground, *nothing, self._style))

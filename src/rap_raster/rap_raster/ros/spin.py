@@ -77,6 +77,8 @@ def _spin(nodes: Sequence[RapNode]) -> None:
         except ExternalShutdownException:
             raise
         except Exception as error:  # of a callback that is not ours: a clock may be no time
+            if not rclpy.ok():
+                return  # A signal came between two waits; rclpy then has nothing to wait with.
             nodes[0].get_logger().error(one_line(error), throttle_duration_sec=1.0)
 
 
