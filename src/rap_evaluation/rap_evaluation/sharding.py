@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from rap_bringup.console import Report, silent
@@ -32,6 +32,7 @@ def process(
     *,
     ray_address: str | None = None,
     report: Report = silent,
+    keep: Callable[[Result], None] = lambda _: None,
 ) -> list[Result]:
     """Works on every item.
 
@@ -41,6 +42,7 @@ def process(
             worker, so the files it opens must lie at the same paths everywhere.
         ray_address: `LOCAL`, `HOST:PORT` of a Ray cluster, or None to work here.
         report: Called with the share that is done.
+        keep: Called with every result as it comes, in the order of the items.
 
     Returns:
         Results in the order of the items.
@@ -48,13 +50,15 @@ def process(
     Raises:
         ShardingError: If Ray is not installed or the cluster cannot be reached.
     """
-    if ray_address is not None:
-        return _on_cluster(items, make_worker, ray_address, report)
-    worker = make_worker()
+    if ray_address is None:
+        found: Iterator[Result] = map(make_worker(), items)
+    else:
+        found = _on_cluster(items, make_worker, ray_address)
     results = []
-    for done, item in enumerate(items, start=1):
-        results.append(worker(item))
-        report(done / len(items))
+    for result in found:
+        results.append(result)
+        keep(result)
+        report(len(results) / len(items))
     return results
 
 
@@ -62,18 +66,13 @@ def _on_cluster(
     items: Sequence[Item],
     make_worker: Callable[[], Callable[[Item], Result]],
     address: str,
-    report: Report,
-) -> list[Result]:
+) -> Iterator[Result]:
     ray = _connected(address)
     try:
         remote = ray.remote(num_cpus=1)(_Worker)
         count = min(len(items), max(1, int(ray.cluster_resources().get("CPU", 1))))
         pool = ray.util.ActorPool([remote.remote(make_worker) for _ in range(count)])
-        results = []
-        for result in pool.map(lambda actor, item: actor.work.remote(item), list(items)):
-            results.append(result)
-            report(len(results) / len(items))
-        return results
+        yield from pool.map(lambda actor, item: actor.work.remote(item), list(items))
     except ray.exceptions.RayError as error:
         if isinstance(getattr(error, "cause", None), ValueError):
             raise error.cause from error

@@ -261,6 +261,25 @@ def test_a_drive_that_fails_does_not_stop_the_others(cache, tmp_path, monkeypatc
     assert calls.count(0) == 1
 
 
+def test_what_is_driven_is_reported_when_the_rest_is_stopped(cache, tmp_path, monkeypatch):
+    class StoppedAtTheSecond:
+        def plan(self, observation):
+            if observation.road.index == 1:
+                raise KeyboardInterrupt
+            return Parked().plan(observation)
+
+    monkeypatch.setattr(
+        "rap_evaluation.closed_loop.evaluation.planner_maker",
+        lambda *_: lambda _: StoppedAtTheSecond(),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_closed_loop(options(cache, tmp_path))
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert (content["routes"], content["routes_asked"]) == (1, 2)
+    assert [row["route"] for row in content["per_route"]] == [0]
+    assert "1 of 2 routes" in (tmp_path / "report.html").read_text()
+
+
 def test_reports_of_one_seed_are_equal_and_complete(cache, tmp_path):
     texts = []
     for name in ("one", "two"):

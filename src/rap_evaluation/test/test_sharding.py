@@ -30,6 +30,12 @@ def test_progress_is_told_after_every_item():
     assert events == ["item 0", 0.25, "item 1", 0.5, "item 2", 0.75, "item 3", 1.0]
 
 
+def test_results_are_handed_on_before_the_next_item_is_begun():
+    events = []
+    process([1, 2], lambda: lambda item: events.append(f"item {item}") or item, keep=events.append)
+    assert events == ["item 1", 1, "item 2", 2]
+
+
 def test_nothing_to_do_is_done():
     assert process([], lambda: str) == []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,7 +63,9 @@ class ClosedLoopOptions:
 
 
 def evaluate_closed_loop(options: ClosedLoopOptions, report: Report = silent) -> dict[str, Any]:
-    """Drives all routes and writes the report and a video of every failed route.
+    """Drives all routes and writes a video of every failed one.
+
+    The report is written after every route: what is driven is not lost when the rest is stopped.
 
     Args:
         options: What to evaluate.
@@ -81,15 +83,15 @@ def evaluate_closed_loop(options: ClosedLoopOptions, report: Report = silent) ->
     """
     planner_maker(options.planner, options.sensor)  # Wrong names should fail before the work.
     check_options(options)
-    begin_s = time.perf_counter()
-    place = open_place(options.map_path, options.cache)
-    routes = draw_routes(place, options.routes, options.seed)
-    reports = process(
-        routes, partial(_named_driver, options), ray_address=options.ray_address, report=report
+    written = _Written(options)
+    process(
+        draw_routes(written.place, options.routes, options.seed),
+        partial(_named_driver, options),
+        ray_address=options.ray_address,
+        report=report,
+        keep=written.add,
     )
-    content = _content(options, place, reports, time.perf_counter() - begin_s)
-    write_report(options.out, content, reports)
-    return content
+    return written.content
 
 
 def evaluate_in_turn(
@@ -104,18 +106,15 @@ def evaluate_in_turn(
         options: What to evaluate; `replan_hz` is for the report.
         planner: Who drives.
         after_route: Called after every route.
-        more: What else `report.json` is to hold, asked at the end.
+        more: What else `report.json` is to hold.
     """
-    begin_s = time.perf_counter()
-    place = open_place(options.map_path, options.cache)
-    driver = _Driver(place, planner, options.out, STEPS_PER_SECOND)
-    reports = []
-    for route in draw_routes(place, options.routes, options.seed):
-        reports.append(driver(route))
-        after_route(reports[-1])
-    content = _content(options, place, reports, time.perf_counter() - begin_s) | more()
-    write_report(options.out, content, reports)
-    return content
+    written = _Written(options, more)
+    driver = _Driver(written.place, planner, options.out, STEPS_PER_SECOND)
+    for route in draw_routes(written.place, options.routes, options.seed):
+        driven = driver(route)
+        written.add(driven)
+        after_route(driven)
+    return written.content
 
 
 def _named_driver(options: ClosedLoopOptions) -> _Driver:
@@ -151,24 +150,45 @@ class _Driver:
         return route_report(driven, video)
 
 
-def _content(
-    options: ClosedLoopOptions, place: Place, reports: Sequence[RouteReport], wall_s: float
-) -> dict[str, Any]:
-    """Returns what `report.json` holds."""
-    rows = [entry.row for entry in reports]
-    return {
-        "planner": options.planner,
-        "bundle_sha256": bundle_sha256(options.planner),
-        "sensor": options.sensor,
-        "map": place.map.name,
-        "seed": options.seed,
-        "replan_hz": options.replan_hz,
-        "guarded": options.guarded,
-        **summary(rows),
-        "real_time_factor": round(sum(row["seconds"] for row in rows) / wall_s, 2),
-        "timing": {"wall_s": round(wall_s, 2)},
-        "per_route": rows,
-    }
+class _Written:
+    """The report of the routes that are driven so far.
+
+    Attributes:
+        place: Where they are.
+        content: What `report.json` holds.
+    """
+
+    def __init__(
+        self, options: ClosedLoopOptions, more: Callable[[], dict[str, Any]] = dict
+    ) -> None:
+        self._begin_s = time.perf_counter()
+        self._options, self._more = options, more
+        self._reports: list[RouteReport] = []
+        self.place = open_place(options.map_path, options.cache)
+        self.content: dict[str, Any] = {}
+
+    def add(self, driven: RouteReport) -> None:
+        """Writes the report anew, with one more route."""
+        self._reports.append(driven)
+        options, rows = self._options, [entry.row for entry in self._reports]
+        wall_s = time.perf_counter() - self._begin_s
+        self.content = {
+            "planner": options.planner,
+            "bundle_sha256": bundle_sha256(options.planner),
+            "sensor": options.sensor,
+            "map": self.place.map.name,
+            "seed": options.seed,
+            "replan_hz": options.replan_hz,
+            "guarded": options.guarded,
+            "routes_asked": options.routes,
+            **summary(rows),
+            "real_time_factor": round(sum(row["seconds"] for row in rows) / wall_s, 2),
+            "timing": {"wall_s": round(wall_s, 2)},
+            "per_route": rows,
+            **self._more(),
+        }
+        options.out.mkdir(parents=True, exist_ok=True)  # On a cluster, others have made theirs.
+        write_report(options.out, self.content, self._reports)
 
 
 def bundle_sha256(planner: str) -> str | None:
