@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import signal
@@ -26,7 +27,7 @@ from rap_planner.ros.conversions import candidates_msg, usable_objects
 from rap_planner.route import Command
 from rap_raster.ego_history import EgoState
 from rap_raster.observations import TrackedObjects
-from rap_raster.ros.conversions import objects_msg, stamp_ns, time_msg
+from rap_raster.ros.conversions import MessageError, objects_msg, stamp_ns, time_msg
 from rap_raster.ros.diagnostics import ERROR
 from rap_raster.ros.qos import LATCHED, RESULT, STREAM
 from rap_raster.scene import Boxes, Lights
@@ -340,3 +341,8 @@ def test_an_object_that_is_no_object_hides_no_other_one():
     assert found.ages_s.tolist() == [0.0, 3.0]
     assert problem.startswith("object 1: place or size is not usable: [nan, ")
     assert problem.endswith(", and 2 more")
+    for column in ("ages_s", "existences"):
+        short = copy.deepcopy(message)
+        setattr(short, column, getattr(short, column)[:-1])
+        with pytest.raises(MessageError, match="lengths of object arrays disagree"):
+            usable_objects(short, "map")

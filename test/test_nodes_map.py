@@ -210,6 +210,7 @@ def test_a_lanelet_route_becomes_a_route_of_points(lanelet_router):
         (lanelet_route(), "it has no segments"),
         (lanelet_route(20, frame="odom"), "'odom', expected 'map'"),
         (lanelet_route(20, goal=(np.nan, 1.0)), "its goal is not finite"),
+        (lanelet_route(20, goal=(1e300, 1.0)), "or beyond 1e+08 m"),
     ]:
         node._on_lanelet_route(bad)
         assert not published[-1].poses, "the route of before leads elsewhere"

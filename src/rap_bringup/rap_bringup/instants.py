@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from rap_bringup.answers import ReplayResult
+from rap_bringup.answers import FOLLOWING, ReplayResult
 from rap_bringup.bag_reader import (
     BagCamera,
     objects_of,
@@ -141,7 +142,7 @@ def read_instant(result: ReplayResult, stamp_ns: int, scale: int = 2) -> Instant
             zip(_slot_names(result), result.answers.features[stamp_ns].sources, strict=True)
         ),
         proposals=_proposals_at(result, stamp_ns),
-        trajectory_m=_trajectory_at(result, stamp_ns),
+        trajectory_m=trajectory_of_plan(result.out / RECORDING_NAME, stamp_ns),
         driven_m=driven_path(result, stamp_ns),
     )
 
@@ -251,9 +252,22 @@ def _proposals_at(result: ReplayResult, stamp_ns: int) -> Proposals:
     raise ValueError(f"{result.out}: no rap/candidates at stamp {stamp_ns} ns")
 
 
-def _trajectory_at(result: ReplayResult, stamp_ns: int) -> FloatArray:
-    for item in read_messages(result.out / RECORDING_NAME, {"rap/trajectory"}):
-        if raw_stamp_ns(item.raw) == stamp_ns:
+def trajectory_of_plan(recording: Path, stamp_ns: int) -> FloatArray:
+    """Returns the (n, 2) places of the trajectory that follows the plan of a step.
+
+    Stops of the guard's own may carry the step's stamp too; see `Answers`.
+    """
+    topics = {"rap/candidates", "rap/state", "rap/trajectory"}
+    is_planned = is_following = False
+    for item in read_messages(recording, topics):
+        if item.topic == "rap/state":
+            state = deserialized(item.raw, OUTPUT_TYPES["rap/state"]).state
+            is_following = int(state) in FOLLOWING
+        elif raw_stamp_ns(item.raw) != stamp_ns:
+            continue
+        elif item.topic == "rap/candidates":
+            is_planned = True
+        elif is_planned and is_following:
             return path_of(item.raw)
     return np.zeros((0, 2))
 

@@ -22,6 +22,9 @@ OFF_ROUTE_M = 10.0
 MAX_HEADING_RAD = np.pi / 2
 """Route pieces that lead against the vehicle's heading belong to another road."""
 
+_NO_LENGTH = np.finfo(np.float64).tiny
+"""Pieces whose squared length is less lead nowhere: points may be repeated."""
+
 
 class Command(IntEnum):
     """The driving command of the ROS contract (`command`, std_msgs/UInt8)."""
@@ -118,18 +121,15 @@ def route_ahead(
 
 def _project(route_m: FloatArray, pose: Pose) -> tuple[FloatArray, float, FloatArray] | None:
     """Returns ego-frame route points, arc length of the projection, and arc lengths."""
-    keep = np.concatenate([[True], np.any(np.diff(route_m, axis=0) != 0, axis=1)])
-    points = route_m[keep]
-    if len(points) < 2:
-        return None
-    headed = np.concatenate([points, np.zeros((len(points), 1))], axis=1)
+    headed = np.concatenate([route_m, np.zeros((len(route_m), 1))], axis=1)
     local = to_local([pose.x_m, pose.y_m, pose.yaw_rad], headed)[:, :2]
     starts, steps = local[:-1], np.diff(local, axis=0)
     lengths = np.linalg.norm(steps, axis=1)
-    share = np.clip(-(starts * steps).sum(1) / lengths**2, 0.0, 1.0)
+    squares = lengths**2
+    share = np.clip(-(starts * steps).sum(1) / np.maximum(squares, _NO_LENGTH), 0.0, 1.0)
     distance = np.linalg.norm(starts + share[:, None] * steps, axis=1)
     heading = np.abs(wrap_angle(np.arctan2(steps[:, 1], steps[:, 0])))
-    distance[heading > MAX_HEADING_RAD] = np.inf
+    distance[(heading > MAX_HEADING_RAD) | (squares < _NO_LENGTH)] = np.inf
     nearest = int(np.argmin(distance))
     if distance[nearest] > OFF_ROUTE_M:
         return None

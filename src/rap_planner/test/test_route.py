@@ -114,6 +114,15 @@ def test_no_point_of_the_route_is_valid_where_it_says_nothing(route, pose):
     assert (route_ahead(route, pose, 10, 5.0) == 0.0).all()
 
 
+@pytest.mark.parametrize("apart_m", [0.0, 1e-300, 1e-170, 1e-9])
+def test_points_that_are_repeated_change_nothing(apart_m):
+    wanted = route_ahead(STRAIGHT, ORIGIN, 10, 2.5)
+    for place in range(len(STRAIGHT)):
+        again = np.insert(STRAIGHT, place, STRAIGHT[place] + [0.0, apart_m], axis=0)
+        np.testing.assert_allclose(route_ahead(again, ORIGIN, 10, 2.5), wanted, atol=1e-6)
+        assert command_from_route(again, ORIGIN) is Command.STRAIGHT
+
+
 def test_a_route_of_no_points_is_an_empty_one():
     assert route_ahead(STRAIGHT, ORIGIN, 0, 5.0).shape == (0, 3)
 

@@ -14,6 +14,9 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
+MAX_PLACE_M = 1e8
+"""Farther from the map's origin than this is damaged data: the Earth is 4e7 m around."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pose:

@@ -16,9 +16,9 @@ from rap_planner.guard import GuardDecision
 from rap_planner.route import Command
 from rap_raster.ego_history import EgoState
 from rap_raster.features import FeatureSource
+from rap_raster.frames import MAX_PLACE_M
 from rap_raster.observations import TrackedObjects
 from rap_raster.ros.conversions import (
-    MAX_PLACE_M,
     MessageError,
     check_frame,
     header,

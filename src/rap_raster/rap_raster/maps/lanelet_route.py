@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import shapely
 
-from rap_raster.frames import FloatArray
+from rap_raster.frames import MAX_PLACE_M, FloatArray
 from rap_raster.maps.lane_geometry import distances_along
 from rap_raster.maps.routing import route_points
 from rap_raster.maps.vector_map import Lane
@@ -29,7 +29,7 @@ def lanelet_route_points(
 
     Raises:
         ValueError: If the route is empty, names a lanelet that is no lane of the map, or one that
-            does not follow the one before, or has a goal that is not finite.
+            does not follow the one before, or has a goal at no place.
 
     Source: autoware_planning_msgs, LaneletRoute and LaneletSegment.
     """
@@ -38,8 +38,8 @@ def lanelet_route_points(
     if unknown or not keys:
         reason = f"lanelet {unknown[0]} is no lane of the map" if unknown else "it has no segments"
         raise ValueError(f"lanelet route: {reason}")
-    if not np.isfinite(goal_m).all():
-        raise ValueError("lanelet route: its goal is not finite")
+    if not (np.abs(goal_m) <= MAX_PLACE_M).all():
+        raise ValueError(f"lanelet route: its goal is not finite or beyond {MAX_PLACE_M:g} m")
     route_m = route_points(lanes, _connected(lanes, keys))
     return _cut(route_m, lanes[keys[-1]].centerline_m, goal_m)
 

@@ -23,15 +23,12 @@ from std_msgs.msg import Header
 
 from rap_raster.ego_history import EgoState
 from rap_raster.features import AlignedFeatures
-from rap_raster.frames import UNIT_TOLERANCE, FloatArray, angles_of
+from rap_raster.frames import MAX_PLACE_M, UNIT_TOLERANCE, FloatArray, angles_of
 from rap_raster.maps.vector_map import VectorMap
 from rap_raster.observations import CameraFrame, TrackedObjects
 from rap_raster.scene import Boxes, Lights, LineKind, PolygonKind, Shapes
 
 NANOSECONDS = 1_000_000_000
-
-MAX_PLACE_M = 1e8
-"""Farther from the map's origin than this is damaged data: the Earth is 4e7 m around."""
 
 
 class MessageError(ValueError):
@@ -183,13 +180,14 @@ def objects_from_msg(message: TrackedObjectsMsg, map_frame: str) -> TrackedObjec
     """
     check_frame(message.header, map_frame)
     columns = object_columns(message)
+    count = len(columns["ids"])
     try:
         return TrackedObjects(
             stamp_ns=stamp_ns(message.header.stamp),
             boxes=_boxes(columns),
             lights=_lights(columns),
-            ages_s=columns["ages_s"].astype(np.float32),
-            existences=columns["existences"].astype(np.float32),
+            ages_s=columns["ages_s"].astype(np.float32).reshape(count),
+            existences=columns["existences"].astype(np.float32).reshape(count),
         )
     except ValueError as error:
         raise MessageError(f"lengths of object arrays disagree: {error}") from error
