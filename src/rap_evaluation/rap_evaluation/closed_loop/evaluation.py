@@ -83,7 +83,7 @@ def evaluate_closed_loop(options: ClosedLoopOptions, report: Report = silent) ->
     """
     planner_maker(options.planner, options.sensor)  # Wrong names should fail before the work.
     check_options(options)
-    written = _Written(options)
+    written = _GrowingReport(options)
     process(
         draw_routes(written.place, options.routes, options.seed),
         partial(_named_driver, options),
@@ -108,7 +108,7 @@ def evaluate_in_turn(
         after_route: Called after every route.
         more: What else `report.json` is to hold.
     """
-    written = _Written(options, more)
+    written = _GrowingReport(options, more)
     driver = _Driver(written.place, planner, options.out, STEPS_PER_SECOND)
     for route in draw_routes(written.place, options.routes, options.seed):
         driven = driver(route)
@@ -150,7 +150,7 @@ class _Driver:
         return route_report(driven, video)
 
 
-class _Written:
+class _GrowingReport:
     """The report of the routes that are driven so far.
 
     Attributes:
