@@ -25,6 +25,7 @@ import rclpy
 from nav_msgs.msg import Path as PathMsg
 from rclpy.parameter import Parameter
 
+from rap_bringup.processes import free_domain
 from rap_perception.ros.perception_node import PerceptionNode
 from rap_planner.ros.guard_node import GuardNode
 from rap_planner.ros.guard_parameters import TOPICS
@@ -178,7 +179,8 @@ def _add_profile(
 
 def main(arguments: Sequence[str]) -> int:
     """Writes the policy, or compares it."""
-    rclpy.init()
+    # Alone: ROS knows nodes by name, and answers for any of that name in the domain.
+    rclpy.init(domain_id=free_domain())
     try:
         wanted = policy_xml(used())
     finally:

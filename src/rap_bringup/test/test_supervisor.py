@@ -12,7 +12,7 @@ import pytest
 from rap_bringup.processes import NodeProcess, ProcessError
 from rap_bringup.supervisor import LAST_DELAY_S, TRIAL_S, Supervisor
 
-LINGER = "import time; time.sleep(60)"
+LINGER = "import time; print(flush=True); time.sleep(60)"
 
 
 class World:
@@ -24,7 +24,10 @@ class World:
         self.reports: list[str] = []
 
     def start(self) -> NodeProcess:
-        child = subprocess.Popen([sys.executable, "-I", "-S", "-c", LINGER])
+        command = [sys.executable, "-I", "-S", "-c", LINGER]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE)
+        with child.stdout:
+            child.stdout.readline()  # From here on SIGINT is not lost in Python's own start.
         self.started.append(NodeProcess("node", child, lines=deque(["Error: the reason"])))
         return self.started[-1]
 
