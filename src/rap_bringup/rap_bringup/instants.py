@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rap_bringup.answers import FOLLOWING, ReplayResult
+from rap_bringup.answers import Answers, Arrival, ReplayResult
 from rap_bringup.bag_reader import (
     BagCamera,
     objects_of,
@@ -253,21 +253,15 @@ def _proposals_at(result: ReplayResult, stamp_ns: int) -> Proposals:
 
 
 def trajectory_of_plan(recording: Path, stamp_ns: int) -> FloatArray:
-    """Returns the (n, 2) places of the trajectory that follows the plan of a step.
+    """Returns the (n, 2) places of the trajectory that follows the plan of a step, or none.
 
-    Stops of the guard's own may carry the step's stamp too; see `Answers`.
+    Stops of the guard's own may carry the step's stamp too: `Answers` knows which is which.
     """
-    topics = {"rap/candidates", "rap/state", "rap/trajectory"}
-    is_planned = is_following = False
-    for item in read_messages(recording, topics):
-        if item.topic == "rap/state":
-            state = deserialized(item.raw, OUTPUT_TYPES["rap/state"]).state
-            is_following = int(state) in FOLLOWING
-        elif raw_stamp_ns(item.raw) != stamp_ns:
-            continue
-        elif item.topic == "rap/candidates":
-            is_planned = True
-        elif is_planned and is_following:
+    answers = Answers()
+    answers.sent(stamp_ns)
+    for item in read_messages(recording, {"rap/candidates", "rap/state", "rap/trajectory"}):
+        answers.take(Arrival(item.topic, item.raw, monotonic_s=0.0))
+        if stamp_ns in answers.latencies_ms:
             return path_of(item.raw)
     return np.zeros((0, 2))
 

@@ -7,6 +7,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from guard_messages import state_message, trajectory_message
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -36,35 +37,11 @@ SPEED_MPS = 10.0
 NOMINAL, HOLD_LAST, STOP = 1, 2, 3
 
 
-def state_message(stamp_ns: int, state: int, reason: str):
-    return message(
-        "rap_msgs/msg/GuardState",
-        header=header(stamp_ns, "map"),
-        state=state,
-        reason=reason,
-        candidate_index=0,
-        candidate_age_s=0.1,
-        check_names=["shift", "collision"],
-        check_results=np.array([1, 2], dtype=np.uint8),
-        check_modes=np.array([2, 2], dtype=np.uint8),
-        check_rejections=np.array([0, 16], dtype=np.uint32),
-        num_candidates=64,
-    )
-
-
-def trajectory_message(stamp_ns: int, aside_m: float):
+def straight_on(stamp_ns: int, aside_m: float):
     """Goes on straight at the driven speed, `aside_m` to the left: its error is `aside_m`."""
-    poses = []
-    for k in range(1, 41):
-        x = SPEED_MPS * ((stamp_ns - BEGIN_NS) / S + 0.1 * k)
-        pose = message(
-            "geometry_msgs/msg/Pose",
-            position=message("geometry_msgs/msg/Point", x=x, y=aside_m, z=0.0),
-            orientation=message("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0),
-        )
-        stamped = header(stamp_ns + k * S // 10, "map")
-        poses.append(message("geometry_msgs/msg/PoseStamped", header=stamped, pose=pose))
-    return message("nav_msgs/msg/Path", header=header(stamp_ns, "map"), poses=poses)
+    driven_s = (stamp_ns - BEGIN_NS) / S
+    places_m = [(SPEED_MPS * (driven_s + 0.1 * k), aside_m) for k in range(1, 41)]
+    return trajectory_message(stamp_ns, places_m)
 
 
 def complaint_message(stamp_ns: int, level: int, text: str):
@@ -98,7 +75,7 @@ def drive_contents():
         text = f"candidates: {elapsed_s:.2f} s old" if held else "all checks with input passed"
         yield stamp, "rap/state", state_message(stamp, HOLD_LAST if held else NOMINAL, text)
         aside_m = 9.0 if held else 2.0 if stamp == BEGIN_NS + S else 0.5
-        yield stamp + 1, "rap/shadow/trajectory", trajectory_message(stamp, aside_m)
+        yield stamp + 1, "rap/shadow/trajectory", straight_on(stamp, aside_m)
         latency = message("rap_msgs/msg/Float64Stamped", stamp=time_message(stamp), data=elapsed_s)
         yield stamp + 2, "rap/latency/end_to_end", latency
     for stamp, level, text in ((S, 2, "starting"), (BEGIN_NS + 6 * S, 1, "HOLD_LAST")):
@@ -221,7 +198,7 @@ def test_messages_that_are_not_finite_are_counted_and_left_out(recorded, tmp_pat
     broken = [
         (at, "odometry", odometry_message(EgoState(at, nan, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0))),
         (at, "odometry", odometry_message(EgoState(at, 0.0, 0.0, 0.0, 0.0, nan, 0.0, 0.0))),
-        (at, "rap/shadow/trajectory", trajectory_message(at, nan)),
+        (at, "rap/shadow/trajectory", straight_on(at, nan)),
         (at, "rap/latency/end_to_end",
          message("rap_msgs/msg/Float64Stamped", stamp=time_message(at), data=nan)),
     ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from guard_messages import state_message, trajectory_message
 
 from rap_bringup.bag_types import header, message, serialized
 from rap_bringup.instants import trajectory_of_plan
@@ -11,36 +12,6 @@ from rap_bringup.recording import OUTPUT_TYPES, RECORDING_NAME, Recording
 
 STAMP_NS = 50_000_000_000
 WAITING, NOMINAL = 0, 1
-
-
-def state(code: int):
-    return message(
-        "rap_msgs/msg/GuardState",
-        header=header(STAMP_NS, "map"),
-        state=code,
-        reason="",
-        candidate_index=0,
-        candidate_age_s=0.1,
-        check_names=[],
-        check_results=np.zeros(0, np.uint8),
-        check_modes=np.zeros(0, np.uint8),
-        check_rejections=np.zeros(0, np.uint32),
-        num_candidates=1,
-    )
-
-
-def trajectory(*places_m: float):
-    poses = []
-    for x in places_m:
-        pose = message(
-            "geometry_msgs/msg/Pose",
-            position=message("geometry_msgs/msg/Point", x=x, y=0.0, z=0.0),
-            orientation=message("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0),
-        )
-        poses.append(
-            message("geometry_msgs/msg/PoseStamped", header=header(STAMP_NS, "map"), pose=pose)
-        )
-    return message("nav_msgs/msg/Path", header=header(STAMP_NS, "map"), poses=poses)
 
 
 def candidates():
@@ -66,13 +37,16 @@ def candidates():
 @pytest.mark.parametrize("followed", [True, False])
 def test_stops_of_the_guard_are_not_what_was_chosen(tmp_path, followed):
     said = [
-        ("rap/state", state(WAITING)),
-        ("rap/trajectory", trajectory(2000.0)),
+        ("rap/state", state_message(STAMP_NS, WAITING)),
+        ("rap/trajectory", trajectory_message(STAMP_NS, [(2000.0, 0.0)])),
         ("rap/candidates", candidates()),
-        ("rap/trajectory", trajectory(2000.0)),
+        ("rap/trajectory", trajectory_message(STAMP_NS, [(2000.0, 0.0)])),
     ]
     if followed:
-        said += [("rap/state", state(NOMINAL)), ("rap/trajectory", trajectory(1.0, 2.0))]
+        said += [
+            ("rap/state", state_message(STAMP_NS, NOMINAL)),
+            ("rap/trajectory", trajectory_message(STAMP_NS, [(1.0, 0.0), (2.0, 0.0)])),
+        ]
     with Recording(tmp_path) as recording:
         for topic, content in said:
             recording.write(STAMP_NS, topic, OUTPUT_TYPES[topic], serialized(content))

@@ -165,6 +165,7 @@ class _GrowingReport:
         self._options, self._more = options, more
         self._reports: list[RouteReport] = []
         self.place = open_place(options.map_path, options.cache)
+        options.out.mkdir(parents=True, exist_ok=True)
         self.content: dict[str, Any] = {}
 
     def add(self, driven: RouteReport) -> None:
@@ -187,7 +188,6 @@ class _GrowingReport:
             "per_route": rows,
             **self._more(),
         }
-        options.out.mkdir(parents=True, exist_ok=True)  # On a cluster, others have made theirs.
         write_report(options.out, self.content, self._reports)
 
 
