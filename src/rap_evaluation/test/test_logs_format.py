@@ -504,6 +504,20 @@ def test_damaged_files_give_log_errors_and_nothing_else(whole_log, tmp_path_fact
         log.scene(30, int(log.tracks.ids[0]))
 
 
+def test_traffic_is_told_apart_whatever_rounded_its_last_digits(tmp_path):
+    def digest(moved_m):
+        recording = make_recording()
+        states = recording.tracks.states.copy()
+        states[::3, :2] += moved_m
+        moved = replace(recording, tracks=replace(recording.tracks, states=states))
+        path = tmp_path / f"{moved_m}"
+        write_log(path, moved)
+        return DriveLog.open(path).traffic_digest
+
+    assert digest(1e-9) == digest(-1e-9) == digest(0.0)
+    assert len({digest(0.0), digest(0.02), digest(-0.02)}) == 3
+
+
 def test_older_files_do_not_survive_rewriting(path):
     (path / "camera.arrow").write_bytes(b"old")
     write_log(path, make_recording())

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from rap_evaluation import camera_sim
 from rap_evaluation.camera_sim import CameraSimulator
+from rap_evaluation.kept_arrays import content_digest
 from rap_evaluation.logs.ego_motion import EgoStates, at_rear_axle
 from rap_evaluation.logs.log_reader import LogCamera, LogError, StoredLog, log_digest, read_log
 from rap_evaluation.logs.log_schema import TRACKS
@@ -47,6 +48,9 @@ __all__ = [
 
 RADIUS_M = 125.0
 """How far around the ego a scene reaches: the rasterizer draws up to 120 m."""
+
+_CELL_M, _CELL_OFFSET = 0.01, np.sqrt(2.0)
+"""Places count by the cells they lie in, whose edges are no round numbers, as many places are."""
 
 
 class DriveLog:
@@ -288,6 +292,18 @@ class DriveLog:
     def digest(self) -> str:
         """What tells the log from any other; see `log_digest`."""
         return log_digest(self.path)
+
+    @cached_property
+    def traffic_digest(self) -> str:
+        """Tells who was where from any other log, whatever processor it was recorded on.
+
+        Processors round the last digits otherwise, so places count to the centimetre.
+        """
+        tracks = self.tracks
+        cells = np.floor(tracks.states[:, :2] / _CELL_M + _CELL_OFFSET).astype(np.int64)
+        return content_digest(
+            [tracks.ids, tracks.classes, tracks.first_steps, tracks.last_steps, cells]
+        )
 
     @cached_property
     def camera_simulator(self) -> CameraSimulator:

@@ -92,7 +92,8 @@ class RunResult(StrictModel):
         seed: Of the training.
         arms: `EXPERIMENT/ARM` of the arms it belonged to when it was run.
         recipe: The recipe as it was.
-        training_logs: What it learned from: the logs' names, and the starts of their digests.
+        training_logs: What it learned from: the logs' names, and the starts of what
+            `DriveLog.traffic_digest` says of them.
         validation_logs: What it was measured on.
         steps: Optimiser steps.
         samples: Training samples.

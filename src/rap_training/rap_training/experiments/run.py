@@ -300,7 +300,7 @@ def _cpu_s() -> float:
 
 
 def _digests(logs: Sequence[DriveLog]) -> dict[str, str]:
-    return {log.name: log.digest[:_DIGEST_DIGITS] for log in logs}
+    return {log.name: log.traffic_digest[:_DIGEST_DIGITS] for log in logs}
 
 
 def with_egos(log: DriveLog, count: int) -> DriveLog:
