@@ -15,8 +15,15 @@ from enum import IntEnum
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
-from rap_planner.bicycle import BicycleLimits, Demand, demands, lateral_acceleration_mps2
+from rap_planner.bicycle import (
+    CREEP_MPS,
+    BicycleLimits,
+    Demand,
+    demands,
+    lateral_acceleration_mps2,
+)
 from rap_planner.candidates import Candidates
 from rap_planner.checks import (
     COLLISION_STRIDE,
@@ -39,6 +46,7 @@ from rap_planner.trajectory import (
     MAX_SPEED_MPS,
     STEP_S,
     Trajectory,
+    arcs_m,
     dense_times,
     interpolate_poses,
 )
@@ -63,6 +71,9 @@ before the other time: some send the next stretch of a route every second."""
 
 LATERAL_MARGIN = 1.05
 """Of the limit, in stops: their poses are interpolated between those of a plan at the limit."""
+
+GOING_ON = 0.5
+"""Candidates go on that get at least this share of the way of another one."""
 
 MAX_YAW_RAD = 100.0
 """Headings are angles; larger numbers are broken ones."""
@@ -343,10 +354,7 @@ class Guard:
         inputs: GuardInputs,
         obstacles: Obstacles | None,
     ) -> _Choice | None:
-        """Runs the checks and picks the best candidate that passes all enforced ones.
-
-        Those that pass with more than they need come before all others.
-        """
+        """Runs the checks and picks the best candidate that passes all enforced ones."""
         if plan is None:
             return None
         steady = self._state in {GuardState.NOMINAL, GuardState.HOLD_LAST}
@@ -378,9 +386,9 @@ class Guard:
         preferred = np.logical_and.reduce(
             [good, *(verdict.preferred for verdict in enforced if verdict.preferred is not None)]
         )
-        passing = order[(preferred if preferred.any() else good)[order]]
-        if len(passing):
-            return _Choice(outcomes, int(passing[0]), int(passing[0]), "")
+        if good.any():
+            chosen = _chosen(plan, order[good[order]], preferred, inputs.odometry.vx_mps)
+            return _Choice(outcomes, chosen, chosen, "")
         texts = [verdict.text(best) for verdict in enforced if not verdict.passed[best]]
         return _Choice(outcomes, None, best, texts[0] if texts else "no candidate passes")
 
@@ -583,6 +591,21 @@ class Guard:
             trajectory=self._standing(now_ns, inputs.odometry),
             error=error,
         )
+
+
+def _chosen(
+    plan: _Plan, passing: npt.NDArray[np.intp], preferred: BoolArray, speed_mps: float
+) -> int:
+    """Returns the first of those that pass, best scored first, with more than they need.
+
+    Braking for that is worth while only as long as there is speed to lose: who hardly moves and
+    brakes stays for ever where every way on needs what the checks allow.
+    """
+    better = preferred[passing]
+    if speed_mps < CREEP_MPS:
+        ways_m = arcs_m(plan.dense_m[passing])[:, -1]
+        better &= ways_m >= GOING_ON * ways_m[0]
+    return int(passing[better.argmax()])  # Where none is better, the first.
 
 
 def _replaces(present_ns: int, stamp_ns: int, now_ns: int) -> bool:

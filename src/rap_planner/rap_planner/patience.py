@@ -22,6 +22,10 @@ WAITING_MPS = 0.3
 GOING_M = 10.0
 """Candidates that end nearer stay: at a red light creeping up to the line is staying, too."""
 
+SET_OFF_M, SET_OFF_S = 0.5, 2.0
+"""So do those that have not come so far by then. A plan lives for half a second at most: who always
+plans to set off in two seconds never does."""
+
 LOSS_PER_S = 0.05
 LARGEST_LOSS = 1.0
 """Of the default bundle's scores, measured at stops: going is 0.25 below staying without a reason,
@@ -36,12 +40,15 @@ class Patience:
         self._patience_s = patience_s
         self._stands_since_ns: int | None = None
 
-    def losses(self, ego: EgoState, ends_m: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    def losses(
+        self, ego: EgoState, places_m: npt.NDArray[np.floating], dt_s: float
+    ) -> npt.NDArray[np.float32]:
         """Returns (K,) what to take from the scores.
 
         Args:
             ego: Now; a stamp from before it stood means a new drive.
-            ends_m: (K, 2) end points of the candidates, ego frame.
+            places_m: (K, T, 2) where the candidates get to, ego frame.
+            dt_s: Step; the first place is that far ahead.
         """
         since_ns = self._stands_since_ns
         if abs(ego.vx_mps) > WAITING_MPS:
@@ -51,5 +58,7 @@ class Patience:
         self._stands_since_ns = since_ns
         waited_s = 0.0 if since_ns is None else 1e-9 * (ego.stamp_ns - since_ns)
         loss = np.clip(LOSS_PER_S * (waited_s - self._patience_s), 0.0, LARGEST_LOSS)
-        stays = np.hypot(*ends_m.T) < GOING_M
+        away_m = np.hypot(*np.moveaxis(places_m, -1, 0))
+        soon = min(max(1, round(SET_OFF_S / dt_s)), away_m.shape[1]) - 1
+        stays = (away_m[:, -1] < GOING_M) | (away_m[:, soon] < SET_OFF_M)
         return np.where(stays, loss, 0.0).astype(np.float32)

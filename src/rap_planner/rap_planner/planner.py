@@ -68,7 +68,7 @@ class Planner:
         outputs = self._network.run(inputs)
         inference_ms = 1e3 * (time.perf_counter() - start)
         proposals, scores = self._checked(outputs["proposals"], outputs["scores"])
-        scores = scores - self._patience.losses(ego, proposals[:, -1, :2])
+        scores = scores - self._patience.losses(ego, proposals[..., :2], self._manifest.dt_s)
         return Candidates(
             stamp_ns=features.stamp_ns,
             ego=ego,

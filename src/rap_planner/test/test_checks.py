@@ -296,13 +296,14 @@ def test_polygons_that_share_an_edge_leave_no_gap_and_other_kinds_are_no_road():
     assert DrivableArea(Shapes.from_list([bump])).is_empty
 
 
-def on_road(ego_y_m: float, *drifts_mps: float) -> GuardDecision:
-    """A straight road of 8 m; the ego, 2.3 m wide, drives along it and drifts.
-
-    The first candidate is the best one.
-    """
+def straight_road() -> DrivableArea:
+    """8 m wide."""
     ring = [(-50.0, -4.0, 0.0), (150.0, -4.0, 0.0), (150.0, 4.0, 0.0), (-50.0, 4.0, 0.0)]
-    road = DrivableArea(Shapes.from_list([(PolygonKind.DRIVABLE, ring)]))
+    return DrivableArea(Shapes.from_list([(PolygonKind.DRIVABLE, ring)]))
+
+
+def on_road(ego_y_m: float, *drifts_mps: float) -> GuardDecision:
+    """The ego, 2.3 m wide, drives along the road and drifts; the first candidate is the best."""
     ego = EgoState(0, 0.0, ego_y_m, 0.0, 0.0, 10.0, 0.0, 0.0)
     times_s = 0.5 * np.arange(1, 11)
     poses = np.array(
@@ -312,7 +313,7 @@ def on_road(ego_y_m: float, *drifts_mps: float) -> GuardDecision:
         ]
     )
     newest = candidates_of(poses, [-float(k) for k in range(len(poses))], ego)
-    return Guard(GuardSettings()).step(0, GuardInputs(newest, ego, ego, None, road))
+    return Guard(GuardSettings()).step(0, GuardInputs(newest, ego, ego, None, straight_road()))
 
 
 @pytest.mark.parametrize(
@@ -336,6 +337,41 @@ def test_the_margin_at_the_edge_is_used_only_where_there_is_no_better_way():
     assert on_road(2.0, 0.35).candidate_index == 0  # 0.2 m over the edge after 3 s
     assert on_road(2.0, 0.35, 0.1).candidate_index == 1
     assert on_road(2.0, 0.35, 1.3).candidate_index == 0
+
+
+@pytest.mark.parametrize(
+    ("speed_mps", "ways", "expected"),
+    [
+        (0.0, [(4.0, 0.15), (0.0, 0.0)], 0),  # Standing is no better way to get on.
+        (1.0, [(4.0, 0.15), (0.5, 0.0)], 0),
+        (0.0, [(4.0, 0.15), (0.0, 0.0), (3.0, 0.0)], 2),
+        (0.0, [(0.0, 0.0), (4.0, 0.0)], 0),  # Who is to stand stands.
+        (5.0, [(5.0, 0.15), (0.5, 0.0)], 1),  # Slower, there may be a way that does not need it.
+    ],
+)
+def test_nobody_who_hardly_moves_stays_to_spare_the_margin_at_the_edge(speed_mps, ways, expected):
+    """Ways have a speed after two seconds and a drift; the best one is the first."""
+    ego = EgoState(0, 0.0, 2.5, 0.0, 0.0, speed_mps, 0.0, 0.0)
+    times_s = 0.5 * np.arange(1, 11)
+    changing_s = np.minimum(times_s, 2.0)
+    poses = np.array(
+        [
+            np.stack(
+                [
+                    speed_mps * changing_s
+                    + (later_mps - speed_mps) * changing_s**2 / 4.0
+                    + later_mps * (times_s - changing_s),
+                    2.5 + drift_mps * times_s,
+                    0.0 * times_s,
+                ],
+                axis=1,
+            )
+            for later_mps, drift_mps in ways
+        ]
+    )
+    newest = candidates_of(poses, [-float(k) for k in range(len(poses))], ego)
+    seen = GuardInputs(newest, ego, ego, None, straight_road())
+    assert Guard(GuardSettings()).step(0, seen).candidate_index == expected
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,22 @@ import pytest
 from rap_planner.patience import Patience
 from rap_raster.ego_history import EgoState
 
-ENDS_M = np.array([[0.0, 0.0], [4.0, 1.0], [25.0, 3.0]])
+DT_S = 0.5
+TIMES_S = DT_S * np.arange(1, 11)
+
+
+def along(way_m) -> list[list[float]]:
+    return [[0.8 * x, 0.6 * x] for x in way_m]
+
+
+PLACES_M = np.array(
+    [
+        along(0.0 * TIMES_S),
+        along(0.8 * TIMES_S),  # Creeps 4 m.
+        along(1.0 * TIMES_S**2),
+        along(3.0 * np.maximum(TIMES_S - 2.0, 0.0) ** 2),  # Stands for two seconds, then 27 m.
+    ]
+)
 
 
 def ego(at_s: float, speed_mps: float = 0.0) -> EgoState:
@@ -16,14 +31,14 @@ def ego(at_s: float, speed_mps: float = 0.0) -> EgoState:
 
 
 def losses(patience: Patience, at_s: float, speed_mps: float = 0.0) -> list[float]:
-    return patience.losses(ego(at_s, speed_mps), ENDS_M).tolist()
+    return patience.losses(ego(at_s, speed_mps), PLACES_M, DT_S).tolist()
 
 
 def test_what_stays_loses_from_some_time_on_and_only_so_much():
     patience = Patience(10.0)
-    assert losses(patience, 100.0) == losses(patience, 110.0) == [0.0, 0.0, 0.0]
-    first, creeping, going = losses(patience, 116.0)
-    assert first == creeping > 0.0
+    assert losses(patience, 100.0) == losses(patience, 110.0) == [0.0, 0.0, 0.0, 0.0]
+    standing, creeping, going, postponing = losses(patience, 116.0)
+    assert standing == creeping == postponing > 0.0
     assert going == 0.0
     assert losses(patience, 400.0) == losses(patience, 500.0)
 
@@ -32,5 +47,5 @@ def test_what_stays_loses_from_some_time_on_and_only_so_much():
 def test_who_moves_or_begins_a_new_drive_has_not_waited(at_s, speed_mps):
     patience = Patience(10.0)
     losses(patience, 100.0)
-    assert losses(patience, at_s, speed_mps) == [0.0, 0.0, 0.0]
-    assert losses(patience, at_s + 5.0) == [0.0, 0.0, 0.0]
+    assert losses(patience, at_s, speed_mps) == [0.0, 0.0, 0.0, 0.0]
+    assert losses(patience, at_s + 5.0) == [0.0, 0.0, 0.0, 0.0]

@@ -27,7 +27,7 @@ from rap_training.data_commands import augment_command, bench_data_command, sour
 from rap_training.edit_commands import edits_command
 from rap_training.experiment_commands import experiment_command
 from rap_training.export import export_bundle, licenses_of, put_in_place, with_metrics
-from rap_training.fit import Machine, fit, load_model
+from rap_training.fit import Machine, fit, load_model, steps_made
 from rap_training.model.rap_model import RapModel
 from rap_training.parity import check_parity
 from rap_training.released_bundle import export_released
@@ -113,6 +113,10 @@ def export_command(
     --validation out/logs/validate
     """
     model, config = load_model(checkpoint)
+    if (made := steps_made(checkpoint)) < config.optimizer.steps:
+        typer.echo(f"{checkpoint}: a training at step {made} of {config.optimizer.steps}", err=True)
+        optimizer = config.optimizer.model_copy(update={"steps": made})
+        config = config.model_copy(update={"optimizer": optimizer})
     training = open_training_logs(logs)
     out.parent.mkdir(parents=True, exist_ok=True)
     # What turns out to be wrong does not replace a bundle that is there.
@@ -175,7 +179,10 @@ def export_released_command(
     Example: rap-train export-released RAP_DINO_navsim.ckpt --out models/rap_dino
     """
     model = import_released(checkpoint, reference_layout=reference_points.value)
-    bundle = export_released(model, out, "rap-train export-released")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
+        made = export_released(model, Path(folder), "rap-train export-released")
+        bundle = put_in_place(made, out)
     typer.echo(f"bundle: {bundle.path} ({len(model.left_out)} tensors of training left out)")
 
 

@@ -441,8 +441,15 @@ class TrainingConfig(StrictModel):
 
     @model_validator(mode="after")
     def _chooses_by_what_is_learned(self) -> TrainingConfig:
-        if self.model.selection.get("imitation") and not self.loss.likeness:
+        chosen_by = {name for name, weight in self.model.selection.items() if weight}
+        if "imitation" in chosen_by and not self.loss.likeness:
             raise ValueError("model.selection.imitation needs loss.likeness, which is 0")
+        untaught = sorted(chosen_by - {"imitation"})
+        if untaught and not (self.loss.scored_share and self.loss.scores):
+            raise ValueError(
+                f"model.selection.{untaught[0]} needs loss.scores and loss.scored_share; without a "
+                "map to score on, set model.selection to {imitation: 1}"
+            )
         return self
 
 

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from rap_bringup.console import progress_bar
-from rap_training.experiments.page import write_page
+from rap_training.experiments.page import of_catalog, write_page
 from rap_training.experiments.plan import load_catalog, runs_of
-from rap_training.experiments.run import Workplace, run_missing
+from rap_training.experiments.result import read_results
+from rap_training.experiments.run import RunError, Workplace, run_missing
 
 REPORT = "report"
 """In place of an experiment: nothing is run, only the page is written."""
@@ -48,11 +49,17 @@ def experiment_command(
     rap-train experiment cross-agent --only 16x --only-seed 2
     rap-train experiment report
     """
-    catalog = load_catalog()
+    catalog, failed = load_catalog(), None
     if name != REPORT:
         runs = runs_of(catalog, name, seeds, only, only_seed)
         place = Workplace(logs.resolve(), validation.resolve(), out.resolve(), results, workers)
-        with progress_bar(name) as report:
-            done = run_missing(runs, place, report)
-        typer.echo(f"{name}: {len(done)} of {len(runs)} runs were missing and are done")
+        finished = of_catalog(catalog, read_results(results)[0])
+        try:
+            with progress_bar(name) as report:
+                done = run_missing(runs, place, report, finished)
+            typer.echo(f"{name}: {len(done)} of {len(runs)} runs were missing and are done")
+        except RunError as error:  # The page is of those that are done.
+            failed = error
     typer.echo(f"page: {write_page(catalog, results)}")
+    if failed:
+        raise failed

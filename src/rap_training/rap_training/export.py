@@ -19,6 +19,7 @@ from rap_raster.ego_history import HISTORY_COLUMNS
 from rap_training.calibration import Calibration
 from rap_training.config import TrainingConfig
 from rap_training.model.head import PlannerHead
+from rap_training.model.precision import store_in_half
 from rap_training.model.rap_model import RapModel
 from rap_training.model.scores import SCORE_NAMES, selection_logits
 from rap_training.normalization import MEAN, STD
@@ -26,6 +27,9 @@ from rap_training.rig import nominal_rig
 
 OPSET = 17
 """The lowest opset with everything we use, since vehicles run old runtimes."""
+
+LARGEST_BYTES = 2_000_000_000
+"""An ONNX file holds no more; larger encoders are stored in half precision."""
 
 
 def licenses_of(logs: Sequence[DriveLog]) -> str:
@@ -134,7 +138,8 @@ def write_bundle(out: Path, networks: Networks, said: dict[str, object]) -> Bund
 
     Args:
         out: Bundle folder; existing files of a bundle are replaced.
-        networks: What is exported.
+        networks: What is exported. An encoder that does not fit into an ONNX file is stored in half
+            precision from then on.
         said: What the networks themselves do not tell: name, style, dt_s, history, route,
             sub_scores, training and metrics of the manifest.
 
@@ -142,6 +147,8 @@ def write_bundle(out: Path, networks: Networks, said: dict[str, object]) -> Bund
         The bundle, validated.
     """
     out.mkdir(parents=True, exist_ok=True)
+    if sum(4 * weights.numel() for weights in networks.encoder.parameters()) > LARGEST_BYTES:
+        store_in_half(networks.encoder)
     rig, inputs, outputs = networks.rig, networks.inputs, list(networks.outputs)
     images = torch.zeros(len(rig), 3, rig[0].height, rig[0].width)
     export_network(networks.encoder, (images,), out / "encoder.onnx", ["images"], ["features"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,15 +13,17 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from rap_bringup.console import Report, silent
 from rap_training.alignment import CLASSIFIER_RATE
 from rap_training.augmentation.mixture import Mixture, name_of
 from rap_training.augmentation.situation import SourceKind
-from rap_training.config import OptimizerConfig, Precision, TrainingConfig
+from rap_training.config import ConfigError, OptimizerConfig, Precision, TrainingConfig
 from rap_training.dataset import Batch, DriveDataset, load_batches
 from rap_training.image_store import ImageStore
+from rap_training.model.head import TOKEN_CELLS
 from rap_training.model.rap_model import RapModel
 from rap_training.objective import Losses, Objective, Outcome
 from rap_training.whole_file import remove_partial, whole_file
@@ -31,10 +34,15 @@ STATE_NAME = "training_state.pt"
 CONFIG_NAME = "config.json"
 LOG_NAME = "log.csv"
 IMAGES_NAME = "images"
+_STEP = "step"
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the text names the file and the reason in one line."""
+
+
+class DivergenceError(ValueError):
+    """A training whose gradients are no numbers any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,8 @@ def fit(
     Raises:
         CheckpointError: If `out` holds a run of another configuration or a damaged one, there are
             more devices than samples in a batch, or no such devices.
+        ConfigError: If the backbone cannot divide the images into cells.
+        DivergenceError: If gradients are no numbers any more.
     """
     machine = machine or Machine()
     if machine.devices > config.optimizer.batch_size:
@@ -117,8 +127,13 @@ class _Run:
         self._config, self._out, self._machine = config, out, machine
         self.fabric = _fabric(machine, config.optimizer.precision)
         self.fabric.launch()
+        if self.fabric.device.type == "cpu":
+            # A second thread hardly helps, and with one torch 2.13 corrupts memory on processors
+            # with AVX-512 ("free(): invalid next size" in the backward pass of narrow networks).
+            torch.set_num_threads(1)
         torch.manual_seed(config.optimizer.seed)
         self._objective = Objective(config)
+        _check_cells(self._objective.model, config)
         self._objective.model.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer, self._schedule = _optimizer(self._objective, config.optimizer)
         self.done = self._resume(optimizer)
@@ -136,19 +151,28 @@ class _Run:
         )
 
     def step(self, batch: Batch, progress: float) -> Outcome:
-        """Makes one optimiser step at a share of the training."""
+        """Makes one optimiser step at a share of the training.
+
+        Raises:
+            DivergenceError: If gradients are no numbers any more.
+        """
         batch = Batch(self.fabric.to_device(batch.tensors), batch.scenes)
         outcome: Outcome = self._module(batch, progress)
         self._optimizer.zero_grad()
         self.fabric.backward(outcome.losses.total)
         settings = self._config.optimizer
-        self.fabric.clip_gradients(
+        norm = self.fabric.clip_gradients(
             self._module,
             self._optimizer,
             max_norm=settings.gradient_clip,
-            # In float16 they are scaled up until they overflow; that step is left out.
-            error_if_nonfinite=settings.precision != "16-mixed",
+            error_if_nonfinite=False,
         )
+        # In float16 they are scaled up until they overflow; that step is left out.
+        if settings.precision != "16-mixed" and not math.isfinite(float(norm)):  # type: ignore[arg-type]
+            raise DivergenceError(
+                f"{self._out}: step {self._schedule.last_epoch + 1}: gradients are no numbers any "
+                "more; a smaller optimizer.learning_rate may help"
+            )
         self._optimizer.step()
         self._schedule.step()
         return outcome
@@ -157,7 +181,8 @@ class _Run:
         """Writes the checkpoint; a kill in between leaves the previous one whole."""
         trained = self._objective.model.trained_state()
         with whole_file(self._out / WEIGHTS_NAME) as file:
-            file.write(save({name: x.contiguous() for name, x in trained.items()}))
+            whole = {name: x.contiguous() for name, x in trained.items()}
+            file.write(save(whole, {_STEP: str(step)}))
         state = {
             "step": step,
             "objective": self._objective.trained_state(),
@@ -184,6 +209,21 @@ class _Run:
         except Exception as error:  # a damaged file may break its reader in any way
             raise CheckpointError(f"{path}: cannot be resumed: {_one_line(error)}") from error
         return done
+
+
+def _check_cells(model: RapModel, config: TrainingConfig) -> None:
+    """Refuses images that the backbone cannot divide into a token's cells each way.
+
+    Raises:
+        ConfigError: If so.
+    """
+    stride, size = model.encoder.stride, config.data.image_size
+    if any(side % stride or side < TOKEN_CELLS * stride for side in size):
+        name = config.model.backbone.name
+        raise ConfigError(
+            f"data.image_size: {size[0]}x{size[1]}: the backbone {name} needs multiples of "
+            f"{stride}, {TOKEN_CELLS * stride} at least"
+        )
 
 
 def _one_line(error: Exception) -> str:
@@ -224,6 +264,20 @@ def load_model(checkpoint: Path) -> tuple[RapModel, TrainingConfig]:
             f"{checkpoint}: not a usable checkpoint: {_one_line(error)}"
         ) from error
     return model.eval(), config
+
+
+def steps_made(checkpoint: Path) -> int:
+    """Returns how many steps the weights of a checkpoint folder have seen.
+
+    Raises:
+        CheckpointError: If the file does not say so.
+    """
+    path = checkpoint / WEIGHTS_NAME
+    try:
+        with safe_open(path, "pt") as file:
+            return int(file.metadata()[_STEP])
+    except Exception as error:  # a damaged file may break its reader in any way
+        raise CheckpointError(f"{path}: does not say its step: {_one_line(error)}") from error
 
 
 def _claim(out: Path, config: TrainingConfig) -> None:

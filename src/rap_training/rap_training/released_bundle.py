@@ -10,13 +10,9 @@ from rap_inference.bundle import Bundle
 from rap_planner.route import Command
 from rap_raster.ego_history import HISTORY_COLUMNS
 from rap_training.export import Networks, write_bundle
-from rap_training.model.published.encoder import store_in_half
 from rap_training.model.published.rig import RELEASED_RIG
 from rap_training.model.published.shape import PATCH
 from rap_training.released_weights import DT_S, HISTORY_DT_S, HISTORY_STEPS, ReleasedModel
-
-LARGEST_BYTES = 2_000_000_000
-"""An ONNX file holds no more; larger encoders are stored in half precision."""
 
 DATA_LICENSE = "nuPlan, NAVSIM and OpenScene: non-commercial; DINOv3: its own licence"
 
@@ -32,8 +28,6 @@ def export_released(model: ReleasedModel, out: Path, command: str) -> Bundle:
     Returns:
         The bundle, validated.
     """
-    if sum(4 * weights.numel() for weights in model.encoder.parameters()) > LARGEST_BYTES:
-        store_in_half(model.encoder)
     rig, shape = RELEASED_RIG, model.planner.shape
     projections = [torch.from_numpy(camera.image_from_ego()).float() for camera in rig]
     cells = rig[0].height // PATCH, rig[0].width // PATCH

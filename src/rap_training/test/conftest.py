@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.logs.log_writer import write_log
@@ -18,6 +19,8 @@ from rap_evaluation.traffic.towns import map_path
 from rap_raster.scene import ObjectClass
 from rap_training.augmentation.edits.index import EditOptions
 from rap_training.augmentation.edits.source import index_edits
+
+torch.set_num_threads(1)  # As in trainings on processors; `fit` says why.
 
 for _name in (
     "edit_worlds",

@@ -68,6 +68,7 @@ BASE = {
             "query_width": 16,
             "proposals": 8,
             "braking_mps2": [2.0, 6.0],
+            "selection": {"imitation": 1.0},
         },
         "data": {"image_size": [64, 32], "cameras": {"share": 0.0}},
         "optimizer": {"steps": 4, "batch_size": 2},
@@ -610,6 +611,14 @@ def test_only_towns_that_are_for_it_train_and_validate(catalog, town_logs, valid
         place = Workplace(logs, measured, tmp_path / "out", tmp_path / "results")
         with pytest.raises(LogError, match="Town0"):
             run_missing(runs, place)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_trained_that_would_not_compare(catalog, town_logs, validation, tmp_path):
+    place = Workplace(town_logs, validation, tmp_path / "out", tmp_path / "results")
+    runs = runs_of(catalog, "recovery", 1)
+    with pytest.raises(LogError, match=r"not the logs of .*seed1.json \(training_logs\)"):
+        run_missing(runs, place, beside=[result_of(runs[0], 0.5)])
     assert not (tmp_path / "out").exists()
 
 

@@ -10,6 +10,7 @@ from rap_planner.planner import planner_inputs
 from rap_planner.route import Command
 from rap_raster.encoder import FeatureEncoder, nominal_rig
 from rap_raster.features import AlignedFeatures
+from rap_training import export as export_module
 from rap_training.config import TrainingConfig
 from rap_training.export import export_bundle
 from rap_training.model.rap_model import RapModel
@@ -65,6 +66,19 @@ def test_onnx_equals_torch(exported, seed):
     np.testing.assert_allclose(outputs["sub_scores"], probabilities.numpy(), atol=1e-4)
     chosen_by = probabilities[..., -2:].log().sum(-1)  # score and imitation count alike
     np.testing.assert_allclose(outputs["scores"], chosen_by.numpy(), atol=1e-4)
+
+
+@torch.no_grad()
+def test_an_encoder_too_large_for_a_file_is_stored_in_half(exported, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_module, "LARGEST_BYTES", 100_000)
+    config = TrainingConfig()
+    model = RapModel(config.model).eval()
+    said = {"maps": ("Toy",), "data_license": "ours", "command": "test", "metrics": {}}
+    bundle = export_bundle(model, config, tmp_path, **said)
+    assert bundle.encoder_path.stat().st_size < 0.7 * exported[1].encoder_path.stat().st_size
+    images = torch.randn(3, 3, 128, 256)
+    features = OnnxRuntimeNetwork(bundle.encoder_path).run({"images": images.numpy()})["features"]
+    np.testing.assert_allclose(features, model.encoder(images).numpy(), atol=1e-4)
 
 
 def test_another_input_gives_another_output(exported):

@@ -34,9 +34,11 @@ from rap_training.fit import (
     STATE_NAME,
     WEIGHTS_NAME,
     CheckpointError,
+    DivergenceError,
     Machine,
     fit,
     load_model,
+    steps_made,
 )
 from rap_training.objective import Objective
 
@@ -115,7 +117,8 @@ TOYS = ToyMixture()
 def toy_config(steps: int, precision: str = "32-true", **data: object) -> TrainingConfig:
     return TrainingConfig(
         model=ModelConfig(backbone={"widths": (8, 16, 16)}, feature_channels=16, width=32,
-                          query_width=16, proposals=8, braking_mps2=(2.0, 6.0)),
+                          query_width=16, proposals=8, braking_mps2=(2.0, 6.0),
+                          selection={"imitation": 1.0}),
         data=DataConfig(cameras={"share": 0.5, "views": "any"}, **data),
         optimizer=OptimizerConfig(steps=steps, batch_size=4, learning_rate=3e-3,
                                   precision=precision),
@@ -261,6 +264,36 @@ def test_more_devices_than_samples_are_refused(tmp_path):
         fit(TOYS, toy_config(2), tmp_path, Machine(accelerator="cpu", devices=5))
 
 
+@pytest.mark.parametrize("size", [(60, 32), (64, 16)])
+def test_images_that_the_backbone_cannot_divide_are_refused(tmp_path, size):
+    message = rf"data.image_size: {size[0]}x{size[1]}: the backbone plain needs multiples of 16, 32"
+    with pytest.raises(ConfigError, match=message):
+        run(toy_config(2, image_size=size), tmp_path)
+
+
+def test_a_training_that_diverges_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(fit_module.Objective, "forward", _broken(fit_module.Objective.forward))
+    with pytest.raises(DivergenceError, match="step 2: gradients are no numbers"):
+        run(toy_config(4), tmp_path)
+
+
+def _broken(forward):
+    def broken(self, batch, progress):
+        outcome = forward(self, batch, progress)
+        broken_loss = outcome.losses.imitation * (1.0 if progress < 0.5 else float("nan"))
+        return outcome._replace(losses=outcome.losses._replace(imitation=broken_loss))
+
+    return broken
+
+
+def test_weights_tell_how_many_steps_they_have_seen(tmp_path):
+    run(toy_config(2), tmp_path)
+    assert steps_made(tmp_path) == 2
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match=r"model.safetensors: does not say its step"):
+        steps_made(tmp_path)
+
+
 def test_a_folder_without_a_run_is_no_checkpoint(tmp_path):
     with pytest.raises(CheckpointError, match="not a usable checkpoint") as caught:
         load_model(tmp_path)
@@ -293,6 +326,8 @@ def test_a_folder_without_a_run_is_no_checkpoint(tmp_path):
         ("model: {backbone: {frozen: true}}", "model.backbone: .*frozen: true needs weights"),
         ("model: {backbone: {weights: package}}", "model.backbone: .*plain has neither"),
         ("loss: {likeness: 0}", "model.selection.imitation needs loss.likeness"),
+        ("loss: {scored_share: 0}", "model.selection.score needs .* without a map to score on"),
+        ("loss: {scores: 0}", "model.selection.score needs loss.scores"),
         ("[", "cannot be read"),
     ],
 )

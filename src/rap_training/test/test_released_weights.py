@@ -30,8 +30,8 @@ from rap_raster.camera import CameraModel
 from rap_raster.ego_history import EgoState, history_rows
 from rap_raster.features import FeatureSource
 from rap_training.commands import app
+from rap_training.model.precision import store_in_half
 from rap_training.model.published.attention import sample_heads
-from rap_training.model.published.encoder import store_in_half
 from rap_training.model.published.planner import ego_vector
 from rap_training.model.published.reference_points import project, reference_points
 from rap_training.model.published.rig import RELEASED_RIG

@@ -74,7 +74,7 @@ def write_page(catalog: Catalog, results: Path) -> Path:
         ResultError: If a result cannot be used.
     """
     found, others = read_results(results)
-    used = _of_catalog(catalog, found)
+    used = of_catalog(catalog, found)
     check_same_logs(used)
     path = results.with_suffix(".md")
     parts = [
@@ -102,7 +102,8 @@ def write_page(catalog: Catalog, results: Path) -> Path:
     return path
 
 
-def _of_catalog(catalog: Catalog, found: Sequence[RunResult]) -> list[RunResult]:
+def of_catalog(catalog: Catalog, found: Sequence[RunResult]) -> list[RunResult]:
+    """Returns the results of the arms that there are: those which a page compares."""
     keys = {
         experiment.recipe(arm).key for experiment in catalog.values() for arm in experiment.arms
     }

@@ -7,7 +7,7 @@ import csv
 import fcntl
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,7 @@ _DECIMALS = 5
 _DIGEST_DIGITS = 12
 
 
-class RunError(RuntimeError):
+class RunError(ValueError):
     """Runs that failed; the text says which and why, in one line."""
 
 
@@ -91,7 +91,10 @@ def is_finished(run: Run, results: Path) -> bool:
 
 
 def run_missing(
-    runs: Sequence[Run], workplace: Workplace, report: Report = silent
+    runs: Sequence[Run],
+    workplace: Workplace,
+    report: Report = silent,
+    beside: Iterable[RunResult] = (),
 ) -> list[RunResult]:
     """Carries out the runs that are not finished, and writes the result of each.
 
@@ -99,18 +102,21 @@ def run_missing(
         runs: What is wanted.
         workplace: Where.
         report: Called with the share that is done of what was missing.
+        beside: Finished runs that the new ones are to be compared with.
 
     Returns:
         The new results.
 
     Raises:
-        LogError: If there are no logs, or some of towns that are not for this.
+        LogError: If there are no logs, some of towns that are not for this, or others than those
+            of the finished runs.
         RunError: If runs failed; all others are done then.
     """
     missing = [run for run in runs if not is_finished(run, workplace.results)]
     if not missing:
         return []
     laboratory = _Laboratory(workplace)
+    laboratory.check_comparable(beside)
     results, failures = [], []
     for number, run in enumerate(missing):
         begin, end = number / len(missing), (number + 1) / len(missing)
@@ -148,7 +154,7 @@ class _Laboratory:
 
     def __init__(self, workplace: Workplace) -> None:
         """Opens the logs."""
-        self._place = workplace
+        self._place, self._revision = workplace, _revision()
         self._training = open_training_logs(workplace.logs)
         self._validation = _validation_logs(workplace.validation)
         for log in self._training:
@@ -157,6 +163,24 @@ class _Laboratory:
                     f"{workplace.logs}: {log.name} is of {log.map.name}; experiments are trained "
                     f"on {', '.join(TRAIN_MAPS)}"
                 )
+
+    def check_comparable(self, finished: Iterable[RunResult]) -> None:
+        """Refuses to add to results of other logs, before hours go into it.
+
+        Raises:
+            LogError: If a finished run had other logs than these.
+        """
+        ours = {
+            "training_logs": (self._place.logs, _digests(self._training)),
+            "validation_logs": (self._place.validation, _digests(self._validation)),
+        }
+        for result in finished:
+            for field, (folder, logs) in ours.items():
+                if getattr(result, field) != logs:
+                    path = result_path(self._place.results, result.key, result.seed)
+                    raise LogError(
+                        f"{folder}: not the logs of {path} ({field}); its figures would not compare"
+                    )
 
     def result(self, run: Run, report: Report) -> RunResult:
         """Trains and evaluates."""
@@ -168,6 +192,7 @@ class _Laboratory:
         begin_s = _cpu_s()
         bundle = self._exported(run, folder)
         options = run.recipe.evaluation
+        open_loop = self._open_loop(bundle, options)
         pseudo_sim = self._pseudo_sim(
             bundle, options, folder, _part(report, 0.7, 0.9, ": pseudo-simulation")
         )
@@ -177,7 +202,7 @@ class _Laboratory:
             else None
         )
         return RunResult(
-            revision=_revision(),
+            revision=self._revision,
             key=run.recipe.key,
             seed=run.seed,
             arms=run.arms,
@@ -190,7 +215,7 @@ class _Laboratory:
             evaluation_s=round(_cpu_s() - begin_s, 1),
             losses=last_losses(folder / "fit" / LOG_NAME),
             pseudo_sim=pseudo_sim,
-            open_loop=self._open_loop(bundle, options),
+            open_loop=open_loop,
             closed_loop=closed_loop,
         )
 

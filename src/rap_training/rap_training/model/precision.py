@@ -11,7 +11,8 @@ from functools import wraps
 from typing import ParamSpec
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 _Arguments = ParamSpec("_Arguments")
 
@@ -31,3 +32,25 @@ def in_single_precision(geometry: Callable[_Arguments, Tensor]) -> Callable[_Arg
 def _widened(value: object) -> object:
     halves = (torch.float16, torch.bfloat16)
     return value.float() if isinstance(value, Tensor) and value.dtype in halves else value
+
+
+def store_in_half(module: nn.Module) -> None:
+    """Keeps a module's weight matrices in half precision; it goes on computing in single.
+
+    Computing in half precision would take half the memory too, but DINOv3 is known to overflow
+    there. Export with `do_constant_folding=False`, or the exporter widens the weights for good.
+
+    Args:
+        module: Changed in place.
+    """
+    for part in list(module.modules()):
+        if isinstance(part, nn.Linear | nn.Conv2d):
+            part.weight = nn.Parameter(part.weight.half(), requires_grad=False)
+            parametrize.register_parametrization(part, "weight", _Widening(), unsafe=True)
+
+
+class _Widening(nn.Module):
+    """Gives a stored weight to the layer that computes with it."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight.float()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from rap_training.model.published.shape import PATCH
 
@@ -95,26 +94,3 @@ class PublishedEncoder(nn.Module):
         # The release has one level of features and embeddings for two.
         features: Tensor = self.smooth(self.lateral(patches)) + self.level_embeds[0, :, None, None]
         return features
-
-
-class _Widened(nn.Module):
-    """Gives a stored weight to the layer that computes with it."""
-
-    def forward(self, weight: Tensor) -> Tensor:
-        return weight.float()
-
-
-def store_in_half(module: nn.Module) -> None:
-    """Keeps a module's weight matrices in half precision; it goes on computing in single.
-
-    An ONNX file holds at most 2 GB, and ViT-H+ has 3.4 of them. Computing in half precision would
-    halve it too, but DINOv3 is known to overflow there. Export with `do_constant_folding=False`,
-    or the exporter widens the weights for good.
-
-    Args:
-        module: Changed in place.
-    """
-    for part in list(module.modules()):
-        if isinstance(part, nn.Linear | nn.Conv2d):
-            part.weight = nn.Parameter(part.weight.half(), requires_grad=False)
-            parametrize.register_parametrization(part, "weight", _Widened(), unsafe=True)
