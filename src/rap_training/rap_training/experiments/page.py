@@ -47,6 +47,9 @@ EPDMS does not compare with that of [evaluation.md](evaluation.md).
 - **Lead** is the same for the difference of two arms in the same scenes.
 - **Off the path** is the mean score of plans that start {left} m beside the path and turned by
   {yaw} rad, wherever that is still on the road: who is there has to find back.
+- **Equal weights**: in so many of the groups of stage two, no start lies near where the first plan
+  ended, and all starts count alike. Between arms that differ in it, stage two differs in what it
+  measures as well.
 - **Not scored** are scenes in which a plan could not be used, all trainings together.
 - **{missing}** CPU minutes are those of trainings that were stopped and resumed.
 - **Faults** are runs off the road and at-fault collisions. By the route, who comes to stand early
@@ -156,6 +159,7 @@ def _pseudo_sim(arms: Iterable[ArmResults]) -> str:
         "n",
         *(FIGURES[name].label for name in shown),
         "EPDMS, bootstrap",
+        "equal weights",
         "not scored",
         "CPU minutes of training",
         "of evaluation",
@@ -166,6 +170,7 @@ def _pseudo_sim(arms: Iterable[ArmResults]) -> str:
             _n(arm),
             *(_estimate(arm, name) for name in shown),
             _interval(arm.spread("epdms"), "epdms"),
+            _equal_weights(arm.results),
             str(sum(result.pseudo_sim.failed for result in arm.results))
             if arm.results
             else MISSING,
@@ -222,6 +227,12 @@ def _claimed(experiment: Experiment) -> list[FigureName]:
 
 def _n(arm: ArmResults) -> str:
     return f"{len(arm.results)} of {arm.wanted}"
+
+
+def _equal_weights(results: Sequence[RunResult]) -> str:
+    groups = sum(result.pseudo_sim.groups for result in results)
+    uniform = sum(result.pseudo_sim.uniform_groups for result in results)
+    return f"{uniform / groups:.0%}" if groups else MISSING
 
 
 def _minutes(measured_s: Sequence[float | None]) -> str:
