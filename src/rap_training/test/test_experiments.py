@@ -20,6 +20,7 @@ from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.recorder import record
 from rap_evaluation.traffic.simulation import RecordOptions
 from rap_evaluation.traffic.towns import map_path
+from rap_training import experiment_commands
 from rap_training.experiment_commands import experiment_command
 from rap_training.experiments import run as run_module
 from rap_training.experiments.comparison import arms_of
@@ -286,6 +287,16 @@ def test_bad_names_are_told_in_one_line(arguments, said):
     error = invoke(*arguments).exception
     assert isinstance(error, PlanError)
     assert str(error) == said
+
+
+def test_the_page_is_written_when_an_arm_fails(tmp_path, monkeypatch):
+    def failing(*_):
+        raise RunError("1 of 1 runs failed: loss is nan")
+
+    monkeypatch.setattr(experiment_commands, "run_missing", failing)
+    done = invoke("motion", "--results", tmp_path / "results")
+    assert isinstance(done.exception, ValueError)  # Which `rap-train` prints in one line.
+    assert (tmp_path / "results.md").exists()
 
 
 def test_the_report_of_no_results_has_all_arms_and_nothing_invented(tmp_path):
