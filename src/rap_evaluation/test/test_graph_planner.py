@@ -16,7 +16,6 @@ from rap_evaluation.planners.graph_planner import (
     Trajectory,
 )
 from rap_evaluation.planners.observation import Observation, Road, Surroundings
-from rap_evaluation.planners.trajectory_plan import trajectory_plan
 from rap_planner.guard import GuardState
 from rap_planner.route import Command
 from rap_raster.ego_history import EgoHistory, EgoState
@@ -203,14 +202,3 @@ def test_a_graph_that_does_not_begin_to_drive_is_an_error_with_its_reason(graph,
     planner = GraphPlanner(graph, replan_hz=2, patience_s=1.0)
     with pytest.raises(GraphError, match=reason):
         planner.plan(observation(straight_road(), 0))
-
-
-def test_a_plan_is_what_is_left_of_a_trajectory_and_stands_where_it_ends():
-    poses = np.column_stack([np.arange(1.0, 51.0), np.zeros((50, 2))])
-    for passed, first in ((0, 5.0), (3, 8.0), (80, 50.0)):
-        plan = trajectory_plan(1_000_000_000, poses, 1_000_000_000 + passed * 100_000_000)
-        assert plan.dt_s == 0.5
-        ahead_m = first + 5.0 * np.arange(len(plan.poses_m))
-        assert np.all(plan.poses_m[:, 0] == np.minimum(ahead_m, 50.0))
-    standing = trajectory_plan(0, poses[:1], 0)
-    assert standing.poses_m.tolist() == [[1.0, 0.0, 0.0]] * (HORIZON_STEPS // 5)

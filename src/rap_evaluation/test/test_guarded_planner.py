@@ -150,4 +150,6 @@ def test_the_guard_knows_how_the_simulated_ego_brakes(speed_mps, braking_mps2, b
     expected_m = Response(SPEED_DELAY_S, PREVIEW_S).driven(poses, speed_mps)[0, :, 0]
     # Three seconds are looked at; later the tracker sees no farther than the end of the plan.
     error_m = expected_m[:31] - np.maximum(driven_m, ahead_m)[:31]
-    assert np.abs(error_m).max() < 0.1 + 0.1 * speed_mps
+    assert error_m.min() > -0.01 - 0.06 * speed_mps
+    # On the safe side it may err by more.
+    assert error_m.max() < 0.3 + 0.1 * speed_mps

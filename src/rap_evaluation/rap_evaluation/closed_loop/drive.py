@@ -195,7 +195,7 @@ class _Run:
         if plan is self._followed:
             return
         self._followed = plan
-        ego.follow(plan.poses_m, plan.dt_s)
+        ego.follow(plan.poses_m, plan.dt_s, plan.start_m)
         self.glimpses.append(Glimpse.of(observation, plan))
 
     def _project(self) -> None:

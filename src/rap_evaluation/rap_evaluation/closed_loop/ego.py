@@ -37,15 +37,16 @@ class Ego:
         self._ground = ground
         self._ahead = np.repeat(self.state[None], 2, axis=0)
 
-    def follow(self, poses_m: FloatArray, dt_s: float) -> None:
+    def follow(self, poses_m: FloatArray, dt_s: float, start_m: FloatArray | None = None) -> None:
         """Takes a new trajectory; it is tracked from the present state on.
 
         Args:
             poses_m: (T, 3) x, y, heading of the rear axle at dt_s, 2 dt_s, ..., map frame.
             dt_s: Time between poses.
+            start_m: (3,) where the trajectory begins; None: where the ego is, as in NAVSIM.
         """
-        local_m = to_local(self.state[:3], poses_m)
-        reference = resample(local_m[None], dt_s, self.state[:3])
+        start_m = self.state[:3] if start_m is None else start_m
+        reference = resample(to_local(start_m, poses_m)[None], dt_s, start_m)
         self._ahead = simulate(self.state[None], reference)[0]
 
     def advance(self) -> None:

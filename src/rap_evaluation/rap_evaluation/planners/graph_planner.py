@@ -187,7 +187,7 @@ class GraphPlanner:
                 self._ask(observation, TICKS)
         stamp_ns = self._stamp_ns(observation)
         self._tick(stamp_ns + TICK_NS)
-        return self._newest(stamp_ns, is_due)
+        return self._newest(observation, is_due)
 
     def _stamp_ns(self, observation: Observation) -> int:
         return self._origin_ns + observation.ego.stamp_ns
@@ -272,7 +272,7 @@ class GraphPlanner:
         self._guard_patience_s = self._patience_s if has_cycled else QUICK_S
         self.counts.missed_cycles += not has_cycled
 
-    def _newest(self, stamp_ns: int, is_due: bool) -> Plan:
+    def _newest(self, observation: Observation, is_due: bool) -> Plan:
         """Returns the newest trajectory as a plan: always at planning instants, else if it is new.
 
         Also when there is no other, it is taken again: the tracker looks 4 s ahead.
@@ -282,5 +282,10 @@ class GraphPlanner:
             raise GraphError("no rap/trajectory was published")
         if self._plan is None or is_due or trajectory is not self._followed:
             self._followed = trajectory
-            self._plan = trajectory_plan(trajectory.stamp_ns, trajectory.poses_m, stamp_ns)
+            self._plan = trajectory_plan(
+                trajectory.stamp_ns,
+                trajectory.poses_m,
+                self._stamp_ns(observation),
+                observation.ego.planar,
+            )
         return self._plan

@@ -74,7 +74,11 @@ class GuardedPlanner:
         if self._plan is None or is_due or trajectory is not self._followed:
             self._followed = trajectory
             self._plan = trajectory_plan(
-                trajectory.stamp_ns, trajectory.poses_m, now_ns, self._images
+                trajectory.stamp_ns,
+                trajectory.poses_m,
+                now_ns,
+                observation.ego.planar,
+                self._images,
             )
         return self._plan
 

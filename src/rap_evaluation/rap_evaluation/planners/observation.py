@@ -89,11 +89,13 @@ class Plan:
         poses_m: (T, 3) x, y, heading of the rear axle at dt_s, 2 dt_s, ..., map frame.
         dt_s: Time between poses.
         images: What the sensors saw, (H, W, 3) rgb by camera, left to right; empty without sensors.
+        start_m: (3,) where the trajectory is beside the vehicle; None if it begins at the vehicle.
     """
 
     poses_m: FloatArray
     dt_s: float
     images: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    start_m: FloatArray | None = None
 
 
 class Planner(Protocol):
