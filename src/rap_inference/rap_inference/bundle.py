@@ -107,12 +107,16 @@ class RouteInput(_Strict):
 
 
 class Training(_Strict):
-    """Where the weights came from."""
+    """Where the weights came from.
+
+    `revision` is the commit of the code that exported them, `unknown` where nothing told it.
+    """
 
     command: str
     maps: tuple[str, ...]
     data_license: str
     samples: Annotated[int, Field(ge=0)]
+    revision: str = "unknown"
 
 
 class Manifest(_Strict):

@@ -23,6 +23,7 @@ from rap_training.model.precision import store_in_half
 from rap_training.model.rap_model import RapModel
 from rap_training.model.scores import SCORE_NAMES, selection_logits
 from rap_training.normalization import MEAN, STD
+from rap_training.revision import code_revision
 from rap_training.rig import nominal_rig
 
 OPSET = 17
@@ -127,6 +128,7 @@ def export_bundle(
                 "maps": list(maps),
                 "data_license": data_license,
                 "samples": config.optimizer.steps * config.optimizer.batch_size,
+                "revision": code_revision(),
             },
             "metrics": metrics,
         },

@@ -13,6 +13,7 @@ from rap_training.export import Networks, write_bundle
 from rap_training.model.published.rig import RELEASED_RIG
 from rap_training.model.published.shape import PATCH
 from rap_training.released_weights import DT_S, HISTORY_DT_S, HISTORY_STEPS, ReleasedModel
+from rap_training.revision import code_revision
 
 DATA_LICENSE = "nuPlan, NAVSIM and OpenScene: non-commercial; DINOv3: its own licence"
 
@@ -52,6 +53,7 @@ def export_released(model: ReleasedModel, out: Path, command: str) -> Bundle:
                 "maps": [],
                 "data_license": DATA_LICENSE,
                 "samples": 0,
+                "revision": code_revision(),
             },
             "metrics": {},
         },

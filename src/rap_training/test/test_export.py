@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -28,6 +30,17 @@ def exported(tmp_path_factory):
         model, config, out, maps=("Toy",), data_license="ours", command="test", metrics={"x": 1.0}
     )
     return model, bundle
+
+
+def test_the_model_card_names_the_commit(exported):
+    _, bundle = exported
+    heads = Path(__file__).parents[3] / ".git" / "logs" / "HEAD"
+    if not heads.exists():
+        pytest.skip("no checkout")
+    commit = heads.read_text(encoding="utf-8").splitlines()[-1].split()[1]
+    revision = bundle.manifest.training.revision
+    assert len(revision.removesuffix("-dirty")) == 12
+    assert commit.startswith(revision.removesuffix("-dirty"))
 
 
 @torch.no_grad()

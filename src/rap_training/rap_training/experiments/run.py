@@ -6,7 +6,6 @@ import copy
 import csv
 import fcntl
 import os
-import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +42,7 @@ from rap_training.export import export_bundle, licenses_of
 from rap_training.fit import LOG_NAME, STATE_NAME, Machine, fit, load_model
 from rap_training.objective import Losses
 from rap_training.parity import check_parity
+from rap_training.revision import code_revision
 from rap_training.training_logs import open_training_logs
 
 _LAST_STEPS = 50  # Of the losses in a result: one batch alone says little.
@@ -154,7 +154,7 @@ class _Laboratory:
 
     def __init__(self, workplace: Workplace) -> None:
         """Opens the logs."""
-        self._place, self._revision = workplace, _revision()
+        self._place, self._revision = workplace, code_revision()
         self._training = open_training_logs(workplace.logs)
         self._validation = _validation_logs(workplace.validation)
         for log in self._training:
@@ -305,18 +305,6 @@ class _Laboratory:
             ade_3s_m=round(found.ade_3s_m, _DECIMALS),
             min_ade_3s_m=round(found.min_ade_3s_m, _DECIMALS),
         )
-
-
-def _revision() -> str:
-    """Returns the commit of this code."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        found = subprocess.run(
-            command, cwd=Path(__file__).parent, check=True, capture_output=True, text=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"  # Installed, and no checkout.
-    return found.stdout.strip()
 
 
 def _cpu_s() -> float:
