@@ -8,7 +8,10 @@ from scipy.integrate import solve_ivp
 
 from rap_evaluation.closed_loop.ego import Ego
 from rap_evaluation.metrics.pdm_scene import StateIndex
+from rap_evaluation.metrics.pdm_simulator import MAX_STEERING_RAD
+from rap_planner.bicycle import BicycleLimits, demands
 from rap_planner.route import route_ahead
+from rap_planner.trajectory import interpolate_poses
 from rap_raster.frames import Pose, to_parent
 from rap_training.model.route_following import (
     STEERING_LEAD_S,
@@ -20,6 +23,7 @@ from rap_training.model.route_following import (
 
 SPACING_M = 2.5
 DT_S = 0.5
+LIMITS = BicycleLimits(max_steering_rad=MAX_STEERING_RAD)
 FRONT_M = 4.05
 """Of the vehicle, from its rear axle."""
 
@@ -129,37 +133,42 @@ class Flat:
         return np.zeros(len(points_m))
 
 
-def strayed(line: shapely.LineString, speed_mps: float) -> tuple[float, float]:
+def strayed(line: shapely.LineString, speed_mps: float) -> tuple[float, float, list[str]]:
     """Returns how far a car that plans twice a second strays from a line, and how far it gets.
 
     The car is the closed loop's: the tracker and the bicycle of the PDM score. What strays is a
-    point halfway between its rear axle and its front.
+    point halfway between its rear axle and its front. The last is what plans ask of it that the
+    guard refuses.
     """
     route_m = np.array([line.interpolate(m).coords[0] for m in np.arange(0.0, line.length, 0.5)])
-    ego, farthest = Ego(np.zeros(4), speed_mps, Flat()), 0.0
+    ego, farthest, refused = Ego(np.zeros(4), speed_mps, Flat()), 0.0, []
     while ego.state[StateIndex.Y] < route_m[-1, 1] - 30.0 and ego.step < 400:
         state = ego.ego_state
         if ego.step % 5 == 0:
             pose = Pose(state.x_m, state.y_m, 0.0, state.yaw_rad)
             ahead = read_route(torch.tensor(route_ahead(route_m, pose, 30, SPACING_M))[None], 2.5)
-            wanted = torch.full((1, 1, 11), speed_mps)
-            wanted[..., 0] = state.vx_mps
+            gaining_mps = state.vx_mps + 2.0 * DT_S * torch.arange(11)
+            wanted = gaining_mps.clamp(max=max(speed_mps, state.vx_mps))[None, None]
             speeds = within_bends(wanted, DT_S, ahead)
             turning = torch.tensor([state.yaw_rate_radps])
             pushes = torch.zeros(1, 1, 10)
             plan = follow(ahead, turning, speeds.float(), DT_S, pushes, STEERING_LEAD_S)[0, 0]
-            here = [state.x_m, state.y_m, state.yaw_rad]
-            ego.follow(to_parent(here, plan.double().numpy()), DT_S)
+            poses_m = to_parent([state.x_m, state.y_m, state.yaw_rad], plan.double().numpy())
+            dense_m = interpolate_poses(state, poses_m[None], DT_S, 0.1 * np.arange(51))
+            for demand in demands(dense_m, state.vx_mps, LIMITS):
+                refused += [demand.text(0)] if demand.values[0] > demand.limit else []
+            ego.follow(poses_m, DT_S)
         ego.advance()
         heading = np.array([np.cos(state.yaw_rad), np.sin(state.yaw_rad)])
         middle = np.array([state.x_m, state.y_m]) + 0.5 * FRONT_M * heading
         farthest = max(farthest, line.distance(shapely.Point(middle)))
-    return farthest, float(ego.state[StateIndex.Y])
+    return farthest, float(ego.state[StateIndex.Y]), refused
 
 
 @pytest.mark.parametrize("radius_m", [7.0, 12.0, 40.0])
 def test_a_tracker_with_a_lag_keeps_to_bends(radius_m):
     line = bend(radius_m, straight_m=40.0)
-    farthest_m, reached_m = strayed(line, 8.0)
+    farthest_m, reached_m, refused = strayed(line, 8.0)
     assert reached_m > radius_m + 20.0
     assert farthest_m < 0.5
+    assert not refused

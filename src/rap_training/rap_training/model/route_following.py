@@ -21,10 +21,13 @@ RETURN_S = 1.0
 lag (NAVSIM's, or any vehicle's) swings around the route behind plans that return sooner."""
 
 STEERING_LEAD_S = 1.0
-"""Wheels that are turned for another bend than the route's are asked back this much earlier. A
-tracker needs the time to turn them (NAVSIM's looks a second ahead); without the lead the vehicle
-strays by 1.1 m from a bend of 7 m radius, with it by 0.5 m. For use only: trained with it,
-planners left the road more often."""
+"""Turns that the route makes within this time and the wheels, as they stand, do not are steered
+twice. A tracker needs that time to turn them (NAVSIM's looks so far ahead); without the lead the
+vehicle strays by 1.1 m from a bend of 7 m radius, with it by 0.4 m. For use only: trained with a
+lead, planners left the road more often."""
+
+LEAST_WAY_M = 1.0
+"""On a shorter way within the lead nothing is turned for that much."""
 
 MAX_TURN = 0.7
 """Tangent of the largest angle to the route that is driven back: 35 degrees."""
@@ -153,7 +156,12 @@ def follow(  # noqa: PLR0917 - all is needed, and in this order
     """
     lengths = driven(speeds_mps, dt_s)
     x, y, heading, curvature, _ = ahead.at(torch.cumsum(lengths, dim=-1)).unbind(-1)
-    offset, slope = _start(ahead, lead_s * yaw_rate_radps[:, None], lead_s * speeds_mps[:, :, 0])
+    led = round(lead_s / dt_s)
+    if led:
+        way_m, turn = lengths[..., :led].sum(dim=-1), lead_s * yaw_rate_radps[:, None]
+        excess = _excess(ahead, turn, lead_s * speeds_mps[..., 0], way_m)
+        pushes = torch.cat([pushes[..., :led] + excess[..., None], pushes[..., led:]], dim=-1)
+    offset, slope = _start(ahead)
     offsets, slopes = [], []
     for step in range(lengths.shape[-1]):
         length = lengths[..., step]
@@ -167,18 +175,24 @@ def follow(  # noqa: PLR0917 - all is needed, and in this order
     return torch.stack(places, dim=-1)
 
 
-def _start(ahead: RouteAhead, led_turn: Tensor, led_m: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns offset (B, 1) and slope (B, K) from which the ego, at the origin, is to return.
+def _excess(ahead: RouteAhead, turn: Tensor, speed_m: Tensor, way_m: Tensor) -> Tensor:
+    """Returns the (B, K) curvature of what is steered in excess within the lead, 1/m.
 
     Args:
         ahead: The route.
-        led_turn: (B, 1) turn of the ego within the lead, if its wheels stay as they are.
-        led_m: (B, K) way within the lead.
+        turn: (B, 1) of the ego within the lead, if its wheels stay as they are.
+        speed_m: (B, K) way within the lead at the present speed.
+        way_m: (B, K) way within the lead.
     """
+    bend = ahead.at(speed_m[..., None])[..., 0, 2] - ahead.columns[:, :1, 2]
+    return (bend - turn) / way_m.clamp(min=LEAST_WAY_M)
+
+
+def _start(ahead: RouteAhead) -> tuple[Tensor, Tensor]:
+    """Returns offset (B, 1) and slope (B, 1) from which the ego, at the origin, is to return."""
     x, y, heading, curvature, _ = ahead.columns[:, :1].unbind(-1)
     cos, sin = torch.cos(heading), torch.sin(heading)
-    bend = ahead.at(led_m[..., None])[..., 0, 2] - heading
-    slope = -sin / cos.clamp(min=0.1) - (led_turn - bend)
+    slope = -sin / cos.clamp(min=0.1)
     return sin * x - cos * y - INSET_M2 * curvature, slope.clamp(-MAX_TURN, MAX_TURN)
 
 
