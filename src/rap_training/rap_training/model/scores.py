@@ -30,4 +30,5 @@ def selection_logits(scores: Tensor, config: ModelConfig) -> Tensor:
     weights = torch.tensor(
         [config.selection.get(name, 0.0) for name in SCORE_NAMES], device=scores.device
     )
-    return functional.logsigmoid(scores) @ weights
+    # ONNX has no log-sigmoid, and the logarithm of its sigmoid is off where that is near zero.
+    return -functional.softplus(-scores) @ weights
