@@ -58,7 +58,7 @@ def _from_its_stamp(poses_m: FloatArray) -> FloatArray:
     """Returns (n + 1, 3) poses from the stamp on, yaw continuous.
 
     The first one is not published: it is taken to lie on the parabola through the next three, which
-    is within a millimetre of it where a vehicle drives.
+    is millimetres from it where a vehicle drives.
     """
     poses_m = poses_m.copy()
     poses_m[:, 2] = np.unwrap(poses_m[:, 2])
