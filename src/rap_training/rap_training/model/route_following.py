@@ -27,7 +27,7 @@ vehicle strays by 1.1 m from a bend of 7 m radius, with it by 0.4 m. For use onl
 lead, planners left the road more often."""
 
 LEAST_WAY_M = 1.0
-"""On a shorter way within the lead nothing is turned for that much."""
+"""The excess is spread over this way at least: who hardly moves would be asked for any curvature."""
 
 MAX_TURN = 0.7
 """Tangent of the largest angle to the route that is driven back: 35 degrees."""
@@ -175,16 +175,16 @@ def follow(  # noqa: PLR0917 - all is needed, and in this order
     return torch.stack(places, dim=-1)
 
 
-def _excess(ahead: RouteAhead, turn: Tensor, speed_m: Tensor, way_m: Tensor) -> Tensor:
+def _excess(ahead: RouteAhead, turn: Tensor, steady_m: Tensor, way_m: Tensor) -> Tensor:
     """Returns the (B, K) curvature of what is steered in excess within the lead, 1/m.
 
     Args:
         ahead: The route.
         turn: (B, 1) of the ego within the lead, if its wheels stay as they are.
-        speed_m: (B, K) way within the lead at the present speed.
-        way_m: (B, K) way within the lead.
+        steady_m: (B, K) way within the lead at the present speed, on which that turn is made.
+        way_m: (B, K) way that is driven within the lead, over which the excess is spread.
     """
-    bend = ahead.at(speed_m[..., None])[..., 0, 2] - ahead.columns[:, :1, 2]
+    bend = ahead.at(steady_m[..., None])[..., 0, 2] - ahead.columns[:, :1, 2]
     return (bend - turn) / way_m.clamp(min=LEAST_WAY_M)
 
 
