@@ -27,7 +27,7 @@ vehicle strays by 1.1 m from a bend of 7 m radius, with it by 0.4 m. For use onl
 lead, planners left the road more often."""
 
 LEAST_WAY_M = 1.0
-"""The excess is spread over this way at least: who hardly moves would be asked for any curvature."""
+"""The excess is spread over this way at least: who hardly moves would have to turn on the spot."""
 
 MAX_TURN = 0.7
 """Tangent of the largest angle to the route that is driven back: 35 degrees."""
