@@ -31,7 +31,8 @@ PARAMS_FILE = "config/rap.param.yaml"
 
 
 def one_car(stamp: int) -> TrackedObjects:
-    row = [7, 1, START[0] + 30.0, START[1], 0.8, 4.5, 1.9, 1.6, 0.0, 0.0, 0.0]
+    """Parked beside the drive, however long that lasts: ahead of it, the guard would brake."""
+    row = [7, 1, START[0] + 30.0, START[1] + 8.0, 0.8, 4.5, 1.9, 1.6, 0.0, 0.0, 0.0]
     one = np.ones(1, np.float32)
     return TrackedObjects(stamp, Boxes.from_rows([row]), Lights.empty(), 0 * one, one)
 
