@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes models/default and data/demo_drive again: records traffic, fits, exports, measures, and cuts
-# the demo drive out of a validation log. Finished recordings and checkpoints are kept, so that a
+# Makes models/default and data/demo_drive again: records traffic, fits, exports, measures, cuts the demo
+# drive out of a validation log, and notes what the bundle answers on it, for the tests. Finished recordings and checkpoints are kept, so that a
 # stopped run goes on where it was. Called by `make bundle`.
 set -eu
 cd "$(dirname "$0")/.."
@@ -29,5 +29,8 @@ OMP_NUM_THREADS=1 "$bin/rap-train" fit --config default --logs out/logs/train \
     --out out/fit/default --images out/images --accelerator cpu --devices 2 --workers 0
 "$bin/rap-train" export out/fit/default --out models/default --logs out/logs/train \
     --validation out/logs/validate --made-by "make bundle"
+rm -rf data/demo_drive.new
+"$bin/rap-evaluate" bag out/logs/validate/Town02-seed1 --out data/demo_drive.new --seconds 24 --cameras
 rm -rf data/demo_drive
-"$bin/rap-evaluate" bag out/logs/validate/Town02-seed1 --out data/demo_drive --seconds 24 --cameras
+mv data/demo_drive.new data/demo_drive
+"$bin/python" tools/golden_replay.py

@@ -189,7 +189,9 @@ def _missing(recording: Recording) -> list[str]:
     """Returns a line for everything that a log can have and this one has not."""
     area, known = recording.map.polygons, recording.engaged is not None
     gaps = len(recording.egos) - 1
+    others = len(recording.tracks) > len(recording.egos)
     lines = (
+        (others, "no objects: rasters and samples show empty roads"),
         (recording.map.lanes, "no lanes: no routes, no commands from them; --map gives some"),
         (len(area), "no drivable area: no checks of leaving the road"),
         (recording.cameras, "no cameras: no pairs of images and rasters"),

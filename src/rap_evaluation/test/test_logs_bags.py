@@ -309,6 +309,17 @@ def test_what_cannot_be_used_is_left_out_and_told_and_the_rest_is_read(
     assert np.isfinite(log.ego_poses(log.egos[0])).all()
 
 
+def test_a_log_of_an_empty_road_says_that_it_is_one(drive, tmp_path, monkeypatch, capsys):
+    items = []
+    for row, stamp in enumerate(map(int, STAMPS[:12])):
+        nobody = RecordedObjects(stamp, Boxes.empty(), Lights.empty())
+        items.append(("/odometry", stamp, odometry_message(drive.ego[5 * row])))
+        items.append(("/objects", stamp, objects_message(nobody)))
+    write_messages(tmp_path / "bag", items, StoragePlugin.MCAP)
+    assert not log_of(tmp_path / "bag", tmp_path / "log", monkeypatch)
+    assert "  no objects: rasters and samples show empty roads\n" in capsys.readouterr().out
+
+
 def test_topics_under_other_names_are_told(drive, tmp_path):
     images = "sensor_msgs/msg/CompressedImage"
     header = camera_info_message(drive.cameras[0].model, START_NS).header

@@ -25,7 +25,7 @@ torch.set_num_threads(1)  # As in trainings on processors; `fit` says why.
 for _name in (
     "edit_worlds",
     "label_checker",
-    "published_transcription",
+    "published_reference",
     "released_checkpoint",
     "source_draws",
     "straight_road",

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from published_transcription import Transcription, bilinear
+from published_reference import SlowPlanner, bilinear
 from released_checkpoint import (
     PREFIX,
     SMALL,
@@ -109,14 +109,14 @@ def test_planner_computes_what_the_release_does(state, released_file, layout, se
         inputs["camera_valid"][0, missing] = 0.0
         maps[missing] = None
     proposals, scores = planner(*inputs.values())
-    transcription = Transcription(unprefixed(state), all_pairs=layout == "corrected")
+    reference = SlowPlanner(unprefixed(state), all_pairs=layout == "corrected")
     command = inputs["command"][0].numpy()
     ego = np.array([0, 0, 0, 5.0, 0.3, 1.0 / HISTORY_DT_S, -0.2 / HISTORY_DT_S, *command])
-    expected, logits = transcription.plan(maps, rig()[0], IMAGE, ego)
+    expected, logits = reference.plan(maps, rig()[0], IMAGE, ego)
     # Queries that none, one and several cameras see, with points behind them: masks are put to the
     # test.
-    assert {0, 1, 2} <= set(transcription.seen_counts)
-    assert transcription.points_behind > 0
+    assert {0, 1, 2} <= set(reference.seen_counts)
+    assert reference.points_behind > 0
     np.testing.assert_allclose(proposals[0].numpy(), expected, atol=1e-9)
     np.testing.assert_allclose(scores[0].numpy(), logits, atol=1e-9)
 

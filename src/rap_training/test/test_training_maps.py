@@ -55,7 +55,7 @@ def test_a_town_that_is_not_for_training_is_refused(tmp_path, name):
         open_training_logs(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["Town01", "my-test-track"])
+@pytest.mark.parametrize("name", ["Town01", "my-test-track", "Townsville"])
 def test_training_towns_and_maps_of_ones_own_are_taken(tmp_path, name):
     assert may_train(name)
     write_straight_drive(tmp_path / "log", name)

@@ -1,8 +1,9 @@
-"""The published planner, transcribed slowly: one sample, numpy, a loop for everything.
+"""A slow reference of the published planner: one sample, numpy, a loop for everything.
 
-Written from the official code alone (vita-epfl/RAP at commit 5fd8630), with its names of tensors.
-It drops what its ragged batches drop by skipping, and interpolates by hand, so that masks, axes and
-orders of the exportable planner are compared with something that shares no operation with it.
+Our own code, made from what vita-epfl/RAP computes at commit 5fd8630 and from nothing else, by the
+names of its tensors. It drops what its ragged batches drop by skipping, and interpolates by hand,
+so that masks, axes and orders of the exportable planner are compared with something that shares no
+operation with it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import numpy as np
 
 
-class Transcription:
+class SlowPlanner:
     """The planner of one checkpoint; `state` has official names without their prefix."""
 
     def __init__(self, state, *, all_pairs=False):
