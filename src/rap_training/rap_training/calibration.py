@@ -1,8 +1,8 @@
 """Calibration of predicted scores: a probability of 0.8 should come true four times in five.
 
 Each score's logits are scaled and shifted (Platt 1999) so that they predict best on samples that
-the weights were not fitted to. Ranks within one score stay; their weight against each other in the
-choice of a proposal gets right.
+the weights were not fitted to, of the same drives. Ranks within one score stay; their weight
+against each other in the choice of a proposal gets right.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def judged(
     """Lets a model score its proposals on samples beyond those of its training, and checks.
 
     It looks at what it was trained on: rasters, or camera images where it has seen no rasters.
-    Samples with camera images would be those of the training again, so rasters come without.
+    Samples with camera images would be those of the training again, so rasters come without. What
+    has seen camera images alone is judged on images that it knows.
 
     Args:
         model: In evaluation mode.

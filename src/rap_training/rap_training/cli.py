@@ -15,4 +15,12 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError) as error:  # all errors of the project are ValueErrors
-        sys.exit(f"rap-train: {' '.join(str(error).split())}")
+        sys.exit(f"rap-train: {_one_line(error)}")
+
+
+def _one_line(error: Exception) -> str:
+    """Returns what an error says; of one from a loader process, without the traceback in it."""
+    text = str(error)
+    if "\nOriginal Traceback" in text:
+        text = text.strip().splitlines()[-1].partition(": ")[2]
+    return " ".join(text.split())

@@ -27,8 +27,9 @@ from rap_training.data_commands import augment_command, bench_data_command, sour
 from rap_training.edit_commands import edits_command
 from rap_training.experiment_commands import experiment_command
 from rap_training.export import export_bundle, licenses_of, put_in_place, with_metrics
-from rap_training.fit import Machine, fit, load_model, steps_made
+from rap_training.fit import Machine, check_origin, fit, load_model, steps_made
 from rap_training.model.rap_model import RapModel
+from rap_training.origin import origin_of
 from rap_training.parity import check_parity
 from rap_training.released_bundle import export_released
 from rap_training.released_weights import import_released
@@ -90,7 +91,8 @@ def fit_command(
     check_scorable(opened, settings.loss)
     mixture = mixture_of(opened, settings.data.sources, settings.model)
     with progress_bar("fitting") as report:
-        fit(mixture, settings, out, Machine(accelerator.value, devices, workers, images), report)
+        machine = Machine(accelerator.value, devices, workers, images)
+        fit(mixture, settings, out, origin_of(opened, settings), machine=machine, report=report)
     starts = ", ".join(f"{len(s)} {name_of(s.kind)}" for s in mixture.sources)
     typer.echo(f"checkpoint: {out} (starts in the logs: {starts})")
 
@@ -118,6 +120,7 @@ def export_command(
         optimizer = config.optimizer.model_copy(update={"steps": made})
         config = config.model_copy(update={"optimizer": optimizer})
     training = open_training_logs(logs)
+    check_origin(checkpoint, origin_of(training, config))
     out.parent.mkdir(parents=True, exist_ok=True)
     # What turns out to be wrong does not replace a bundle that is there.
     with TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:

@@ -164,7 +164,9 @@ class DriveDataset(Dataset[dict[str, torch.Tensor]]):
     def training_batch(self, indices: Sequence[int]) -> Batch:
         """Returns samples with the scenes that the proposals of some of them are scored in."""
         plans, rasters, cells = self._planned(indices)
-        scored = plans[: round(self._config.loss.scored_share * len(plans))]
+        share = self._config.loss.scored_share
+        # One at least: devices with a sample or two each would never have any scored.
+        scored = plans[: max(1, round(share * len(plans)))] if share else []
         scenes = tuple(self._scenes.scene(plan.draw.situation) for plan in scored)
         return Batch(self._stacked(plans, rasters, cells), scenes)
 

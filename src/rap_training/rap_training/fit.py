@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from rap_bringup.console import Report, silent
 from rap_training.alignment import CLASSIFIER_RATE
 from rap_training.augmentation.mixture import Mixture, name_of
 from rap_training.augmentation.situation import SourceKind
+from rap_training.cells import CELL_PX
 from rap_training.config import ConfigError, OptimizerConfig, Precision, TrainingConfig
 from rap_training.dataset import Batch, DriveDataset, load_batches
 from rap_training.image_store import ImageStore
@@ -32,6 +34,7 @@ CHECKPOINT_EVERY = 100
 WEIGHTS_NAME = "model.safetensors"
 STATE_NAME = "training_state.pt"
 CONFIG_NAME = "config.json"
+ORIGIN_NAME = "origin.json"
 LOG_NAME = "log.csv"
 IMAGES_NAME = "images"
 _STEP = "step"
@@ -42,7 +45,7 @@ class CheckpointError(ValueError):
 
 
 class DivergenceError(ValueError):
-    """A training whose gradients are no numbers any more."""
+    """A training whose loss or gradients are no numbers any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ def fit(
     mixture: Mixture,
     config: TrainingConfig,
     out: Path,
+    origin: Mapping[str, Any],
+    *,
     machine: Machine | None = None,
     report: Report = silent,
 ) -> Path:
@@ -74,7 +79,9 @@ def fit(
     Args:
         mixture: What to learn from.
         config: The training.
-        out: Checkpoint folder; `model.safetensors`, `config.json` and `log.csv` end up there.
+        out: Checkpoint folder; `model.safetensors`, `config.json`, `origin.json` and `log.csv` end
+            up there.
+        origin: What the mixture draws from, see `origin_of`.
         machine: What to run on; by default one device of the best kind.
         report: Called with the share that is done and the loss.
 
@@ -82,10 +89,10 @@ def fit(
         `out`.
 
     Raises:
-        CheckpointError: If `out` holds a run of another configuration or a damaged one, there are
-            more devices than samples in a batch, or no such devices.
+        CheckpointError: If `out` holds a run of another configuration, of other logs or a damaged
+            one, there are more devices than samples in a batch, or no such devices.
         ConfigError: If the backbone cannot divide the images into cells.
-        DivergenceError: If gradients are no numbers any more.
+        DivergenceError: If the loss or gradients are no numbers any more.
     """
     machine = machine or Machine()
     if machine.devices > config.optimizer.batch_size:
@@ -93,7 +100,7 @@ def fit(
             f"{machine.devices} devices cannot share batches of {config.optimizer.batch_size}"
         )
     out.mkdir(parents=True, exist_ok=True)
-    _claim(out, config)
+    _claim(out, config, origin)
     run = _Run(config, out, machine)
     if run.fabric.is_global_zero:
         _drop_undone(out / LOG_NAME, run.done)
@@ -136,8 +143,9 @@ class _Run:
         _check_cells(self._objective.model, config)
         self._objective.model.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer, self._schedule = _optimizer(self._objective, config.optimizer)
-        self.done = self._resume(optimizer)
         self._module, self._optimizer = self.fabric.setup(self._objective, optimizer)
+        # Only now: what an optimiser loads goes where its parameters are.
+        self.done = self._resume()
 
     def batches(self, mixture: Mixture) -> Any:  # noqa: ANN401
         """Returns the batches that are still to be seen, on the device."""
@@ -154,7 +162,7 @@ class _Run:
         """Makes one optimiser step at a share of the training.
 
         Raises:
-            DivergenceError: If gradients are no numbers any more.
+            DivergenceError: If the loss or gradients are no numbers any more.
         """
         batch = Batch(self.fabric.to_device(batch.tensors), batch.scenes)
         outcome: Outcome = self._module(batch, progress)
@@ -167,11 +175,12 @@ class _Run:
             max_norm=settings.gradient_clip,
             error_if_nonfinite=False,
         )
-        # In float16 they are scaled up until they overflow; that step is left out.
-        if settings.precision != "16-mixed" and not math.isfinite(float(norm)):  # type: ignore[arg-type]
+        # In float16 gradients are scaled up until they overflow; that step is left out.
+        judged = outcome.losses.total.detach() if settings.precision == "16-mixed" else norm
+        if not math.isfinite(float(judged)):  # type: ignore[arg-type]
             raise DivergenceError(
-                f"{self._out}: step {self._schedule.last_epoch + 1}: gradients are no numbers any "
-                "more; a smaller optimizer.learning_rate may help"
+                f"{self._out}: step {self._schedule.last_epoch + 1}: loss or gradients are no "
+                "numbers any more; a smaller optimizer.learning_rate may help"
             )
         self._optimizer.step()
         self._schedule.step()
@@ -193,7 +202,7 @@ class _Run:
         with whole_file(self._out / STATE_NAME) as file:
             torch.save(state, file)
 
-    def _resume(self, optimizer: torch.optim.Optimizer) -> int:
+    def _resume(self) -> int:
         """Returns how many steps an earlier run made, after loading its state."""
         path = self._out / STATE_NAME
         remove_partial(path)
@@ -202,7 +211,7 @@ class _Run:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             self._objective.load_trained_state(state["objective"])
-            optimizer.load_state_dict(state["optimizer"])
+            self._optimizer.load_state_dict(state["optimizer"])
             self._schedule.load_state_dict(state["schedule"])
             self.fabric.strategy.precision.load_state_dict(state["precision"])
             done: int = state["step"]
@@ -223,6 +232,11 @@ def _check_cells(model: RapModel, config: TrainingConfig) -> None:
         raise ConfigError(
             f"data.image_size: {size[0]}x{size[1]}: the backbone {name} needs multiples of "
             f"{stride}, {TOKEN_CELLS * stride} at least"
+        )
+    if config.loss.cells and any(side % CELL_PX for side in size):
+        raise ConfigError(
+            f"data.image_size: {size[0]}x{size[1]}: loss.cells needs multiples of {CELL_PX}; "
+            "set it to 0 for others"
         )
 
 
@@ -280,14 +294,42 @@ def steps_made(checkpoint: Path) -> int:
         raise CheckpointError(f"{path}: does not say its step: {_one_line(error)}") from error
 
 
-def _claim(out: Path, config: TrainingConfig) -> None:
-    """Writes the configuration into a new run's folder; refuses a run of another one."""
-    path, wanted = out / CONFIG_NAME, config.model_dump_json(indent=2) + "\n"
+def check_origin(checkpoint: Path, origin: Mapping[str, Any]) -> None:
+    """Makes sure that a checkpoint was trained on these logs.
+
+    Raises:
+        CheckpointError: If it was not, or does not say on which.
+    """
+    if _read_json(checkpoint / ORIGIN_NAME) != _as_json(origin):
+        raise CheckpointError(f"{checkpoint}: was trained on other logs or with another preset")
+
+
+def _claim(out: Path, config: TrainingConfig, origin: Mapping[str, Any]) -> None:
+    """Notes in a new run's folder what is trained on what; refuses a run of something else."""
+    wanted = config.model_dump(mode="json")
     if not (out / STATE_NAME).exists():
-        path.write_text(wanted, encoding="utf-8")
+        _write_json(out / CONFIG_NAME, wanted)
+        _write_json(out / ORIGIN_NAME, origin)
         (out / LOG_NAME).unlink(missing_ok=True)
-    elif json.loads(path.read_text()) != json.loads(wanted):
+        return
+    if _read_json(out / CONFIG_NAME) != _as_json(wanted):
         raise CheckpointError(f"{out}: holds a run of another configuration; choose another --out")
+    check_origin(out, origin)
+
+
+def _as_json(content: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    return json.loads(json.dumps(content))
+
+
+def _read_json(path: Path) -> Any:  # noqa: ANN401
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: {_one_line(error)}") from error
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _optimizer(

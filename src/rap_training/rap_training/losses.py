@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional
 
 from rap_training.config import LossConfig
@@ -28,17 +28,34 @@ def pose_error(proposals: Tensor, target: Tensor) -> Tensor:
     return (position + HEADING_WEIGHT_MPRAD * turn.abs()).mean(-1)
 
 
+def shares_of(weights: Tensor) -> Tensor:
+    """How much each sample counts in a mean: its weight over the sum of all.
+
+    Devices share a batch and average their gradients, so the sum is that of all devices, by device.
+
+    Args:
+        weights: (B,), not negative. All devices must ask for theirs at the same time.
+
+    Returns:
+        (B,) which add up to 1 over a single device.
+    """
+    total = weights.sum()
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(total)
+        total = total / distributed.get_world_size()
+    return weights / total.clamp(min=1e-6)
+
+
 def imitation_loss(
-    proposals: list[Tensor], target: Tensor, weights: Tensor, config: LossConfig
+    proposals: list[Tensor], target: Tensor, shares: Tensor, config: LossConfig
 ) -> Tensor:
     """Winner takes nearly all: the nearest proposal is pulled towards the driven future.
 
     Source: RAP section 3; earlier passes count `early_refinements` times the one after them, and
-    every sample as much as its (B,) weight says, against the others: light ones do not make the
-    step smaller. All proposals together are pulled with `other_proposals`, so that those that never
-    win stay drivable.
+    every sample as much as its (B,) share says. All proposals together are pulled with
+    `other_proposals`, so that those that never win stay drivable.
     """
-    total, shares = proposals[0].new_zeros(()), weights / weights.sum().clamp(min=1e-6)
+    total = proposals[0].new_zeros(())
     for passed in proposals:
         error = pose_error(passed, target)
         pulled = error.min(dim=1).values + config.other_proposals * error.mean(dim=1)
@@ -65,14 +82,15 @@ def likeness(proposals: Tensor, target: Tensor, scale_m: float) -> Tensor:
     return torch.exp((apart.min(dim=1, keepdim=True).values - apart) / scale_m)
 
 
-def probability_loss(logits: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
-    """Mean cross entropy of predicted scores, rows weighted.
+def probability_loss(logits: Tensor, truth: Tensor, shares: Tensor | None = None) -> Tensor:
+    """Mean cross entropy of predicted scores.
 
     Args:
         logits: (B, ...).
         truth: The same shape, 0 to 1.
-        weights: (B,).
+        shares: (B,) of the rows, by default all alike.
     """
+    if shares is None:
+        return functional.binary_cross_entropy_with_logits(logits, truth)
     loss = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    total = (loss.flatten(1).mean(1) * weights).sum()
-    return total / weights.sum().clamp(min=1e-6)
+    return (loss.flatten(1).mean(1) * shares).sum()

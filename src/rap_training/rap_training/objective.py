@@ -19,7 +19,7 @@ from rap_training.alignment import (
 )
 from rap_training.config import TrainingConfig
 from rap_training.dataset import Batch
-from rap_training.losses import imitation_loss, likeness, probability_loss
+from rap_training.losses import imitation_loss, likeness, probability_loss, shares_of
 from rap_training.model.rap_model import Plan, RapModel
 from rap_training.model.scores import TAUGHT
 from rap_training.normalization import normalize
@@ -115,13 +115,14 @@ class Objective(nn.Module):
         )
         # One pass for both kinds: batch statistics are those of the mix, as in the end.
         plan: Plan = self.model(normalize(views.images), valid, *status)
-        target, weights = tensors["target"][views.rows], tensors["loss_weight"][views.rows]
+        target = tensors["target"][views.rows]
+        shares = shares_of(tensors["loss_weight"][views.rows])
         near = likeness(plan.proposals[-1], target, config.loss.likeness_scale_m)
         scores, auxiliary = self._taught(batch, views, plan)
         spatial, domain, accuracy = self._aligned(plan.features, tensors, views, progress)
         losses = Losses(
-            imitation=imitation_loss(plan.proposals, target, weights, config.loss),
-            likeness=config.loss.likeness * probability_loss(plan.scores[..., -1], near, weights),
+            imitation=imitation_loss(plan.proposals, target, shares, config.loss),
+            likeness=config.loss.likeness * probability_loss(plan.scores[..., -1], near, shares),
             scores=scores,
             auxiliary=auxiliary,
             cells=self._in_cells(plan.features, tensors["cells"][views.rows], valid),
@@ -155,8 +156,7 @@ class Objective(nn.Module):
         lessons = self._teacher.lessons(
             [scene for scene in scenes if scene is not None], plan.proposals[-1][chosen]
         )
-        predicted = plan.scores[chosen][..., : len(TAUGHT)]
-        loss = probability_loss(predicted, lessons.scores, predicted.new_ones(len(chosen)))
+        loss = probability_loss(plan.scores[chosen][..., : len(TAUGHT)], lessons.scores)
         auxiliary = auxiliary_loss(
             self.auxiliaries(plan.embeddings[chosen]), lessons, self.config.loss
         )

@@ -26,19 +26,17 @@ import numpy.typing as npt
 
 from rap_bringup.console import Report, silent
 from rap_evaluation.logs.drive_log import DriveLog
-from rap_evaluation.logs.log_reader import log_digest
 from rap_evaluation.sharding import process
 from rap_planner.route import Command
-from rap_training.augmentation.edits.index import INDEX as EDITS
 from rap_training.augmentation.mixture import mixture_of, name_of
-from rap_training.augmentation.recovery.preset import load_preset
 from rap_training.augmentation.situation import DROPS, SourceKind
-from rap_training.config import RecoveryConfig, TrainingConfig
+from rap_training.config import TrainingConfig
 from rap_training.dataset import Drawn, DriveDataset
+from rap_training.origin import origin_of
 from rap_training.training_logs import open_training_logs
 from rap_training.whole_file import remove_partial, whole_file
 
-SCHEMA = "rap.shards/1"
+SCHEMA = "rap.shards/2"
 MANIFEST_NAME = "manifest.json"
 JPEG_QUALITY = 92
 
@@ -159,6 +157,7 @@ def sample_files(drawn: Drawn) -> Iterator[tuple[str, bytes]]:
     yield "history.npy", _npy(sample.history)
     yield "route.npy", _npy(sample.route)
     yield "image_from_ego.npy", _npy(sample.image_from_ego)
+    yield "camera_valid.npy", _npy(sample.camera_valid)
     yield "target.npy", _npy(sample.target)
     yield "json", json.dumps(_facts(drawn), sort_keys=True).encode()
 
@@ -204,26 +203,7 @@ def _identity(plan: ShardPlan, logs: list[DriveLog]) -> dict[str, Any]:
         "samples": plan.samples,
         "shard_size": plan.shard_size,
         "config": plan.config.model_dump(mode="json"),
-        "recovery_preset": _preset(plan.config.data.sources.recovery),
-        "logs": [_origin(log, plan.config) for log in logs],
-    }
-
-
-def _preset(recovery: RecoveryConfig) -> dict[str, Any] | None:
-    """Returns what a preset says: the configuration has its name only."""
-    return load_preset(recovery.preset).model_dump(mode="json") if recovery.weight > 0.0 else None
-
-
-def _origin(log: DriveLog, config: TrainingConfig) -> dict[str, str | None]:
-    edits = None
-    if config.data.sources.edit.weight > 0.0:
-        edits = hashlib.sha256((log.path / EDITS).read_bytes()).hexdigest()
-    return {
-        "name": log.name,
-        "map": log.map.name,
-        "license": log.license,
-        "sha256": log_digest(log.path),
-        "edits_sha256": edits,
+        **origin_of(logs, plan.config),
     }
 
 

@@ -203,9 +203,8 @@ def auxiliary_loss(
 ) -> Tensor:
     """Returns the weighted losses of both auxiliary predictions. Source: RAP section 5."""
     areas, corners, near = predicted
-    rows = truth.near.new_ones(len(truth.near))
-    area = probability_loss(areas, truth.areas, rows)
-    there = probability_loss(near, truth.near, rows)
+    area = probability_loss(areas, truth.areas)
+    there = probability_loss(near, truth.near)
     apart_m = functional.l1_loss(corners, truth.corners, reduction="none").mean(dim=(-1, -2))
     box = (apart_m * truth.near).sum() / truth.near.sum().clamp(min=1.0) / _AGENT_SCALE_M
     return config.area * area + config.agents * (there + box)

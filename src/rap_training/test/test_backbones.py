@@ -22,10 +22,12 @@ from transformers import (
     ResNetModel,
 )
 
+from rap_training.config import ModelConfig
 from rap_training.export import OPSET
 from rap_training.model.backbones.backbone import BackboneError
 from rap_training.model.backbones.catalog import make_backbone
 from rap_training.model.backbones.weights import load_published, read_tensors
+from rap_training.model.rap_model import RapModel
 from rap_training.normalization import normalize
 
 # Official parameter counts without classifiers: torchvision's resnet34 has 21 797 672 with
@@ -291,6 +293,22 @@ def test_dinov3_is_frozen_where_that_is_wanted(dinov3_folder):
     free = make_backbone("dinov3_vith16plus", pretrained=dinov3_folder)
     assert not any(x.requires_grad for x in frozen.parameters())
     assert all(x.requires_grad for x in free.parameters())
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_model_with_dinov3_is_itself_again_after_it_was_stored(dinov3_folder, frozen):
+    """Frozen or trained on, its folder is needed: a checkpoint alone does not tell its shape."""
+    backbone = {"name": "dinov3_vith16plus", "weights": str(dinov3_folder), "frozen": frozen}
+    config = ModelConfig(backbone=backbone)
+    trained = RapModel(config)
+    with torch.no_grad():
+        for weights in trained.parameters():
+            weights.add_(0.01 if weights.requires_grad else 0.0)
+    loaded = RapModel(config, initialised=False)
+    loaded.load_trained_state(trained.trained_state())
+    found, wanted = loaded.state_dict(), trained.state_dict()
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
 @pytest.mark.parametrize("frozen", [True, False])

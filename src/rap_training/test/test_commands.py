@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from rap_evaluation.logs.log_writer import write_log
 from rap_inference.bundle import BundleError, load_bundle
+from rap_raster.scene import Shapes
 from rap_training import commands, parity
 from rap_training.augmentation.mixture import mixture_of
 from rap_training.calibration import Calibration
 from rap_training.config import TrainingConfig
 from rap_training.dataset import DriveDataset
 from rap_training.export import export_bundle
-from rap_training.fit import LOG_NAME, load_model
+from rap_training.fit import LOG_NAME, CheckpointError, load_model
 from rap_training.normalization import normalize
 
 pytestmark = pytest.mark.slow
@@ -113,6 +117,19 @@ def test_calibration_errors_are_of_samples_that_nothing_was_fitted_to(
     assert not seen["fitted"] & seen["calibration_errors"]
 
 
+@pytest.mark.parametrize("shift", [0.01, math.nan])
+def test_networks_that_differ_or_give_no_numbers_are_refused(checkpoint, town_log, tmp_path, shift):
+    model, config = load_model(checkpoint)
+    calibration = Calibration()
+    calibration.shift += shift
+    said = {"maps": (), "data_license": "", "command": "", "metrics": {}}
+    bundle = export_bundle(model, config, tmp_path, **said, calibration=calibration)
+    mixture = mixture_of([town_log], config.data.sources, config.model)
+    compared = Calibration() if shift == 0.01 else calibration  # NaN equals NaN, but is no score.
+    with pytest.raises(BundleError, match="the exported networks differ from their model by"):
+        parity.check_parity(bundle, model, compared, mixture, config)
+
+
 @pytest.mark.parametrize("kinds", [("rasters", "images"), ("images",)])
 def test_exported_networks_are_compared_on_all_that_the_training_looked_at(
     checkpoint, town_log, tmp_path, monkeypatch, kinds
@@ -139,6 +156,36 @@ def test_exported_networks_are_compared_on_all_that_the_training_looked_at(
     dataset = DriveDataset(mixture, TrainingConfig.model_validate(content), parity.SAMPLES)
     wanted = {dataset[k][kind].numpy().tobytes() for k in range(parity.SAMPLES) for kind in kinds}
     assert {images.numpy().tobytes() for images in shown} == wanted
+
+
+def test_other_logs_than_those_of_the_training_are_no_model_card(
+    checkpoint, town_recording, tmp_path, monkeypatch
+):
+    others = replace(town_recording, license="somebody else's")
+    write_log(tmp_path / "logs" / "town", others)
+    with pytest.raises(CheckpointError, match="was trained on other logs"):
+        export(checkpoint, tmp_path / "logs", tmp_path / "toy", monkeypatch)
+    assert not (tmp_path / "toy").exists()
+
+
+def test_what_a_loader_finds_wrong_is_said_in_one_line(town_recording, tmp_path):
+    """It comes out of another process, with that one's traceback in it."""
+    nowhere = replace(town_recording.map, polygons=Shapes.from_list([]), lanes={})
+    write_log(tmp_path / "logs" / "town", replace(town_recording, map=nowhere))
+    (tmp_path / "toy.yaml").write_text(
+        "{model: {selection: {imitation: 1}}, loss: {scored_share: 0}, optimizer: {steps: 1}, "
+        "data: {sources: {recovery: {weight: 1}}}}"
+    )
+    command = [
+        str(Path(sys.executable).with_name("rap-train")), "fit", "--logs", str(tmp_path / "logs"),
+        "--config", str(tmp_path / "toy.yaml"), "--out", str(tmp_path / "fit"), "--workers", "1",
+        "--accelerator", "cpu",
+    ]  # fmt: skip
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    said = done.stderr.strip().splitlines()[-1]
+    assert said.startswith("rap-train: sources: recovery: nothing in "), done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_networks_that_differ_from_their_model_do_not_replace_a_bundle(

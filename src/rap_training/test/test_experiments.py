@@ -51,6 +51,7 @@ from rap_training.experiments.run import (
 from rap_training.experiments.verdict import Verdict, judge
 from rap_training.export import export_bundle
 from rap_training.fit import load_model
+from rap_training.revision import code_revision
 
 pytestmark = pytest.mark.slow
 
@@ -111,20 +112,20 @@ def catalog(folder):
 
 def result_of(run, epdms: float, scenes=(0.0, 1.0), **changes) -> RunResult:
     """A made-up result: only the figures that a test is about matter."""
-    return RunResult(
-        revision="0123abc",
-        key=run.recipe.key,
-        seed=run.seed,
-        arms=run.arms,
-        recipe={},
-        training_logs={"Town01-seed1": "aaaa"},
-        validation_logs={"Town02-seed1": "bbbb"},
-        steps=4,
-        samples=8,
-        training_s=90.0,
-        evaluation_s=1.0,
-        losses={"total": 1.0},
-        pseudo_sim={
+    usual = {
+        "revision": "0123abc",
+        "key": run.recipe.key,
+        "seed": run.seed,
+        "arms": run.arms,
+        "recipe": {},
+        "training_logs": {"Town01-seed1": "aaaa"},
+        "validation_logs": {"Town02-seed1": "bbbb"},
+        "steps": 4,
+        "samples": 8,
+        "training_s": 90.0,
+        "evaluation_s": 1.0,
+        "losses": {"total": 1.0},
+        "pseudo_sim": {
             "epdms": epdms,
             "stage_one": {"score": 0.5},
             "stage_two": {
@@ -141,9 +142,10 @@ def result_of(run, epdms: float, scenes=(0.0, 1.0), **changes) -> RunResult:
             "scene_names": [f"scene{k}" for k in range(len(scenes))],
             "per_scene": {"epdms": tuple(scenes)},
         },
-        open_loop={"moments": 3, "ade_3s_m": 1.0, "min_ade_3s_m": 0.4},
-        **({"closed_loop": None} | changes),
-    )
+        "open_loop": {"moments": 3, "ade_3s_m": 1.0, "min_ade_3s_m": 0.4},
+        "closed_loop": None,
+    }
+    return RunResult(**(usual | changes))
 
 
 def driven(score: float) -> dict[str, object]:
@@ -430,6 +432,36 @@ def test_arms_that_never_arrive_are_not_judged_by_how_they_drive(folder, complet
         assert verdict in next(line for line in page.splitlines() if f"by {figure}:" in line)
 
 
+def verdict_of(page: str, figure: str) -> str:
+    recovery = page.partition("## Recovery")[2]
+    return next(line for line in recovery.splitlines() if f"by {figure}:" in line)
+
+
+def test_verdicts_of_unfinished_arms_say_so(catalog, tmp_path):
+    runs = runs_of(catalog, "recovery")
+    for run in runs[:-1]:
+        better = "recovery/with" in run.arms
+        write_result(tmp_path / "results", result_of(run, 0.5 + 0.2 * better + 0.001 * run.seed))
+    assert ": so far, the effect appeared" in verdict_of(
+        write_page(catalog, tmp_path / "results").read_text(), "EPDMS"
+    )
+    write_result(tmp_path / "results", result_of(runs[-1], 0.5))
+    page = write_page(catalog, tmp_path / "results").read_text()
+    assert "so far" not in verdict_of(page, "EPDMS")
+
+
+def test_a_training_that_never_moved_is_not_left_out_of_the_faults_by_the_kilometre(folder):
+    claim = {"better": "with", "than": "without", "by": ["faults"]}
+    (folder / "recovery.yaml").write_text(yaml.safe_dump(RECOVERY | {"claims": [claim]}))
+    catalog, results = load_catalog(folder), folder / "results"
+    for run in runs_of(catalog, "recovery"):
+        km = 0.0 if run.seed == 1 and "recovery/with" in run.arms else 1.0
+        closed_loop = driven(50.0) | {"driven_km": km}
+        write_result(results, result_of(run, 0.5, closed_loop=closed_loop))
+    verdict = verdict_of(write_page(catalog, results).read_text(), "faults per km")
+    assert "not in all trainings" in verdict
+
+
 @pytest.mark.parametrize("values", [[0.5], [0.0, 0.0, 0.0]])
 def test_a_single_training_has_no_interval_and_no_verdict(values):
     """Nor do three without a fault each: they do not say how many others would have."""
@@ -628,7 +660,10 @@ def test_only_towns_that_are_for_it_train_and_validate(catalog, town_logs, valid
 def test_nothing_is_trained_that_would_not_compare(catalog, town_logs, validation, tmp_path):
     place = Workplace(town_logs, validation, tmp_path / "out", tmp_path / "results")
     runs = runs_of(catalog, "recovery", 1)
+    here = result_of(runs[0], 0.5, revision=code_revision())
     with pytest.raises(LogError, match=r"not the logs of .*seed1.json \(training_logs\)"):
+        run_missing(runs, place, beside=[here])
+    with pytest.raises(ResultError, match="has results of revision 0123abc, this is"):
         run_missing(runs, place, beside=[result_of(runs[0], 0.5)])
     assert not (tmp_path / "out").exists()
 
@@ -647,7 +682,11 @@ def test_the_closed_loop_is_added_to_what_was_measured_before(
 ):
     (run,) = runs_of(catalog, "others", 1, "usual")
     place = Workplace(town_logs, validation, tmp_path / "out", tmp_path / "results", workers=0)
-    before = result_of(run, 0.5)
+    write_result(place.results, result_of(run, 0.5))
+    with pytest.raises(RunError, match="trained anew, its losses are others"):
+        run_missing([run], place)
+    losses = run_module.last_losses(place.out / run.name / "fit" / "log.csv")
+    before = result_of(run, 0.5, losses=losses)
     write_result(place.results, before)
     monkeypatch.setattr(run_module, "export_bundle", _exported_after_a_change)
     with pytest.raises(RunError, match="BundleError"):  # What is measured is what was trained.

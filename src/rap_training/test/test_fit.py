@@ -112,6 +112,7 @@ class ToyMixture:
 
 
 TOYS = ToyMixture()
+ORIGIN = {"logs": [{"name": "toys"}]}
 
 
 def toy_config(steps: int, precision: str = "32-true", **data: object) -> TrainingConfig:
@@ -127,7 +128,7 @@ def toy_config(steps: int, precision: str = "32-true", **data: object) -> Traini
 
 
 def run(config: TrainingConfig, out, workers: int = 0) -> None:
-    fit(TOYS, config, out, Machine(accelerator="cpu", workers=workers))
+    fit(TOYS, config, out, ORIGIN, machine=Machine(accelerator="cpu", workers=workers))
 
 
 def weights(out) -> dict[str, torch.Tensor]:
@@ -250,7 +251,7 @@ def test_damaged_checkpoints_are_named_in_one_line(tmp_path, name, used):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a GPU where there is none")
 def test_a_missing_gpu_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="1 gpu devices: "):
-        fit(TOYS, toy_config(2), tmp_path, Machine(accelerator="gpu"))
+        fit(TOYS, toy_config(2), tmp_path, ORIGIN, machine=Machine(accelerator="gpu"))
 
 
 def test_a_folder_with_another_run_is_refused(tmp_path):
@@ -259,9 +260,19 @@ def test_a_folder_with_another_run_is_refused(tmp_path):
         run(toy_config(3), tmp_path)
 
 
+def test_a_run_does_not_go_on_with_other_logs(tmp_path):
+    run(toy_config(2), tmp_path)
+    others = {"logs": [{"name": "others"}]}
+    with pytest.raises(CheckpointError, match="was trained on other logs"):
+        fit(TOYS, toy_config(2), tmp_path, others, machine=Machine("cpu"))
+    (tmp_path / "origin.json").unlink()
+    with pytest.raises(CheckpointError, match=r"origin.json: "):
+        run(toy_config(2), tmp_path)
+
+
 def test_more_devices_than_samples_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="5 devices cannot share batches of 4"):
-        fit(TOYS, toy_config(2), tmp_path, Machine(accelerator="cpu", devices=5))
+        fit(TOYS, toy_config(2), tmp_path, ORIGIN, machine=Machine("cpu", devices=5))
 
 
 @pytest.mark.parametrize("size", [(60, 32), (64, 16)])
@@ -271,10 +282,21 @@ def test_images_that_the_backbone_cannot_divide_are_refused(tmp_path, size):
         run(toy_config(2, image_size=size), tmp_path)
 
 
-def test_a_training_that_diverges_says_so(tmp_path, monkeypatch):
+def test_images_that_are_no_whole_cells_are_refused_where_cells_are_taught(tmp_path):
+    """ViT-S/14 can divide them, but labels of 16 x 16 pixels would be of other places."""
+    config = toy_config(2, image_size=(140, 70))
+    backbone = TrainingConfig(model={"backbone": {"name": "vit_s14"}}).model.backbone
+    model = config.model.model_copy(update={"backbone": backbone})
+    with pytest.raises(ConfigError, match=r"140x70: loss.cells needs multiples of 16"):
+        run(config.model_copy(update={"model": model}), tmp_path)
+
+
+@SKIPS_THE_FIRST_STEP
+@pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
+def test_a_training_that_diverges_says_so(tmp_path, monkeypatch, precision):
     monkeypatch.setattr(fit_module.Objective, "forward", _broken(fit_module.Objective.forward))
-    with pytest.raises(DivergenceError, match="step 2: gradients are no numbers"):
-        run(toy_config(4), tmp_path)
+    with pytest.raises(DivergenceError, match="step 2: loss or gradients are no numbers"):
+        run(toy_config(4, precision), tmp_path)
 
 
 def _broken(forward):

@@ -65,7 +65,7 @@ def test_webdataset_reads_what_the_loader_draws(written, town_log):
         rasters = np.stack([found[f"raster.{name}.png"] for name in cameras])
         assert np.array_equal(rasters, sample["rasters"])
         assert ("image.front.jpg" in found) == bool(sample["has_images"])
-        for name in ("history", "image_from_ego", "target"):
+        for name in ("history", "route", "image_from_ego", "camera_valid", "target"):
             assert np.array_equal(found[f"{name}.npy"], sample[name])
         assert found["json"]["source"] == ("ego", "recovery", "cross_agent")[sample["source"]]
 
@@ -73,7 +73,7 @@ def test_webdataset_reads_what_the_loader_draws(written, town_log):
 def test_the_manifest_says_what_is_in_the_shards(written, town_log):
     out, manifest = written
     assert json.loads((out / MANIFEST_NAME).read_text()) == manifest
-    assert manifest["schema"] == "rap.shards/1"
+    assert manifest["schema"] == "rap.shards/2"
     assert manifest["complete"] is True
     assert manifest["seed"] == 5
     assert [s["samples"] for s in manifest["shards"]] == [20, 20, 10]

@@ -39,6 +39,11 @@ class ArmResults:
     results: tuple[RunResult, ...]
 
     @property
+    def finished(self) -> bool:
+        """Whether all of its trainings are."""
+        return len(self.results) >= self.wanted
+
+    @property
     def completes_routes(self) -> bool:
         """Whether its trainings complete enough routes of the closed loop to be judged by it."""
         driven = [result.closed_loop for result in self.results if result.closed_loop]
@@ -46,10 +51,19 @@ class ArmResults:
         return completed >= LEAST_COMPLETED * sum(loop.routes for loop in driven) > 0
 
     def estimate(self, figure: FigureName) -> Estimate | None:
-        """Returns the mean of a figure over the trainings; None if it was never measured."""
-        found = [FIGURES[figure].value(result) for result in self.results]
-        values = [value for value in found if value is not None]
-        return estimated(values) if values else None
+        """Returns the mean of a figure over the trainings.
+
+        None if it was never measured, and if a training that was measured has none, such as faults
+        by the kilometre of one that did not move: to leave that one out would be to choose.
+        """
+        measured = [
+            result
+            for result in self.results
+            if result.closed_loop is not None or not FIGURES[figure].closed_loop
+        ]
+        values = [FIGURES[figure].value(result) for result in measured]
+        known = [value for value in values if value is not None]
+        return estimated(known) if known and len(known) == len(values) else None
 
     def spread(self, figure: FigureName) -> tuple[float, float] | None:
         """Returns the interval if scenes had been drawn anew as well.

@@ -41,7 +41,9 @@ EPDMS does not compare with that of [evaluation.md](evaluation.md).
 
 - **Mean [low, high]** is the mean over the trainings with Student's 90 % t-interval. Verdicts go by
   it: all arms meet the same scenes and routes, so what is in doubt is how the next training would
-  turn out, and so few are not enough to draw from again.
+  turn out, and so few are not enough to draw from again. That intervals do not overlap is more
+  than that their difference is not zero; that they do says little with three trainings. Among the
+  {verdicts} verdicts of this page, some may come out by chance.
 - **Bootstrap** is the 90 % interval when trainings *and scenes* are drawn again. With few trainings
   it is too narrow for what they vary, but it says how much hangs on the choice of scenes.
 - **Lead** is the same for the difference of two arms in the same scenes.
@@ -86,6 +88,7 @@ def write_page(catalog: Catalog, results: Path) -> Path:
             count=_counted(len(used), len(found) - len(used), others),
             logs=_logs(used),
             scenes=_scenes(catalog),
+            verdicts=sum(len(c.by) for e in catalog.values() for c in e.claims),
             missing=MISSING,
             left=_sizes(OFF_PATH_LEFT_M),
             yaw=_sizes(OFF_PATH_YAW_RAD),
@@ -212,7 +215,10 @@ def _verdict(claim: Claim, better: ArmResults, than: ArmResults, name: FigureNam
     arrive = better.completes_routes and than.completes_routes
     if figure.closed_loop and found is not Verdict.MISSING and not arrive:
         found = Verdict.NO_ROUTE
-    text = f"**{claim.better}** better than **{claim.than}** by {figure.label}: {found.value}"
+    so_far = "" if better.finished and than.finished else "so far, "
+    text = (
+        f"**{claim.better}** better than **{claim.than}** by {figure.label}: {so_far}{found.value}"
+    )
     if found is Verdict.MISSING:
         return f"{text}."
     text += f" ({_estimate(better, name)} against {_estimate(than, name)}"

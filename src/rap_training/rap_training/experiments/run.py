@@ -33,6 +33,7 @@ from rap_training.experiments.result import (
     ClosedLoopResult,
     OpenLoopResult,
     PseudoSimResult,
+    ResultError,
     RunResult,
     read_result,
     result_path,
@@ -41,6 +42,7 @@ from rap_training.experiments.result import (
 from rap_training.export import export_bundle, licenses_of
 from rap_training.fit import LOG_NAME, STATE_NAME, Machine, fit, load_model
 from rap_training.objective import Losses
+from rap_training.origin import origin_of
 from rap_training.parity import check_parity
 from rap_training.revision import code_revision
 from rap_training.training_logs import open_training_logs
@@ -110,6 +112,7 @@ def run_missing(
     Raises:
         LogError: If there are no logs, some of towns that are not for this, or others than those
             of the finished runs.
+        ResultError: If finished runs were made by another revision of the code.
         RunError: If runs failed; all others are done then.
     """
     missing = [run for run in runs if not is_finished(run, workplace.results)]
@@ -165,16 +168,22 @@ class _Laboratory:
                 )
 
     def check_comparable(self, finished: Iterable[RunResult]) -> None:
-        """Refuses to add to results of other logs, before hours go into it.
+        """Refuses to add to results of other logs or other code, before hours go into it.
 
         Raises:
             LogError: If a finished run had other logs than these.
+            ResultError: If it was made by another revision.
         """
         ours = {
             "training_logs": (self._place.logs, _digests(self._training)),
             "validation_logs": (self._place.validation, _digests(self._validation)),
         }
         for result in finished:
+            if result.revision != self._revision:
+                raise ResultError(
+                    f"{self._place.results}: has results of revision {result.revision}, this is "
+                    f"{self._revision}: check that one out to add to them, or name other --results"
+                )
             for field, (folder, logs) in ours.items():
                 if getattr(result, field) != logs:
                     path = result_path(self._place.results, result.key, result.seed)
@@ -222,8 +231,14 @@ class _Laboratory:
     def _with_closed_loop(
         self, found: RunResult, run: Run, folder: Path, report: Report
     ) -> RunResult:
-        """Adds the closed loop to a result that was made before an arm wanted it."""
+        """Adds the closed loop to a result that was made before an arm wanted it.
+
+        Raises:
+            RunError: If the training is not there any more, and comes out differently now.
+        """
         self._train(run, folder / "fit", _part(report, 0.0, 0.7, ": training"))
+        if (losses := last_losses(folder / "fit" / LOG_NAME)) != found.losses:
+            raise RunError(f"trained anew, its losses are others: {losses}, not {found.losses}")
         begin_s = _cpu_s()
         driven = _closed_loop(
             self._exported(run, folder),
@@ -242,7 +257,8 @@ class _Laboratory:
         config = run.recipe.training
         machine = Machine(workers=self._place.workers, images=self._place.out / "images")
         begin_s = _cpu_s()
-        fit(self._mixture(run), config, checkpoint, machine, report)
+        origin = origin_of(self._training, config)
+        fit(self._mixture(run), config, checkpoint, origin, machine=machine, report=report)
         return None if resumed else round(_cpu_s() - begin_s, 1)
 
     def _mixture(self, run: Run) -> Mixture:

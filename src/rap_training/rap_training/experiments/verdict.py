@@ -10,7 +10,7 @@ from rap_training.experiments.intervals import Estimate
 class Verdict(Enum):
     """What can be said about a claim."""
 
-    MISSING = "not measured yet"
+    MISSING = "not measured, or not in all trainings"
     TOO_FEW = "no verdict: an arm has a single training, or all of its trainings are equal"
     NO_ROUTE = "not judged: one of the arms completes less than a fifth of the routes"
     APPEARED = "the effect appeared; the intervals do not overlap"

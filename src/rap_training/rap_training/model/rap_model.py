@@ -42,7 +42,8 @@ class RapModel(nn.Module):
         """
         super().__init__()
         backbone = config.backbone
-        if not (initialised or backbone.frozen):
+        from_folder = backbone.name == "dinov3_vith16plus"  # It needs the folder for its shape.
+        if not (initialised or backbone.frozen or from_folder):
             backbone = backbone.model_copy(update={"weights": "random"})
         self.encoder = Encoder(config.model_copy(update={"backbone": backbone}))
         self.head = PlannerHead(config, self.encoder.stride)
