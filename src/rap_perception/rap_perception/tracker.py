@@ -38,6 +38,14 @@ GATE = 18.4
 NEAR_M = 1.0
 """A detection this close that fits nothing better is the object, however oddly it moved."""
 
+FASTEST_MPS = 40.0
+"""A detection that would take more than this, and `NEAR_M`, is another one's: the gate alone would
+let an object that was seen once jump to its neighbour at 60 m/s."""
+
+FAR_M = 4.0
+"""A second detection this far from the first may still be the neighbour's in a queue that is seen
+five times a second or less: to be reported, it takes a third."""
+
 OTHER_CLASS_COST = 4.0
 """Added for another class of the same group: a car may be called a truck now and then."""
 
@@ -53,6 +61,10 @@ MAX_LOG_ODDS = 7.0
 CONFIRMED_LOG_ODDS = 1.5
 DROPPED_LOG_ODDS = -1.0
 """Together: reported from the second certain detection on, kept 1.3 s after the last one."""
+
+LONGEST_GAP_S = (MAX_LOG_ODDS - DROPPED_LOG_ODDS) / UNSEEN_LOG_ODDS_PER_S
+"""Between messages: after a longer one nobody is whom he was. A shorter one is no evidence against
+anybody, since nobody looked: slow detectors have one before every message."""
 
 STANDSTILL_SIGMAS = np.array([1.0, 0.05])
 """How firmly standing objects are held, m/s and rad/s: without it noise turns and moves them."""
@@ -254,8 +266,8 @@ class Tracker:
                 evidence of what was seen once.
         """
         dt_s = self._step_s(seen.stamp_ns)
-        before = _predicted(_still_believed(self.tracks, dt_s), dt_s)
-        rows, columns = _matched(before, seen.boxes)
+        before = _predicted(self.tracks, dt_s)
+        rows, columns = _matched(before, seen.boxes, dt_s)
         found = _corrected(before.select(rows), seen, columns)
         missed = _missed(before.select(np.setdiff1d(np.arange(len(before)), rows)), dt_s)
         new = np.setdiff1d(np.arange(len(seen.boxes)), columns)
@@ -267,7 +279,7 @@ class Tracker:
         return _reported(self.tracks, seen)
 
     def _step_s(self, stamp_ns: int) -> float:
-        """Returns the time since the last message; forgets everything where time jumped back."""
+        """Returns the time since the last message; forgets all where it jumped or was too long."""
         if self._stamp_ns is None:
             self._stamp_ns = stamp_ns
             return 0.0
@@ -276,10 +288,11 @@ class Tracker:
             raise ObjectsError(
                 f"stamp is {-since_ns * 1e-9:.3f} s before that of the last objects, expected later"
             )
-        if since_ns < 0:
-            self.tracks = self.tracks.select(np.zeros(len(self.tracks), bool))
         self._stamp_ns = stamp_ns
-        return max(since_ns, 0) * 1e-9
+        if not 0 < since_ns <= LONGEST_GAP_S * 1e9:
+            self.tracks = self.tracks.select(np.zeros(len(self.tracks), bool))
+            return 0.0
+        return since_ns * 1e-9
 
 
 def _predicted(tracks: Tracks, dt_s: float) -> Tracks:
@@ -292,12 +305,9 @@ def _predicted(tracks: Tracks, dt_s: float) -> Tracks:
     return replace(tracks, states=states, drifts=drifts)
 
 
-def _still_believed(tracks: Tracks, dt_s: float) -> Tracks:
-    """Returns those that would outlast a gap: a detection after it is no longer theirs."""
-    return tracks.select(tracks.log_odds - UNSEEN_LOG_ODDS_PER_S * dt_s > DROPPED_LOG_ODDS)
-
-
-def _matched(tracks: Tracks, boxes: Boxes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def _matched(
+    tracks: Tracks, boxes: Boxes, dt_s: float
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Returns the rows of tracks and of boxes that belong together, at the least total distance."""
     difference = boxes.centers_m[None, :, :2] - tracks.centers_m[:, None, :2]
     covariance = tracks.place_covariance_m2 + POSITION_SIGMA_M**2 * np.eye(2)
@@ -306,8 +316,9 @@ def _matched(tracks: Tracks, boxes: Boxes) -> tuple[npt.NDArray[np.intp], npt.ND
     )
     groups = tracks.habits[:, _GROUP, None], _HABIT_TABLE[boxes.classes][None, :, _GROUP]
     fits = (groups[0] == groups[1]) | (groups[0] == 0) | (groups[1] == 0)
-    near = np.hypot(difference[..., 0], difference[..., 1]) < NEAR_M
-    possible = ((distance < GATE) | near) & fits
+    apart_m = np.hypot(difference[..., 0], difference[..., 1])
+    likely = (distance < GATE) & (apart_m < NEAR_M + FASTEST_MPS * dt_s)
+    possible = (likely | (apart_m < NEAR_M)) & fits
     # Who may be anywhere fits everywhere: the likelier one is who has said where it will be.
     spread = np.log(np.linalg.det(covariance))[:, None]
     other = tracks.classes[:, None] != boxes.classes[None]
@@ -326,13 +337,15 @@ def _corrected(tracks: Tracks, seen: TrackedObjects, columns: npt.NDArray[np.int
     votes[np.arange(len(votes)), boxes.classes] += share
     heights_m, sizes_m = boxes.centers_m[:, 2], boxes.sizes_m
     log_odds = np.minimum(tracks.log_odds + SEEN_LOG_ODDS * certainty, MAX_LOG_ODDS)
+    apart_m = np.linalg.norm((boxes.centers_m - tracks.centers_m)[:, :2], axis=1)
+    doubtful = (tracks.hits == 1) & (apart_m > FAR_M)
     found = replace(
         tracks,
         heights_m=tracks.heights_m + share * (heights_m - tracks.heights_m),
         sizes_m=tracks.sizes_m + share[:, None] * (sizes_m - tracks.sizes_m),
         class_votes=votes,
         log_odds=log_odds,
-        confirmed=tracks.confirmed | (log_odds >= CONFIRMED_LOG_ODDS),
+        confirmed=tracks.confirmed | ((log_odds >= CONFIRMED_LOG_ODDS) & ~doubtful),
         hits=tracks.hits + 1,
         seen_ns=np.full(len(tracks), seen.stamp_ns),
     )
