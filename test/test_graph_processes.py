@@ -193,3 +193,20 @@ def test_bad_parameter_ends_a_node_with_one_line(parameter, expected):
     assert status == 1
     assert len(lines) == 1
     assert expected in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("node", "parameter", "expected"),
+    [
+        ("planner_node", "bundle.path:=/elsewhere", "bundle.path: perception_node has "),
+        ("raster_node", "cameras.names:=[front]", "cameras.names: perception_node has "),
+    ],
+)
+def test_nodes_of_one_process_must_be_set_alike(tiny_bundle, node, parameter, expected):
+    """Else one plans on the features of another's network, and says that all is well."""
+    arguments = ["-p", f"bundle.path:={tiny_bundle}", "-p", f"{node}:{parameter}"]
+    status, lines = run_to_end(GRAPH, arguments)
+    assert status == 1
+    assert len(lines) == 1
+    assert expected in lines[0]
+    assert lines[0].endswith("; in one process they must have the same")

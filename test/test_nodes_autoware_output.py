@@ -119,8 +119,24 @@ def test_a_pose_in_the_base_frame_is_not_for_autoware(monkeypatch):
     output = AutowareOutput(node, "rap/autoware_trajectory", "map", WHEEL_BASE_M)
     output.publish(Trajectory.standing(STAMP_NS, None))
     assert not node.publisher.messages
-    output.publish(Trajectory(STAMP_NS, np.zeros((1, 3)), 0.0))
+    output.publish(Trajectory(STAMP_NS, np.full((50, 3), 3.0), 1.0))
     assert len(node.publisher.messages) == 1
+
+
+def test_odometry_that_stops_coming_lets_autoware_stand_too(monkeypatch):
+    """What was sent last must not stay in force, while the guard says to stand."""
+    classes = {"Trajectory": Message, "TrajectoryPoint": Point}
+    monkeypatch.setattr(autoware_output, "message_class", lambda name: classes[name.split("/")[1]])
+    node = NodeStub()
+    output = AutowareOutput(node, "rap/autoware_trajectory", "map", WHEEL_BASE_M)
+    ahead = np.linspace([30.0, 2.0, 0.1], [60.0, 2.0, 0.1], 50)
+    output.publish(Trajectory(STAMP_NS, ahead, 1.0))
+    output.publish(Trajectory.standing(STAMP_NS + 10**9, None))
+    moving, standing = node.publisher.messages
+    assert moving.points[0].longitudinal_velocity_mps > 0.0
+    assert {point.longitudinal_velocity_mps for point in standing.points} == {0.0}
+    assert standing.points[0].pose.position.x == 30.0
+    assert standing.header.stamp.sec == moving.header.stamp.sec + 1
 
 
 @pytest.mark.ros

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -19,10 +20,12 @@ from std_msgs.msg import UInt8
 from visualization_msgs.msg import Marker, MarkerArray
 
 from rap_inference.bundle import load_bundle
+from rap_planner.ros import planner_node
 from rap_planner.ros.planner_node import PlannerNode
 from rap_planner.route import Command
 from rap_raster.encoder import nominal_rig
 from rap_raster.features import AlignedFeatures
+from rap_raster.ros.conversions import path_points
 from rap_raster.ros.ego_input import EgoInput
 from rap_raster.ros.qos import LATCHED, RESULT
 
@@ -74,10 +77,7 @@ def graph(bundle, monkeypatch):
     monkeypatch.setattr("rap_inference.backends.OnnxRuntimeNetwork", Recorder)
     rclpy.init(domain_id=DOMAIN_ID)
     ego = EgoInput("map", "base_link")
-    odometry = Odometry(child_frame_id="base_link")
-    odometry.header.frame_id = "map"
-    odometry.pose.pose.orientation.w = 1.0
-    ego.receive(odometry)
+    ego.receive(standing_at(0))
     node = PlannerNode(overrides=[Parameter("bundle.path", value=str(bundle.path))], ego=ego)
     probe = rclpy.create_node("guide")
     executor = SingleThreadedExecutor()
@@ -90,6 +90,13 @@ def graph(bundle, monkeypatch):
     node.destroy_node()
     probe.destroy_node()
     rclpy.try_shutdown()
+
+
+def standing_at(second: int) -> Odometry:
+    odometry = Odometry(child_frame_id="base_link")
+    odometry.header.frame_id, odometry.header.stamp.sec = "map", second
+    odometry.pose.pose.orientation.w = 1.0
+    return odometry
 
 
 def route_msg() -> Path:
@@ -161,6 +168,43 @@ def test_unknown_gives_the_way_back_to_the_route(graph, features):
     along = asked_after(graph, features, Command.STRAIGHT)
     assert along["command"][0, Command.STRAIGHT]
     assert along["route"].any()
+
+
+def test_a_route_that_is_sent_again_is_not_read_again(graph, features, monkeypatch):
+    """Thousands of poses take longer to read than images may wait; some send them every second."""
+    node, probe, executor = graph
+    read = []
+    monkeypatch.setattr(
+        planner_node, "path_points", lambda *given: read.append(1) or path_points(*given)
+    )
+    routes = probe.create_publisher(Path, "route", LATCHED)
+    message = route_msg()
+    routes.publish(message)
+    asked_after(graph, features, Command.STRAIGHT)
+    for second in range(1, 4):
+        message.header.stamp.sec = second
+        routes.publish(message)
+        executor.spin_once(timeout_sec=0.05)
+    message.poses[-1].pose.position.y = 5.0
+    routes.publish(message)
+    for _ in range(SPINS):
+        executor.spin_once(timeout_sec=0.05)
+        if len(read) > 1:
+            break
+    assert len(read) == 2
+    assert node._route_m[-1].tolist() == [50.0, 5.0, 0.0]
+
+
+def test_the_plan_that_tries_the_network_out_is_no_wait(graph, features):
+    """It stands at time 0. Taken for a wait, it lasted since 1970 when the drive began."""
+    node, _, executor = graph
+    node._ego.receive(standing_at(1_700_000_000))
+    node.process(replace(features, stamp_ns=1_700_000_000_000_000_000))
+    for _ in range(SPINS):
+        executor.spin_once(timeout_sec=0.05)
+        if node._last is not None:
+            break
+    assert (node._last.scores == 0.0).all()  # As the network said.
 
 
 def test_a_command_does_not_outlive_the_drive_it_was_given_in(graph, features):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import threading
 import weakref
 from dataclasses import replace
@@ -204,6 +205,17 @@ def test_a_network_that_does_not_fit_the_manifest_fails_configure_and_not_the_dr
     bundle = changed_bundle(tiny_bundle, tmp_path, network, content)
     with pytest.raises(ConfigureError, match=rf"{network}\.onnx: does not run: Required inputs"):
         make(kind, bundle__path=str(bundle)).start_by_itself()
+
+
+def test_a_bundle_whose_candidates_the_guard_would_refuse_fails_configure(
+    make, tiny_bundle, tmp_path
+):
+    shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    file = tmp_path / "bundle" / "bundle.yaml"
+    manifest = yaml.safe_load(file.read_text()) | {"proposals": 256}
+    file.write_text(yaml.safe_dump(manifest))
+    with pytest.raises(ConfigureError, match=r"proposals is 256, the guard takes 1 to 128"):
+        make(PlannerNode, bundle__path=str(tmp_path / "bundle")).start_by_itself()
 
 
 @pytest.mark.parametrize(

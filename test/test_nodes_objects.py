@@ -11,18 +11,21 @@ from types import SimpleNamespace as Fields
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from fuzzing import assert_one_line, fuzzed
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from hypothesis import given
 from hypothesis import strategies as st
+from rap_msgs.msg import TrackedObjects
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from rap_perception.object_messages import OBJECT_TYPES
 from rap_perception.objects import ObjectsError, checked_objects
-from rap_raster.ros.conversions import MessageError, header
+from rap_raster.observations import TrackedObjects as Objects
+from rap_raster.ros.conversions import MessageError, header, objects_msg
 from rap_raster.ros.optional_messages import message_class
-from rap_raster.scene import ObjectClass
+from rap_raster.scene import Boxes, Lights, ObjectClass
 
 STAMP_NS = 1_700_000_000_123_456_789
 YAW = np.pi / 2
@@ -80,7 +83,14 @@ def derived_object(number: int = 7, kind: int = 6, shape: Fields | None = None) 
     )
 
 
+def own_objects(stamp_ns: int = STAMP_NS) -> TrackedObjects:
+    boxes = Boxes.from_rows([(7, 1, 10.0, 5.0, 1.0, 4.5, 1.9, 1.6, YAW, -1.0, 8.0)])
+    one = np.ones(1, np.float32)
+    return objects_msg(Objects(stamp_ns, boxes, Lights.empty(), 0 * one, one), "map")
+
+
 MESSAGES = {
+    "rap_msgs/TrackedObjects": own_objects,
     "visualization_msgs/MarkerArray": lambda: MarkerArray(markers=[marker()]),
     "autoware_perception_msgs/TrackedObjects": lambda: Fields(
         header=head(), objects=[autoware_object()]
@@ -126,9 +136,12 @@ def test_markers_that_are_no_objects_are_skipped_and_an_empty_array_is_an_empty_
     assert (given.stamp_ns, given.frame_id, len(objects.boxes)) == (None, None, 0)
 
 
-def test_an_unset_stamp_is_none():
-    message = Fields(header=header(0, "map"), detections=[detection()])
-    assert OBJECT_TYPES["vision_msgs/Detection3DArray"].read(message).stamp_ns is None
+@pytest.mark.parametrize("kind", MESSAGES)
+def test_an_unset_stamp_is_none(kind):
+    message = MESSAGES[kind]()
+    for head_ in [m.header for m in getattr(message, "markers", [message])]:
+        head_.stamp = Time()
+    assert OBJECT_TYPES[kind].read(message).stamp_ns is None
 
 
 @pytest.mark.parametrize("length", [1e-3, 0.5, 1.0, 2.0])

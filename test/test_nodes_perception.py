@@ -24,7 +24,7 @@ from rap_perception.ros import perception_node
 from rap_perception.ros.perception_node import PerceptionNode
 from rap_raster.camera import optical_rotation
 from rap_raster.observations import TrackedObjects as Objects
-from rap_raster.ros.conversions import header, packed, stamp_ns, time_msg
+from rap_raster.ros.conversions import header, objects_msg, packed, stamp_ns, time_msg
 from rap_raster.ros.diagnostics import Health
 from rap_raster.ros.parameters import ParameterError
 from rap_raster.ros.qos import STREAM
@@ -380,3 +380,16 @@ def test_an_image_from_the_future_is_left_out_and_named(make):
     node.report(health)
     assert health.values["camera cam: unused, from the future"] == "1"
     assert health.values["camera cam: received"] == "0"
+
+
+def test_objects_from_the_future_are_left_out_and_blind_nobody(make, monkeypatch):
+    """Taken in, they would have the tracker refuse what comes before that time."""
+    node = make(objects__track="on")
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    taken = []
+    monkeypatch.setattr(node, "_hand_over_objects", taken.append)
+    now_ns = node.now_ns()
+    for ahead_ns in (0, 900_000_000, 100_000_000):
+        node._on_objects(objects_msg(one_car(now_ns + ahead_ns), "map"))
+    assert [objects.stamp_ns - now_ns for objects in taken] == [0, 100_000_000]
+    assert "objects: stamped 0.9 s in the future" in problems(node)

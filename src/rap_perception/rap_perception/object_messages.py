@@ -104,7 +104,8 @@ def read_rap(message: Message) -> ObjectsInput:
     """Converts `rap_msgs/TrackedObjects`."""
     names = ("ids", *OBJECT_COLUMNS, "light_states", *LIGHT_COLUMNS)
     columns = {name: np.asarray(getattr(message, name)) for name in names}
-    return ObjectsInput(_stamp_ns(message.header.stamp), message.header.frame_id, columns)
+    stamp = _stamp_ns(message.header.stamp) or None
+    return ObjectsInput(stamp, message.header.frame_id, columns)
 
 
 def read_markers(message: Message) -> ObjectsInput:

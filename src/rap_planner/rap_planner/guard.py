@@ -147,7 +147,7 @@ class GuardDecision:
         outcomes: Check name to outcome, in the order of evaluation.
         checks: Check name to result for the followed candidate, else for the best one.
         count: Number of candidates.
-        candidate_index: Index of the candidate that is followed, None if none.
+        candidate_index: Index of the candidate that was chosen in this cycle, None if none.
         candidate_age_s: Age of the input of the followed candidate, None if none.
         trajectory: What to follow.
         error: What went wrong within the guard itself; empty if nothing.
@@ -175,12 +175,16 @@ class _Plan:
     demands: list[Demand]
 
     @classmethod
-    def of(cls, source: Candidates, limits: BicycleLimits) -> _Plan:
+    def of(cls, source: Candidates, then: EgoState | None, limits: BicycleLimits) -> _Plan:
+        """Makes candidates ready; `then` is the ego at their stamp, as odometry tells it."""
         usable = _usable(source)
         sane = _sane(source, usable)
         times_s = dense_times(sane.dt_s * sane.poses_m.shape[1])
+        begin = sane.ego
+        if then is not None:  # Candidates do not tell how the vehicle turned and slid.
+            begin = replace(begin, vy_mps=then.vy_mps, yaw_rate_radps=then.yaw_rate_radps)
         dense_m = interpolate_poses(
-            sane.ego, sane.poses_m, sane.dt_s, np.concatenate([[0.0], times_s])
+            begin, sane.poses_m, sane.dt_s, np.concatenate([[0.0], times_s])
         )
         asked = demands(dense_m, sane.ego.vx_mps, limits)
         return cls(source, sane, usable, dense_m, asked)
@@ -299,7 +303,7 @@ class Guard:
             self._lost_ns = now_ns
 
     def _step(self, now_ns: int, inputs: GuardInputs) -> GuardDecision:
-        plan = self._planned(now_ns, inputs.candidates)
+        plan = self._planned(now_ns, inputs)
         obstacles = self._obstacles(now_ns, inputs.objects, inputs.odometry)
         if plan is not None and plan.source is inputs.candidates:
             self._odometry_then = inputs.odometry_then
@@ -338,13 +342,14 @@ class Guard:
         most = min(MAX_OBJECTS, MAX_PAIRS // candidates)
         return obstacles.nearest(odometry.planar[:2], most)
 
-    def _planned(self, now_ns: int, candidates: Candidates | None) -> _Plan | None:
+    def _planned(self, now_ns: int, inputs: GuardInputs) -> _Plan | None:
         """Returns the candidates, made ready if they are new ones and none of before."""
-        plan = self._plan
+        plan, candidates = self._plan, inputs.candidates
         if candidates is None or (plan is not None and plan.source is candidates):
             return plan
         if plan is None or _replaces(plan.source.stamp_ns, candidates.stamp_ns, now_ns):
-            self._plan = _Plan.of(candidates, self._settings.limits.bicycle)
+            then = _finite_or_none(inputs.odometry_then)
+            self._plan = _Plan.of(candidates, then, self._settings.limits.bicycle)
         return self._plan
 
     def _choose(
@@ -533,7 +538,7 @@ class Guard:
             outcomes={} if choice is None else choice.outcomes,
             checks={} if choice is None else choice.checks,
             count=0 if self._plan is None else len(self._plan.usable),
-            candidate_index=self._index if followed is not None else None,
+            candidate_index=self._index if self._state is GuardState.NOMINAL else None,
             candidate_age_s=None if followed is None else age_in_s(now_ns, followed.stamp_ns),
             trajectory=self._answer(now_ns, followed, odometry),
             error="" if choice is None else choice.crash,
@@ -623,9 +628,10 @@ def _replaces(present_ns: int, stamp_ns: int, now_ns: int) -> bool:
 
 
 def _finite_or_none(ego: EgoState | None) -> EgoState | None:
-    if ego is None or not np.isfinite([*ego.planar, ego.z_m, ego.vx_mps, ego.vy_mps]).all():
+    if ego is None:
         return None
-    return ego
+    motion = ego.vx_mps, ego.vy_mps, ego.yaw_rate_radps
+    return ego if np.isfinite([*ego.planar, ego.z_m, *motion]).all() else None
 
 
 def _usable(candidates: Candidates) -> BoolArray:

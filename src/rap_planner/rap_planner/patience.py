@@ -26,6 +26,10 @@ SET_OFF_M, SET_OFF_S = 0.5, 2.0
 """So do those that have not come so far by then. A plan lives for half a second at most: who always
 plans to set off in two seconds never does."""
 
+LONGEST_GAP_S = 1.0
+"""Between two plans. Who planned nothing for longer was not waiting, but switched off, or somebody
+else drove."""
+
 LOSS_PER_S = 0.05
 LARGEST_LOSS = 1.0
 """Of the default bundle's scores, measured at stops: going is 0.25 below staying without a reason,
@@ -39,6 +43,7 @@ class Patience:
         """Takes the time after which candidates that stay begin to lose score."""
         self._patience_s = patience_s
         self._stands_since_ns: int | None = None
+        self._planned_ns = 0
 
     def losses(
         self, ego: EgoState, places_m: npt.NDArray[np.floating], dt_s: float
@@ -46,16 +51,16 @@ class Patience:
         """Returns (K,) what to take from the scores.
 
         Args:
-            ego: Now; a stamp from before it stood means a new drive.
+            ego: Now; a stamp from before the last one, or long after it, means a new wait.
             places_m: (K, T, 2) where the candidates get to, ego frame.
             dt_s: Step; the first place is that far ahead.
         """
         since_ns = self._stands_since_ns
         if abs(ego.vx_mps) > WAITING_MPS:
             since_ns = None
-        elif since_ns is None or ego.stamp_ns < since_ns:
+        elif since_ns is None or not 0 <= ego.stamp_ns - self._planned_ns <= LONGEST_GAP_S * 1e9:
             since_ns = ego.stamp_ns
-        self._stands_since_ns = since_ns
+        self._stands_since_ns, self._planned_ns = since_ns, ego.stamp_ns
         waited_s = 0.0 if since_ns is None else 1e-9 * (ego.stamp_ns - since_ns)
         loss = np.clip(LOSS_PER_S * (waited_s - self._patience_s), 0.0, LARGEST_LOSS)
         away_m = np.hypot(*np.moveaxis(places_m, -1, 0))

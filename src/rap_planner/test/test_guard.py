@@ -614,3 +614,19 @@ def test_who_kept_its_headway_stops_behind_whoever_brakes(speed_mps, spare_m):
     states, least_m = behind_who_brakes(speed_mps, spare_m)
     assert set(states[:20]) == {GuardState.NOMINAL}
     assert least_m > 0.0
+
+
+@pytest.mark.parametrize(("speed_mps", "curvature_1pm"), [(8.0, 0.07), (4.0, 0.2), (8.0, -0.07)])
+def test_a_plan_made_in_a_turn_goes_on_turning(speed_mps, curvature_1pm):
+    """Messages do not tell how the vehicle turned when it planned; odometry at that stamp does."""
+    rate = speed_mps * curvature_1pm
+    times_s = DT_S * np.arange(1, STEPS + 1)
+    yaw = rate * times_s
+    circle = [np.sin(yaw) / curvature_1pm, (1.0 - np.cos(yaw)) / curvature_1pm, yaw]
+    then = EgoState(SECOND, 0.0, 0.0, 0.0, 0.0, speed_mps, 0.0, rate)
+    poses = np.stack(circle, axis=1)[None]
+    sent = candidates_of(poses, [1.0], replace(then, yaw_rate_radps=0.0))
+    decision = Guard(GuardSettings()).step(SECOND, GuardInputs(sent, then, then))
+    assert decision.state is GuardState.NOMINAL, decision.reason
+    turned = np.diff(decision.trajectory.poses_m[:, 2], prepend=0.0) / 0.1
+    np.testing.assert_allclose(turned[:-5], rate, rtol=0.02)

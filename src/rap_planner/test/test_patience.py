@@ -34,13 +34,26 @@ def losses(patience: Patience, at_s: float, speed_mps: float = 0.0) -> list[floa
     return patience.losses(ego(at_s, speed_mps), PLACES_M, DT_S).tolist()
 
 
+def waited(patience: Patience, from_s: float, to_s: float) -> list[float]:
+    """Plans twice a second while the vehicle stands; returns the last losses."""
+    return [losses(patience, at_s) for at_s in np.arange(from_s, to_s + 0.1, 0.5)][-1]
+
+
 def test_what_stays_loses_from_some_time_on_and_only_so_much():
     patience = Patience(10.0)
-    assert losses(patience, 100.0) == losses(patience, 110.0) == [0.0, 0.0, 0.0, 0.0]
-    standing, creeping, going, postponing = losses(patience, 116.0)
+    assert losses(patience, 100.0) == waited(patience, 100.5, 110.0) == [0.0, 0.0, 0.0, 0.0]
+    standing, creeping, going, postponing = waited(patience, 110.5, 116.0)
     assert standing == creeping == postponing > 0.0
     assert going == 0.0
-    assert losses(patience, 400.0) == losses(patience, 500.0)
+    assert waited(patience, 116.5, 150.0) == waited(patience, 150.5, 200.0)
+
+
+def test_time_in_which_nothing_is_planned_is_no_wait():
+    """A planner that was switched off meanwhile, or another clock: it has not waited."""
+    patience = Patience(10.0)
+    assert losses(patience, 0.0) == losses(patience, 1.7e9) == [0.0, 0.0, 0.0, 0.0]
+    waited(patience, 1.7e9, 1.7e9 + 9.0)
+    assert losses(patience, 1.7e9 + 12.0) == [0.0, 0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize(("at_s", "speed_mps"), [(150.0, 1.0), (5.0, 0.0)])

@@ -21,9 +21,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from rap_inference.bundle import load_bundle
 from rap_inference.latest_worker import LatestWorker
 from rap_perception.framing import SlotImage, make_frame
-from rap_perception.images import ImageError
 from rap_perception.object_messages import OBJECT_TYPES
-from rap_perception.objects import checked_objects, placed
+from rap_perception.objects import ObjectsError, checked_objects, placed
 from rap_perception.rig import (
     MAX_VIEW_ANGLE_RAD,
     assign_slots,
@@ -288,10 +287,16 @@ class PerceptionNode(RapNode):
             self._objects.publish(objects_msg(objects, self._map_frame))
 
     def _observed_ns(self, stamp: int | None) -> int:
-        """Returns when objects were observed; without a stamp, as long ago as the last ones."""
+        """Returns when objects were observed; without a stamp, as long ago as the last ones.
+
+        Raises:
+            ObjectsError: If that has not come yet: tracker and guard would wait for it.
+        """
         now_ns = self.now_ns()
         if stamp is None:
             return now_ns - self._objects_late_ns
+        if 0 < now_ns < stamp - MAX_AHEAD_NS:  # 0: no simulated time came yet
+            raise ObjectsError(f"stamped {(stamp - now_ns) * 1e-9:.1f} s in the future")
         self._objects_late_ns = min(max(0, now_ns - stamp), MAX_LATE_NS)
         return stamp
 
@@ -377,7 +382,7 @@ class PerceptionNode(RapNode):
     ) -> SlotImage | None:
         try:
             return camera.slot_image(stamp, message)
-        except ImageError as error:
+        except Exception as error:  # one image must not take those of the other cameras with it
             self.reject(f"camera {camera.name}", error)
             return None
 

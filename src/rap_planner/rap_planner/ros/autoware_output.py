@@ -47,13 +47,17 @@ class AutowareOutput:
         self._last: tuple[Trajectory, Any] | None = None
 
     def publish(self, trajectory: Trajectory) -> None:
-        """Publishes a trajectory in the map frame; of one in the base frame Autoware knows nothing.
+        """Publishes a trajectory in the map frame.
 
-        That one is published before the first odometry, and no controller of Autoware's moves
-        without odometry.
+        Autoware knows nothing of one in the base frame, which is to stand: where one was published
+        before, that is to be done where the last one began. Before the first odometry there is
+        none, and no controller of Autoware's moves without odometry.
         """
         if not trajectory.in_map:
-            return
+            if self._last is None:
+                return
+            last = self._last[0]
+            trajectory = Trajectory(trajectory.stamp_ns, last.poses_m[:1], last.z_m)
         if self._last is None or self._last[0] is not trajectory:
             self._last = trajectory, self._convert(trajectory)
         self._publisher.publish(self._last[1])

@@ -40,7 +40,10 @@ MAX_POSES = 300
 MAX_SIZE_M = 100.0
 """Nobody on a road is larger."""
 
-_FRAME_AT, _POSE_BYTES = 12, 56
+STAMP_END = 12
+"""Where the stamp of a serialized message ends that begins with a header, after its encoding."""
+
+_POSE_BYTES = 56
 
 
 def candidates_msg(candidates: Candidates, map_frame: str) -> TrajectoryCandidates:
@@ -166,9 +169,9 @@ def last_pose(serialized: bytes, map_frame: str) -> bytes:
     """
     order = "<" if serialized[1] & 1 else ">"
     try:
-        (length,) = struct.unpack_from(f"{order}I", serialized, _FRAME_AT)
-        frame = serialized[_FRAME_AT + 4 : _FRAME_AT + 3 + length].decode(errors="replace")
-        (count,) = struct.unpack_from(f"{order}I", serialized, (_FRAME_AT + 7 + length) // 4 * 4)
+        (length,) = struct.unpack_from(f"{order}I", serialized, STAMP_END)
+        frame = serialized[STAMP_END + 4 : STAMP_END + 3 + length].decode(errors="replace")
+        (count,) = struct.unpack_from(f"{order}I", serialized, (STAMP_END + 7 + length) // 4 * 4)
     except struct.error as error:
         raise MessageError(f"too short: {len(serialized)} bytes") from error
     check_frame(Header(frame_id=frame), map_frame)

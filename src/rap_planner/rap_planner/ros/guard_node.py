@@ -309,7 +309,9 @@ def _report_checks(decision: GuardDecision, health: Health) -> None:
     blind = [
         name
         for name, outcome in decision.outcomes.items()
-        if outcome.mode is Mode.ENFORCE and decision.checks[name] is Check.NOT_CHECKED
+        if outcome.mode is Mode.ENFORCE
+        and decision.checks[name] is Check.NOT_CHECKED
+        and name != "shift"  # It lacks what was followed, not an input.
     ]
     if blind:
         health.warn(f"not checked, for want of fresh input: {', '.join(blind)}")

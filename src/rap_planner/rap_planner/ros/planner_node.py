@@ -14,15 +14,24 @@ from nav_msgs.msg import Path as PathMsg
 from rap_msgs.msg import AlignedFeatures as AlignedFeaturesMsg
 from rap_msgs.msg import Float64Stamped, TrajectoryCandidates
 from rclpy.parameter import Parameter
+from rclpy.serialization import deserialize_message
 from std_msgs.msg import UInt8
 from visualization_msgs.msg import MarkerArray
 
-from rap_inference.bundle import Bundle, BundleError, load_bundle
+from rap_inference.bundle import MANIFEST_NAME, Bundle, BundleError, load_bundle
 from rap_inference.latest_worker import LatestWorker
 from rap_planner.candidates import Candidates
 from rap_planner.planner import PATIENCE_S, Planner
 from rap_planner.ros.candidate_markers import candidate_markers
-from rap_planner.ros.conversions import candidates_msg, number_msg
+from rap_planner.ros.conversions import (
+    MAX_CANDIDATES,
+    MAX_HORIZON_S,
+    MAX_POSES,
+    MIN_HORIZON_S,
+    STAMP_END,
+    candidates_msg,
+    number_msg,
+)
 from rap_planner.route import NO_GUIDANCE, Command, Guidance
 from rap_raster.ego_history import EgoState, history_rows
 from rap_raster.encoder import nominal_rig
@@ -86,19 +95,21 @@ class PlannerNode(RapNode):
         self._planner: Planner | None = None
         self._command: Command | None = None
         self._route_m: FloatArray | None = None
+        self._route = b""  # as it came, without its stamp
         self._last: Candidates | None = None
         self._progress = Progress()
 
     def setup(self) -> None:
         """Loads the bundle."""
         bundle = load_bundle(Path(self.parameter(BUNDLE_PATH.name)))
+        _check_limits(bundle)
         self._history = bundle.manifest.history
         self._encoder_sha256 = bundle.manifest.encoder.sha256
         self._slot_names = [camera.name for camera in nominal_rig(bundle)]
         self._inference = NodeInference(self)
         network = self._inference.open(bundle.planner_path, batch=1)
+        _try_out(Planner(bundle, network), bundle)
         self._planner = Planner(bundle, network, patience_s=self.parameter("patience_s"))
-        _try_out(self._planner, bundle)
         if self._takes_topics:
             self._worker = LatestWorker(
                 self.process, partial(self.reject, "plan"), name=f"{self.get_name()}_worker"
@@ -113,7 +124,7 @@ class PlannerNode(RapNode):
         self._command = None
         self._progress = Progress()
         self.subscribe(UInt8, "command", self._on_command, RESULT)
-        self.subscribe(PathMsg, "route", self._on_route, LATCHED)
+        self.subscribe(PathMsg, "route", self._on_route, LATCHED, raw=True)
         if self._takes_topics:
             self.subscribe(Odometry, "odometry", self._on_odometry, STREAM)
             self.subscribe(AlignedFeaturesMsg, "rap/features", self._on_features, RESULT)
@@ -138,10 +149,15 @@ class PlannerNode(RapNode):
         command = Command(message.data)
         self._command = None if command is Command.UNKNOWN else command
 
-    def _on_route(self, message: PathMsg) -> None:
+    def _on_route(self, serialized: bytes) -> None:
+        """Takes a route, unless it is the one that is there, sent again: reading it takes long."""
+        if serialized[STAMP_END:] == self._route:
+            return
         try:
+            message = deserialize_message(serialized, PathMsg)
             self._route_m = path_points(message, self._map_frame)
-        except MessageError as error:
+            self._route = serialized[STAMP_END:]
+        except Exception as error:  # whatever a message does, the drive goes on
             self.reject("route", error)
 
     def _on_features(self, message: AlignedFeaturesMsg) -> None:
@@ -217,6 +233,22 @@ class PlannerNode(RapNode):
         health.values["command source"] = self._last.command_source
         health.values["inference ms"] = f"{self._last.inference_ms:.1f}"
         health.values["uncertainty"] = f"{self._last.uncertainty:.2f}"
+
+
+def _check_limits(bundle: Bundle) -> None:
+    """Refuses a bundle whose candidates the guard would refuse, one message after the other."""
+    manifest = bundle.manifest
+    horizon_s = manifest.horizon_steps * manifest.dt_s
+    for field, value, least, most in (
+        ("proposals", manifest.proposals, 1, MAX_CANDIDATES),
+        ("horizon_steps", manifest.horizon_steps, 1, MAX_POSES),
+        ("horizon_steps times dt_s", horizon_s, MIN_HORIZON_S, MAX_HORIZON_S),
+    ):
+        if not least <= value <= most:
+            raise BundleError(
+                f"{bundle.path / MANIFEST_NAME}: {field} is {value:g}, the guard takes {least:g} "
+                f"to {most:g}"
+            )
 
 
 def _try_out(planner: Planner, bundle: Bundle) -> None:

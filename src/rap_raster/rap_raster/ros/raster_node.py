@@ -29,7 +29,7 @@ from rap_raster.ego_history import JUMP_NS
 from rap_raster.encoder import FeatureEncoder, nominal_rig
 from rap_raster.feature_step import FeaturePolicy, FeatureStep, StepResult, overlaid
 from rap_raster.features import AlignedFeatures, FeatureSource
-from rap_raster.frames import Pose
+from rap_raster.frames import FloatArray, Pose
 from rap_raster.geometry import Geometry, place, place_seen
 from rap_raster.ground import Ground, build_ground
 from rap_raster.maps.vector_map import height_above
@@ -59,6 +59,9 @@ Step = CameraFrame | TrackedObjects
 
 MAX_HEIGHT_M = 2.0
 """Odometry that knows no heights, on a map that does, or the other way round, differs by more."""
+
+HEIGHT_EVERY_M = 5.0
+"""How far the ego goes until its height above the map is looked up anew."""
 
 
 class RasterNode(RapNode):
@@ -108,6 +111,7 @@ class RasterNode(RapNode):
         self._ground: Ground | None = None
         self._map_name = ""
         self._map_lines: Shapes | None = None
+        self._height: tuple[FloatArray, float | None] | None = None  # above the map, and where
         self._pacer = StepPacer(self.parameter("rate_hz"))
         self._frame_ns: int | None = None  # stamp of the newest frame, or of the first objects
         self._lacked_scene = False
@@ -216,6 +220,7 @@ class RasterNode(RapNode):
         # Once per map: what is far from the vehicle costs next to nothing when drawing.
         self._ground = build_ground(vector_map.polylines, vector_map.polygons, self._style)
         self._map_name, self._map_lines = vector_map.name, vector_map.polylines
+        self._height = None
 
     def _on_objects(self, message: TrackedObjectsMsg) -> None:
         try:
@@ -358,14 +363,14 @@ class RasterNode(RapNode):
         if (ego := self.ego.latest) is None:
             health.warn("no odometry received")
         elif self._map_lines is not None:
-            place = np.array([ego.x_m, ego.y_m, ego.z_m])
-            above_m = height_above(self._map_lines, place)
+            above_m = self._height_above(self._map_lines, np.array([ego.x_m, ego.y_m, ego.z_m]))
             if above_m is not None and abs(above_m) > MAX_HEIGHT_M:
                 side = "above" if above_m > 0.0 else "below"
                 health.warn(f"the ego is {abs(above_m):.1f} m {side} the map: it cannot be drawn")
         if self._objects is None:
             health.warn("no objects received")
         if self._last is None:
+            health.warn("no features made yet")
             return
         if self.is_active:
             self._progress.report(health)
@@ -377,6 +382,12 @@ class RasterNode(RapNode):
             health.values[f"{name}: alignment distance"] = f"{distance:.3f}"
             if source == FeatureSource.MISSING.name:
                 health.warn(f"{name}: neither image nor raster{self._why_no_raster()}")
+
+    def _height_above(self, lines: Shapes, place_m: FloatArray) -> float | None:
+        """Returns the height above the map; the search in all of it is not for every report."""
+        if self._height is None or np.abs(place_m - self._height[0]).max() > HEIGHT_EVERY_M:
+            self._height = place_m, height_above(lines, place_m)
+        return self._height[1]
 
     def _why_no_raster(self) -> str:
         policy = self._policy
