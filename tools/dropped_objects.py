@@ -23,7 +23,7 @@ from rap_bringup.bag_reader import (
     open_bag,
     read_map,
     read_odometry,
-    read_route,
+    read_routes,
 )
 from rap_bringup.drives.recorded_drive import RecordedObjects
 from rap_inference.bundle import load_bundle
@@ -66,7 +66,7 @@ class Drive:
         bag, bundle = open_bag(bag_path), load_bundle(bundle_path)
         self.odometry = read_odometry(bag)
         self.objects = [objects_of(item.raw) for item in messages(bag, {"objects"})][:steps]
-        vector_map, route_m = read_map(bag), read_route(bag)
+        vector_map, route_m = read_map(bag), next(read_routes(bag), None)
         if vector_map is None or route_m is None:
             raise ValueError(f"{bag_path}: has no map or no route")
         self._route_m = route_m

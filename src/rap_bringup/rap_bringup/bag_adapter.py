@@ -26,6 +26,7 @@ from rap_bringup.bag_reader import (
     IMAGE_TYPES,
     INFO_TYPE,
     LATCHED_TOPICS,
+    OPTIONAL_TOPICS,
     TYPES,
     LeftOut,
     RecordedMessage,
@@ -190,6 +191,8 @@ def _taken(
     taken: dict[str, Connection] = {}
     for old, found in recorded.items():
         new = renames.get(old, old)
+        if old not in renames and (new in renames.values() or _is_foreign(new, found)):
+            continue  # A rename is what is meant, and others' topics may have these names.
         if not (_is_input(new) or (_is_output(new) and found.msgtype in typestore().types)):
             continue
         if new in taken:
@@ -205,6 +208,10 @@ def _taken(
         )
     _require_inputs(source, taken, recorded)
     return taken
+
+
+def _is_foreign(topic: str, found: Connection) -> bool:
+    return topic in OPTIONAL_TOPICS and found.msgtype != _expected_type(topic, found)
 
 
 def _require_inputs(

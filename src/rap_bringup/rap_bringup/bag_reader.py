@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,9 @@ CONTROL_MODE_TOPIC = "vehicle/status/control_mode"
 
 LATCHED_TOPICS = ("tf_static", "route", "rap/map")
 """They hold for the whole drive, and bags may give them any time, zero included."""
+
+OPTIONAL_TOPICS = ("command", "engaged", "route", "rap/map")
+"""Without them a drive is still one; others may publish something else under these names."""
 
 IMAGE_TYPES = {
     "image": "sensor_msgs/msg/Image",
@@ -159,6 +163,7 @@ def open_bag(path: Path) -> Bag:
             them in another frame, or a camera without calibration or extrinsics.
     """
     topics, told, end_ns = _topics(path)
+    foreign = _without_foreign(topics)
     for name, type_name in TYPES.items():
         if name in topics and topics[name].type_name != type_name:
             other = " (rap bag ros2 converts some)" if name == "objects" else ""
@@ -182,7 +187,17 @@ def open_bag(path: Path) -> Bag:
     start_ns = _first(path, set(inputs) - set(LATCHED_TOPICS)).stamp_ns
     drive, license_text = told.get("rap.drive", path.stem), told.get("rap.license", "")
     unread = _unread({name: topic for name, topic in topics.items() if name not in used})
-    return Bag(path, drive, license_text, inputs, cameras, start_ns, end_ns, unread)
+    return Bag(path, drive, license_text, inputs, cameras, start_ns, end_ns, (*foreign, *unread))
+
+
+def _without_foreign(topics: dict[str, BagTopic]) -> tuple[str, ...]:
+    """Takes out what others publish under the names of inputs that need not be there; tells it."""
+    told = []
+    for name in OPTIONAL_TOPICS:
+        if name in topics and (kind := topics[name].type_name) != TYPES[name]:
+            told.append(f"/{name} is not read: it has type {kind}, expected {TYPES[name]}")
+            del topics[name]
+    return tuple(told)
 
 
 def _unread(topics: dict[str, BagTopic]) -> tuple[str, ...]:
@@ -271,11 +286,12 @@ def read_messages(
 
 
 def read_odometry(bag: Bag) -> tuple[EgoState, ...]:
-    """Returns the odometry of a bag in stamp order."""
-    states = [
-        ego_state(_content(bag.path, item, TYPES["odometry"]))
-        for item in messages(bag, {"odometry"})
-    ]
+    """Returns the odometry of a bag in stamp order, without what the nodes would refuse."""
+    states = []
+    for item in messages(bag, {"odometry"}):
+        content = _content(bag.path, item, TYPES["odometry"])
+        with suppress(ValueError):  # one message of thousands, which the nodes count
+            states.append(checked_ego_state(content))
     return tuple(sorted(states, key=lambda state: state.stamp_ns))
 
 
@@ -294,13 +310,13 @@ def read_map(bag: Bag) -> VectorMap | None:
     return None
 
 
-def read_route(bag: Bag) -> FloatArray | None:
-    """Returns the (n, 3) route of a bag, or None."""
+def read_routes(bag: Bag) -> Iterator[FloatArray]:
+    """Yields the (n, 3) routes of a bag that lead somewhere, as they were sent."""
     for item in messages(bag, {"route"}):
         poses = _content(bag.path, item, TYPES["route"]).poses
         points = [(p.pose.position.x, p.pose.position.y, p.pose.position.z) for p in poses]
-        return np.array(points, dtype=np.float64).reshape(-1, 3)
-    return None
+        if len(points) > 1:
+            yield np.array(points, dtype=np.float64)
 
 
 def objects_of(raw: bytes) -> RecordedObjects:

@@ -57,11 +57,14 @@ class DrivenPath:
 
     def __init__(self, states: Sequence[EgoState]) -> None:
         """Takes states in stamp order."""
-        self._states = {state.stamp_ns: state for state in states}
         self._stamps = np.array([state.stamp_ns for state in states], dtype=np.int64)
-        self._places = np.array([(state.x_m, state.y_m) for state in states]).reshape(-1, 2)
+        # Once for all lookups, which are many: drives last for hours.
+        self._known_ns = (self._stamps - self._stamps[:1]).astype(np.float64)
+        self._places = (
+            np.array([(state.x_m, state.y_m) for state in states]).reshape(-1, 2).T.copy()
+        )
         velocities = [_map_velocity(state) for state in states]
-        self._velocities = np.array(velocities).reshape(-1, 2)
+        self._velocities = np.array(velocities).reshape(-1, 2).T.copy()
 
     def covers(self, start_ns: int, end_ns: int) -> bool:
         """Says whether the path is known from `start_ns` to `end_ns` without a hole."""
@@ -80,11 +83,9 @@ class DrivenPath:
         result: FloatArray = self._interpolated([stamp_ns], self._velocities)[0]
         return result
 
-    def _interpolated(self, stamps_ns: Sequence[int], values: FloatArray) -> FloatArray:
-        origin = self._stamps[0]
-        wanted = (np.asarray(stamps_ns, dtype=np.int64) - origin).astype(np.float64)
-        known = (self._stamps - origin).astype(np.float64)
-        return np.column_stack([np.interp(wanted, known, column) for column in values.T])
+    def _interpolated(self, stamps_ns: Sequence[int], columns: FloatArray) -> FloatArray:
+        wanted = (np.asarray(stamps_ns, dtype=np.int64) - self._stamps[0]).astype(np.float64)
+        return np.column_stack([np.interp(wanted, self._known_ns, column) for column in columns])
 
 
 def _map_velocity(state: EgoState) -> tuple[float, float]:

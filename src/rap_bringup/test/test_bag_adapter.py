@@ -17,7 +17,7 @@ from rap_bringup.bag_reader import (
     open_bag,
     read_map,
     read_odometry,
-    read_route,
+    read_routes,
 )
 from rap_bringup.bag_types import (
     deserialized,
@@ -139,7 +139,7 @@ def test_a_part_begins_with_what_was_latched_before_it(drive, bag_path, tmp_path
     part = open_bag(tmp_path / "out")
     stamps = [state.stamp_ns for state in read_odometry(part)]
     assert stamps == [state.stamp_ns for state in drive.ego][2:5]
-    np.testing.assert_array_equal(read_route(part), drive.route_m)
+    np.testing.assert_array_equal(next(read_routes(part)), drive.route_m)
     assert read_map(part).name == drive.map.name
     assert set(part.cameras) == {camera.model.name for camera in drive.cameras}
     assert {item.stamp_ns for item in messages(part)} == set(stamps)
@@ -174,7 +174,7 @@ def test_of_several_routes_a_part_begins_with_the_one_that_held(bag_path, tmp_pa
             writer.write(connections["/route"], later, raw)
     adapt_bag(tmp_path / "two", tmp_path / "before", {}, duration_s=0.15)
     adapt_bag(tmp_path / "two", tmp_path / "after", {}, start_s=0.2)
-    before, after = (read_route(open_bag(tmp_path / name)) for name in ("before", "after"))
+    before, after = (next(read_routes(open_bag(tmp_path / name))) for name in ("before", "after"))
     np.testing.assert_allclose(after[:, 0], before[:, 0] + 1000.0)
 
 

@@ -18,7 +18,7 @@ from rap_bringup.bag_reader import (
     open_bag,
     read_map,
     read_odometry,
-    read_route,
+    read_routes,
     step_stamps,
 )
 from rap_bringup.bag_types import (
@@ -49,7 +49,7 @@ def test_what_was_written_is_read_back_equal(drive, bag_path):
     for read, written in zip(odometry, drive.ego, strict=True):
         assert read.planar == pytest.approx(written.planar, abs=1e-12)
         assert (read.z_m, read.vx_mps) == pytest.approx((written.z_m, written.vx_mps))
-    np.testing.assert_array_equal(read_route(bag), drive.route_m)
+    np.testing.assert_array_equal(next(read_routes(bag)), drive.route_m)
     vector_map = read_map(bag)
     for kind in ("polylines", "polygons"):
         read, written = getattr(vector_map, kind), getattr(drive.map, kind)

@@ -26,7 +26,7 @@ from rap_evaluation.logs.drive_recording import recording_of
 from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.logs.plausibility import doubts
 from rap_evaluation.logs.py123d_reader import read_py123d
-from rap_evaluation.logs.recording import Recording
+from rap_evaluation.logs.recording import Engagement, Recording
 from rap_inference.bundle import load_bundle
 from rap_raster.ego_history import MAX_GAP_S
 from rap_raster.maps.lanelet2_file import Projection, ProjectionKind, stated_projection
@@ -187,7 +187,8 @@ def _summary(recording: Recording) -> str:
 
 def _missing(recording: Recording) -> list[str]:
     """Returns a line for everything that a log can have and this one has not."""
-    area, known = recording.map.polygons, recording.engaged is not None
+    area, engaged = recording.map.polygons, recording.engaged
+    known = engaged is not None and (engaged != Engagement.UNKNOWN).any()
     gaps = len(recording.egos) - 1
     others = len(recording.tracks) > len(recording.egos)
     lines = (
@@ -252,6 +253,18 @@ def _stretch(log: DriveLog, seat: int | None, seconds: float | None) -> tuple[in
         return seat, log.first_step(seat), length_s
     if seat is None and not log.egos:
         raise LogError(f"{log.name}: has no ego: give one with --seat")
-    chosen = log.egos[0] if seat is None else seat
+    chosen = _longest_piece(log) if seat is None else seat
     first, whole_s = whole_drive(log, chosen)
     return chosen, first, whole_s if seconds is None else seconds
+
+
+def _longest_piece(log: DriveLog) -> int:
+    """Returns the longest of the tracks that a vehicle became at gaps, and tells of the others."""
+    seconds = {seat: whole_drive(log, seat)[1] for seat in log.egos}
+    chosen = max(log.egos, key=lambda seat: seconds[seat])
+    if len(seconds) > 1:
+        sys.stdout.write(
+            f"{log.name}: its vehicle is there in {len(seconds)} pieces; this is the longest, "
+            f"track {chosen}: {seconds[chosen]:.1f} of {sum(seconds.values()):.1f} s (--seat)\n"
+        )
+    return chosen

@@ -13,6 +13,7 @@ from rap_bringup.bag_types import (
     serialized,
     time_message,
     typestore,
+    vector3,
 )
 from rap_bringup.bags import (
     BagError,
@@ -20,6 +21,7 @@ from rap_bringup.bags import (
     extrinsics_message,
     objects_message,
     odometry_message,
+    route_message,
     write_bag,
 )
 from rap_bringup.drives.bag import read_bag
@@ -340,6 +342,57 @@ def test_topics_under_other_names_are_told(drive, tmp_path):
         "/camera/front/image_raw/compressed is not read, /camera/NAME/image/compressed would be "
         "(rap bag ros2 --remap)",
     }
+
+
+def test_what_others_publish_under_names_of_ours_that_may_be_missing_is_not_read(drive, tmp_path):
+    """A velocity command on /command is none of ours; a drive needs neither."""
+    twist = message(
+        "geometry_msgs/msg/Twist", linear=vector3(1.0, 0.0, 0.0), angular=vector3(0.0, 0.0, 0.0)
+    )
+    items = [
+        ("/odometry", START_NS, odometry_message(drive.ego[0])),
+        ("/objects", START_NS, objects_message(drive.objects[0])),
+        ("/command", START_NS, twist),
+    ]
+    write_messages(tmp_path / "bag", items, StoragePlugin.MCAP)
+    (told,) = open_bag(tmp_path / "bag").unread
+    assert told == "/command is not read: it has type geometry_msgs/msg/Twist, expected " + (
+        "std_msgs/msg/UInt8"
+    )
+    assert read_bag(tmp_path / "bag").commands is None
+
+
+def test_routes_to_different_goals_tell_no_command(drive, tmp_path):
+    """The first one would label what was driven to the second."""
+    items = [
+        ("/odometry", START_NS, odometry_message(drive.ego[0])),
+        ("/objects", START_NS, objects_message(drive.objects[0])),
+    ]
+    ways_m = [np.array([[x, 0.0, 0.0], [100.0, y, 0.0]]) for x, y in ((0, 0), (50, 0), (50, 90))]
+    for count, left in ((2, ()), (3, ("/route: 2 routes to different goals, none is used",))):
+        routes = [("/route", START_NS + k, route_message(ways_m[k])) for k in range(count)]
+        write_messages(tmp_path / str(count), items + routes, StoragePlugin.MCAP)
+        read = read_bag(tmp_path / str(count))
+        assert read.left_out == left
+        assert (read.route_m is None) == bool(left)
+
+
+@pytest.mark.parametrize("late_s", [0.1, 3600.0])
+def test_what_has_no_stamp_is_of_the_clock_of_odometry(drive, tmp_path, late_s):
+    """Recorded later than it was sent, or with another clock."""
+    late_ns = round(late_s * 1e9)
+    items = []
+    for row, stamp in enumerate(map(int, STAMPS[:12])):
+        items.append(("/odometry", stamp + late_ns, odometry_message(drive.ego[5 * row])))
+        items.append(("/objects", stamp + late_ns, objects_message(drive.objects[row])))
+    engaged = message("std_msgs/msg/Bool", data=True)
+    items.append(("/engaged", int(STAMPS[6]) + late_ns, engaged))
+    write_messages(tmp_path / "bag", items, StoragePlugin.MCAP)
+    read = read_bag(tmp_path / "bag")
+    found = read.engaged.at(STAMPS[:12], Engagement.UNKNOWN).tolist()
+    assert found == 6 * [Engagement.UNKNOWN] + 6 * [Engagement.ENGAGED]
+    told = ("/odometry was recorded 3600.0 s after its stamps: another clock?",)
+    assert read.left_out == (told if late_s > 1.0 else ())
 
 
 def log_of(bag, out, monkeypatch, *options):

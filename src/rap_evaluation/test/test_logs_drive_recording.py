@@ -226,8 +226,16 @@ def test_a_drive_without_a_map_opens_and_has_no_routes(tmp_path):
 def test_drives_without_motion_while_objects_were_seen_are_refused():
     with pytest.raises(DriveError, match="a drive: no ego motion while objects were seen"):
         recording_of(make_drive(object_stamps=[9_000_000_000, 9_100_000_000]))
-    with pytest.raises(DriveError, match="a drive: neither objects nor ego motion"):
-        recording_of(replace(make_drive(), ego=(), objects=()))
+    for without in ({"ego": ()}, {"ego": (), "objects": ()}):
+        with pytest.raises(DriveError, match="a drive: no ego motion"):
+            recording_of(replace(make_drive(), **without))
+
+
+def test_a_clock_that_was_set_while_it_was_recorded_is_told_and_fills_no_memory():
+    drive = make_drive()
+    early = replace(drive.objects[0], stamp_ns=37_000_000_000 - 1_700_000_000_000_000_000)
+    with pytest.raises(DriveError, match="a clock was set while it was recorded"):
+        recording_of(replace(drive, objects=(early, *drive.objects)))
 
 
 @pytest.fixture

@@ -1,14 +1,14 @@
 """rosbag2 recordings of a vehicle as drives: its own bags, and what a replay recorded.
 
 Everything is taken at the stamps of message headers; messages without one (`command`, `engaged`) at
-those they were recorded at. The map of a bag has shapes only; lanes are made of its centrelines, if
-these run the way that traffic does.
+those they were recorded at, less what odometry was recorded later than it is stamped. The map of a
+bag has shapes only; lanes are made of its centrelines, if these run the way that traffic does.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from rap_bringup.bag_reader import (
     messages,
     open_bag,
     read_map,
-    read_route,
+    read_routes,
 )
 from rap_bringup.bag_types import (
     CONTROL_MODE_TYPE,
@@ -62,6 +62,11 @@ AUTONOMOUS = 1
 _TAKEN = {name: TYPES[name] for name in ("odometry", "objects", "command", "engaged")}
 _TAKEN[CONTROL_MODE_TOPIC] = CONTROL_MODE_TYPE
 
+CLOCKS_APART_NS = 1_000_000_000
+"""Odometry that is recorded so much later or earlier than it is stamped has another clock."""
+
+SAME_GOAL_M = 1.0
+
 JPEG_QUALITY = 95
 """Of images that were recorded raw: a log keeps JPEGs."""
 
@@ -89,6 +94,7 @@ class _Seen:
     control_mode: dict[int, int] = field(default_factory=dict)
     images: defaultdict[str, dict[int, bytes]] = field(default_factory=lambda: defaultdict(dict))
     left_out: LeftOut = field(default_factory=LeftOut)
+    late_ns: list[int] = field(default_factory=list)
 
     def take(self, item: RecordedMessage) -> None:
         """Adds what a message of one of the topics in `_TAKEN` tells."""
@@ -96,6 +102,7 @@ class _Seen:
         if item.topic == "odometry":
             state = checked_ego_state(content)
             self.ego[state.stamp_ns] = state
+            self.late_ns.append(item.stamp_ns - state.stamp_ns)
         elif item.topic == "objects":
             self._take_objects(content)
         elif item.topic == "command":
@@ -148,7 +155,15 @@ def read_bag(path: Path, report: Report = silent) -> RecordedDrive:
         except ValueError as error:  # one message of thousands
             seen.left_out.add(item.topic, str(error))
         report(min(1.0, max(0, item.stamp_ns - bag.start_ns) * 1e-9 / max(bag.duration_s, 1e-9)))
-    route_m = read_route(bag)
+    routes, late_ns = _routes(bag), int(np.median(seen.late_ns or [0]))
+    told = list(seen.left_out.lines)
+    if abs(late_ns) > CLOCKS_APART_NS:
+        told.append(
+            f"/odometry was recorded {late_ns * 1e-9:.1f} s after its stamps: another clock?"
+        )
+    if len(routes) > 1:
+        told.append(f"/route: {len(routes)} routes to different goals, none is used")
+    route_m = routes[0] if len(routes) == 1 else None
     return RecordedDrive(
         name=bag.drive,
         license=bag.license,
@@ -156,12 +171,25 @@ def read_bag(path: Path, report: Report = silent) -> RecordedDrive:
         ego=tuple(seen.ego[stamp] for stamp in sorted(seen.ego)),
         objects=tuple(seen.objects[stamp] for stamp in sorted(seen.objects)),
         cameras=_cameras(bag, seen),
-        route_m=route_m if route_m is not None and len(route_m) > 1 else None,
-        route_source="route of the bag" if route_m is not None else "none: the bag has no route",
-        commands=Signal.from_samples(seen.commands),
-        engaged=Signal.from_samples(seen.engaged or seen.control_mode),
-        left_out=(*seen.left_out.lines, *bag.unread),
+        route_m=route_m,
+        route_source="none: the bag has not one route" if route_m is None else "route of the bag",
+        commands=Signal.from_samples(_earlier(seen.commands, late_ns)),
+        engaged=Signal.from_samples(_earlier(seen.engaged, late_ns) or seen.control_mode),
+        left_out=(*told, *bag.unread),
     )
+
+
+def _routes(bag: Bag) -> list[FloatArray]:
+    """Returns the first route to every goal: some send what is left of theirs again and again."""
+    routes: list[FloatArray] = []
+    for route_m in read_routes(bag):
+        known = any(np.hypot(*(route_m[-1] - r[-1])[:2]) < SAME_GOAL_M for r in routes)
+        routes += [] if known else [route_m]
+    return routes
+
+
+def _earlier(samples: Mapping[int, int], by_ns: int) -> dict[int, int]:
+    return {stamp - by_ns: code for stamp, code in samples.items()}
 
 
 def _jpeg(raw: bytes, *, compressed: bool) -> bytes:

@@ -61,7 +61,8 @@ def recording_of(drive: RecordedDrive) -> Recording:
     recording vehicle is a new track, too, after a gap in the objects, as after one in its odometry.
 
     Raises:
-        DriveError: If the drive has no ego motion while objects were seen.
+        DriveError: If the drive has no ego motion while objects were seen, or lies so far apart in
+            time that its stamps cannot be of one clock.
     """
     grid_ns = _grid(drive)
     egos = _ego_pieces(drive, grid_ns)
@@ -85,11 +86,20 @@ def recording_of(drive: RecordedDrive) -> Recording:
     return replace(recording, known_commands=_known_commands(drive, recording))
 
 
+LONGEST_NS = 24 * 3600 * 1_000_000_000
+"""Of a recording: without PTP, computers begin in 1970."""
+
+
 def _grid(drive: RecordedDrive) -> Stamps:
     """Returns the stamps of the steps: from the first to the last time anybody looked."""
     stamps = [step.stamp_ns for step in drive.objects] or [state.stamp_ns for state in drive.ego]
-    if not stamps:
-        raise DriveError(f"{drive.name}: neither objects nor ego motion")
+    if not drive.ego:
+        raise DriveError(f"{drive.name}: no ego motion")
+    if stamps[-1] - stamps[0] > LONGEST_NS:
+        raise DriveError(
+            f"{drive.name}: stamps from {stamps[0] * 1e-9:.0f} to {stamps[-1] * 1e-9:.0f} s: a "
+            "clock was set while it was recorded; cut it behind that (rap bag ros2 --start)"
+        )
     return np.arange(stamps[0], stamps[-1] + STEP_NS // 2, STEP_NS, dtype=np.int64)
 
 
