@@ -111,7 +111,7 @@ def sim_command(
     figures = {key: value for key, value in report.items() if key != "per_route"}
     sys.stdout.write(json.dumps(figures, indent=2) + "\n")
     if offline is not None:
-        sys.stdout.write(comparison(offline, report))
+        sys.stdout.write(comparison(offline, report | {"guarded": checks != "shadow"}))
 
 
 def sim_params(bundle: Bundle, map_file: Path, sensor: str, replan_hz: int) -> Params:
@@ -185,7 +185,7 @@ def _run(out: Path, domain: int) -> None:
             children.append(simulation)
             _wait_for(simulation, children[:-1], check_requests)
         except SystemExit as error:
-            raise ProcessError("interrupted, no report was written") from error
+            raise ProcessError("interrupted; the report is of the routes driven so far") from error
         finally:
             stop_all(list(reversed(children)))
 
@@ -219,7 +219,7 @@ def comparison(offline: dict[str, Any], graph: dict[str, Any]) -> str:
     Raises:
         ValueError: If other routes were driven, or another bundle drove.
     """
-    for key in ("map", "seed", "replan_hz", "sensor", "bundle_sha256"):
+    for key in ("map", "seed", "replan_hz", "sensor", "bundle_sha256", "guarded"):
         if offline.get(key) != graph.get(key):
             raise ValueError(f"against: {key} is {offline.get(key)!r}, here {graph.get(key)!r}")
     rows = {row["route"]: row for row in offline["per_route"]}

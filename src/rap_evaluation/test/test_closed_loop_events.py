@@ -281,6 +281,16 @@ def test_red_is_run_once_by_crossing_the_line(place, route, state, reds):
         assert 0.0 <= front_m - (40.0 + STOP_LINE_M) < 0.5
 
 
+@pytest.mark.parametrize(("y_m", "outside"), [(0.0, []), (3.5, [0, 1, 2, 3])])
+def test_the_other_side_of_the_road_is_outside_the_lanes_of_the_route(place, route, y_m, outside):
+    watch = Watch(place, route)
+    for step in range(4):
+        x = 10.0 + step
+        watch.step(step, ego(x=x, y=y_m), x, Boxes.empty(), {"turn": LightState.GREEN})
+    assert watch.events.off_lane_steps == outside
+    assert not watch.events.off_road_m
+
+
 def test_waiting_over_the_line_is_no_red_light(place, route):
     watch = Watch(place, route)
     for step, signal in enumerate((LightState.GREEN, LightState.RED, LightState.RED)):
@@ -303,7 +313,10 @@ def hit(code, *, at_fault=True, step=5):
 
 def test_score_is_that_of_bench2drive(route):
     events = Events(
-        [hit(CAR), hit(WALKER), hit(CAR, at_fault=False)], dict.fromkeys(range(11, 15), 0.1), [50]
+        [hit(CAR), hit(WALKER), hit(CAR, at_fault=False)],
+        off_road_m=dict.fromkeys(range(11, 15), 0.1),
+        off_lane_steps=[13, 14, 15, 16],
+        red_light_steps=[50],
     )
     score = score_drive(straight_drive(route, steps=100, failure="blocked", events=events))
     expected = score_bench2drive(
@@ -316,7 +329,7 @@ def test_score_is_that_of_bench2drive(route):
                     {"type": "COLLISION_VEHICLE"},
                     {"type": "COLLISION_PEDESTRIAN"},
                     {"type": "TRAFFIC_LIGHT_INFRACTION"},
-                    {"type": "OUTSIDE_ROUTE_LANES_INFRACTION", "percentage": 4.0},
+                    {"type": "OUTSIDE_ROUTE_LANES_INFRACTION", "percentage": 6.0},
                     {"type": "ROUTE_COMPLETION", "route_completed": 50.0},
                 ],
             }
@@ -326,6 +339,7 @@ def test_score_is_that_of_bench2drive(route):
     assert score.completion == pytest.approx(0.5)
     assert (score.collisions_at_fault, score.collisions_not_at_fault) == (2, 1)
     assert (score.off_road, score.red_lights, score.faultless) == (1, 1, False)
+    assert (score.off_road_share, score.off_lane_share) == pytest.approx((0.04, 0.04))
 
 
 def test_a_clean_arrival_scores_full(route):

@@ -29,6 +29,9 @@ START_SPEED_MPS = 5.0
 """The ego enters a flow of traffic; a standing start would be hit from behind."""
 
 GOAL_M = 3.0
+
+ARRIVED_M = 10.0
+"""From the route's line, at most. Source: Bench2Drive: less than that from the target."""
 """A route ends this far before its goal: 1 % of the shortest. Source: Bench2Drive, which asks for
 99 %."""
 
@@ -89,6 +92,7 @@ class Drive:
         along_m: (n,) where on the route's line the ego was.
         events: What went wrong.
         glimpses: One per plan.
+        removed_stuck: How many vehicles were taken out that stood in junctions, see `STUCK_S`.
     """
 
     route: Route
@@ -97,6 +101,7 @@ class Drive:
     along_m: FloatArray
     events: Events
     glimpses: tuple[Glimpse, ...]
+    removed_stuck: int = 0
 
     @property
     def seconds(self) -> float:
@@ -115,12 +120,13 @@ def drive(place: Place, route: Route, planner: Planner, *, replan_hz: int) -> Dr
             that is being driven, the same object, that one is gone on with.
     """
     timeout_s = max(MIN_TIMEOUT_S, TIMEOUT_S_PER_M * route.length_m)
-    run, failure = _Run(place, route, planner), ""
+    run, failure, removed = _Run(place, route, planner), "", 0
     try:
         with running_world(place, route, timeout_s) as world:
             while not run.arrived:
                 run.step(world, round(1.0 / DT_S / replan_hz))
                 run.check(timeout_s)
+                removed = world.removed_stuck
     except (DriveError, PlanError) as error:
         failure = str(error)
     except Exception as error:  # SUMO's errors have no type of their own; other routes go on.
@@ -132,6 +138,7 @@ def drive(place: Place, route: Route, planner: Planner, *, replan_hz: int) -> Dr
         along_m=np.array(run.along_m),
         events=run.watch.events,
         glimpses=tuple(run.glimpses),
+        removed_stuck=removed,
     )
 
 
@@ -155,7 +162,8 @@ class _Run:
     @property
     def arrived(self) -> bool:
         """True at the goal."""
-        return self.along_m[-1] >= self._route.goal_m - GOAL_M
+        reached = self.along_m[-1] >= self._route.goal_m - GOAL_M
+        return reached and self._deviation_m < ARRIVED_M
 
     def step(self, world: World, plan_every: int) -> None:
         """Drives one step, planning first where a plan is due."""

@@ -73,11 +73,14 @@ class Events:
     Attributes:
         collisions: With whoever, at fault or not.
         off_road_m: Steps at which a corner was off the road, and how far the farthest one.
+        off_lane_steps: Steps at which the centre was in no lane of the route and none beside it in
+            the same direction, outside junctions: on the other side of the road, for example.
         red_light_steps: Steps at which the front crossed a stop line at red.
     """
 
     collisions: list[Collision] = field(default_factory=list)
     off_road_m: dict[int, float] = field(default_factory=dict)
+    off_lane_steps: list[int] = field(default_factory=list)
     red_light_steps: list[int] = field(default_factory=list)
 
 
@@ -92,7 +95,7 @@ class Watch:
             route: Of the ego.
         """
         self.events = Events()
-        self._surface = place.surface
+        self._surface = place.surface.along(route.lane_ids)
         self._touching: frozenset[int] = frozenset()
         self._route = route
         self._stop_lines = _stop_lines(place, route)
@@ -119,6 +122,8 @@ class Watch:
         flags = self._surface.flags(state, ground_m)
         if flags[kernels.NON_DRIVABLE]:
             self.events.off_road_m[step] = self._surface.off_road_m(state, ground_m)
+        if flags[kernels.ONCOMING] and not flags[kernels.CENTER_IN_JUNCTION]:
+            self.events.off_lane_steps.append(step)
         met = contacts(state, flags, on_level(boxes, ground_m), step)
         self.events.collisions += [c for c in met if c.track not in self._touching]
         self._touching = frozenset(collision.track for collision in met)

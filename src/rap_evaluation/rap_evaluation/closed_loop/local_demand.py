@@ -14,8 +14,8 @@ from rap_evaluation.traffic.network import densified
 from rap_raster.frames import FloatArray
 
 APPEAR_M = (70.0, 200.0)
-"""Distances from the ego at which road users appear: sensors see 120 m, so some do in sight, but
-none where the ego could not brake for it."""
+"""Distances from the ego at which vehicles appear, and the walking edges of people who do: sensors
+see 120 m, so some do in sight, but no vehicle where the ego could not brake for it."""
 
 VANISH_M = 260.0
 """Distance from the ego beyond which vehicles and people are taken out."""
@@ -28,8 +28,8 @@ PEDESTRIANS = 25
 """Within reach."""
 
 STUCK_S = 20.0
-"""Who stands in a junction for longer is taken out: SUMO's road users and the ego can wait there
-for each other for ever, each in the other's way, as people would not."""
+"""A vehicle that stands in a junction for longer is taken out, and counted: SUMO's vehicles and the
+ego can wait there for each other for ever, each in the other's way, as people would not."""
 
 _SAMPLE_M = 5.0
 
@@ -53,6 +53,7 @@ class LocalDemand(Demand):
         self._walks = _Samples(sumo, place.network.walking_edges)
         self._ego_m = np.zeros(2)
         self._nearest_m = 0.0
+        self.removed_stuck = 0
 
     def step_around(self, ego_m: FloatArray, nearest_m: float) -> None:
         """Adds who is missing around the ego, and removes who is far; call it once a second.
@@ -63,6 +64,9 @@ class LocalDemand(Demand):
         """
         self._ego_m, self._nearest_m = ego_m, nearest_m
         self._remove_gone()
+        # Who found no room would wait beside the road, and come out when the ego is there.
+        for key in self.sumo.simulation.getPendingVehicles():
+            self.sumo.vehicle.remove(key)
         reach_km = 1e-3 * _SAMPLE_M * len(self._roads.within(ego_m, 0.0, APPEAR_M[1]))
         self.want(
             vehicles=min(round(VEHICLES_PER_KM * reach_km), MAX_VEHICLES),
@@ -79,15 +83,15 @@ class LocalDemand(Demand):
 
     def walk(self) -> tuple[str, str]:
         """Returns two edges near the ego."""
-        near = self._near_walks()
-        start, end = (near[int(self.rng.integers(len(near)))] for _ in range(2))
+        starts, ends = self._near_walks(), self._walks.within(self._ego_m, 0.0, APPEAR_M[1])
+        start, end = (near[int(self.rng.integers(len(near)))] for near in (starts, ends))
         return self._walks.edges[start], self._walks.edges[end]
 
     def _near_roads(self) -> npt.NDArray[np.intp]:
         return self._roads.within(self._ego_m, self._nearest_m, APPEAR_M[1])
 
     def _near_walks(self) -> npt.NDArray[np.intp]:
-        return self._walks.within(self._ego_m, 0.0, APPEAR_M[1])
+        return self._walks.within(self._ego_m, self._nearest_m, APPEAR_M[1])
 
     def remove_within(self, radius_m: float) -> None:
         """Takes out whoever is near the ego; the simulation must be stepped before anything else.
@@ -101,15 +105,21 @@ class LocalDemand(Demand):
                     domain.remove(key)
 
     def _remove_gone(self) -> None:
-        """Takes out whoever is far from the ego or stuck in a junction."""
+        """Takes out whoever is far from the ego, and vehicles that are stuck in a junction."""
         for domain in (self.sumo.vehicle, self.sumo.person):
             for key in domain.getIDList():
                 if key == EGO:
                     continue
-                far = self._distance(domain, key) > VANISH_M
-                in_junction = domain.getRoadID(key).startswith(":")
-                if far or (in_junction and domain.getWaitingTime(key) > STUCK_S):
+                if self._distance(domain, key) > VANISH_M:
                     domain.remove(key)
+                elif domain is self.sumo.vehicle and self._is_stuck(key):
+                    domain.remove(key)
+                    self.removed_stuck += 1
+
+    def _is_stuck(self, key: str) -> bool:
+        vehicles = self.sumo.vehicle
+        in_junction = vehicles.getRoadID(key).startswith(":")
+        return bool(in_junction and vehicles.getWaitingTime(key) > STUCK_S)
 
     def _distance(self, domain: ModuleType, key: str) -> float:
         x, y = domain.getPosition(key)

@@ -13,7 +13,7 @@ import numpy as np
 from jinja2 import Environment
 
 from rap_evaluation.closed_loop import plots
-from rap_evaluation.closed_loop.drive import Drive
+from rap_evaluation.closed_loop.drive import SIMULATION_ERROR, Drive
 from rap_evaluation.closed_loop.events import Collision
 from rap_evaluation.closed_loop.scores import DriveScore, runs, score_drive
 from rap_evaluation.metrics.pdm_scene import DT_S
@@ -63,6 +63,7 @@ def route_report(drive: Drive, video: str | None) -> RouteReport:
         "junctions": len(drive.route.junctions),
         "seconds": drive.seconds,
         "mean_speed_mps": _mean_speed(drive),
+        "removed_stuck": drive.removed_stuck,
         "events": _events(drive),
         "video": video,
     }
@@ -90,6 +91,7 @@ def _events(drive: Drive) -> list[dict[str, Any]]:
     events = drive.events
     found = [(collision.step, _collision_text(collision)) for collision in events.collisions]
     found += [(step, "red light") for step in events.red_light_steps]
+    found += [(run[0], "outside the lanes of the route") for run in runs(events.off_lane_steps)]
     for run in runs(events.off_road_m):
         farthest_m = max(events.off_road_m[step] for step in run)
         found.append((run[0], f"off the road by {farthest_m:.2f} m"))
@@ -104,6 +106,7 @@ def _collision_text(collision: Collision) -> str:
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Returns the figures over all routes."""
+    comforts = [row["comfort"] for row in rows if row["comfort"] is not None]
     return _rounded(
         {
             "routes": len(rows),
@@ -112,12 +115,15 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "collisions_not_at_fault": sum(row["collisions_not_at_fault"] for row in rows),
             "off_road": sum(row["off_road"] for row in rows),
             "off_road_m": max(row["off_road_m"] for row in rows),
+            "off_lane_share": float(np.mean([row["off_lane_share"] for row in rows])),
             "red_lights": sum(row["red_lights"] for row in rows),
             "clean_routes": sum(row["clean"] for row in rows),
             "clean_routes_within_tolerance": sum(row["clean_within_tolerance"] for row in rows),
             "driving_score": float(np.mean([row["driving_score"] for row in rows])),
             "completion": float(np.mean([row["completion"] for row in rows])),
-            "comfort": float(np.mean([row["comfort"] for row in rows])),
+            "comfort": float(np.mean(comforts)) if comforts else None,
+            "simulation_errors": sum(SIMULATION_ERROR in row["status"] for row in rows),
+            "removed_stuck": sum(row["removed_stuck"] for row in rows),
         }
     )
 

@@ -25,24 +25,26 @@ class DriveScore:
     Attributes:
         completion: Share of the route, 0 to 1.
         off_road_share: Part of the driven distance with a corner of the box off the road.
+        off_lane_share: Part of it outside the lanes of the route, see `Events.off_lane_steps`.
         penalty: Product of all penalties, 0 to 1.
         off_road: How often the ego left the road.
         off_road_m: How far it did, at most; 0 if it did not.
         collisions_at_fault: How many.
         collisions_not_at_fault: How many.
         red_lights: How many were run.
-        comfort: Share of the drive within the bounds of comfort, 0 to 1.
+        comfort: Share of the drive within the bounds of comfort, 0 to 1; None if it is too short.
     """
 
     completion: float
     off_road_share: float
+    off_lane_share: float
     penalty: float
     off_road: int
     off_road_m: float
     collisions_at_fault: int
     collisions_not_at_fault: int
     red_lights: int
-    comfort: float
+    comfort: float | None
 
     @property
     def driving_score(self) -> float:
@@ -63,19 +65,21 @@ class DriveScore:
 def score_drive(drive: Drive) -> DriveScore:
     """Scores a drive.
 
-    Collisions that others are to blame for cost nothing. Leaving the road costs the share of the
-    distance driven off it, as leaving the route's lanes does in Bench2Drive.
+    Collisions that others are to blame for cost nothing. Driving off the road or outside the lanes
+    of the route costs the share of the distance driven so, as the latter does in Bench2Drive.
     """
     events = drive.events
     at_fault = [collision for collision in events.collisions if collision.at_fault]
-    off_road_share = _off_road_share(drive)
+    off_road, off_lane = set(events.off_road_m), set(events.off_lane_steps)
     red_lights = len(events.red_light_steps)
-    penalty = (1.0 - off_road_share) * PENALTIES["TRAFFIC_LIGHT_INFRACTION"] ** red_lights
+    outside = _share(drive, off_road | off_lane)
+    penalty = (1.0 - outside) * PENALTIES["TRAFFIC_LIGHT_INFRACTION"] ** red_lights
     for collision in at_fault:
         penalty *= collision_penalty(collision)
     return DriveScore(
         completion=_completion(drive),
-        off_road_share=off_road_share,
+        off_road_share=_share(drive, off_road),
+        off_lane_share=_share(drive, off_lane),
         penalty=penalty,
         off_road=len(runs(events.off_road_m)),
         off_road_m=max(events.off_road_m.values(), default=0.0),
@@ -103,18 +107,18 @@ def runs(steps: Iterable[int]) -> list[list[int]]:
     return found
 
 
-def comfort_share(states: FloatArray) -> float:
+def comfort_share(states: FloatArray) -> float | None:
     """Returns the share of full stretches of 2 s that keep all bounds of comfort, 0 to 1.
 
     As Bench2Drive, which drops the rest and judges shorter drives as a whole; but at 10 Hz and with
     the yaw acceleration where its code has the yaw rate twice.
 
     Args:
-        states: (n, 11) `StateIndex` states every 0.1 s; 1.0 if n is too small to be filtered.
+        states: (n, 11) `StateIndex` states every 0.1 s; None if n is too small to be filtered.
     """
     chunk = min(CHUNK_SAMPLES, len(states))
     if chunk < _FILTER_STEPS:
-        return 1.0
+        return None
     count = len(states) // chunk
     chunks = states[: count * chunk].reshape(count, chunk, -1)
     along = chunks[..., StateIndex.AX]
@@ -146,9 +150,10 @@ def _completion(drive: Drive) -> float:
     return min(done_m / drive.route.length_m, 1.0)
 
 
-def _off_road_share(drive: Drive) -> float:
+def _share(drive: Drive, steps: set[int]) -> float:
+    """Returns the part of the driven distance that some steps are."""
     steps_m = np.hypot(*np.diff(drive.states[:, :2], axis=0).T)
     driven_m = float(steps_m.sum())
     # Step i of the drive leads from state i - 1 to state i.
-    off_m = float(steps_m[np.array(list(drive.events.off_road_m), dtype=np.intp) - 1].sum())
-    return off_m / driven_m if driven_m > 0.0 else 0.0
+    chosen_m = float(steps_m[np.array(sorted(steps), dtype=np.intp) - 1].sum())
+    return chosen_m / driven_m if driven_m > 0.0 else 0.0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 import shapely
@@ -25,20 +28,26 @@ class Surface:
 
     def __init__(self, vector_map: VectorMap) -> None:
         """Indexes all areas."""
-        every = RoadAreas(vector_map)
-        areas = every.near(np.zeros(2), (), np.inf)
+        self._every = RoadAreas(vector_map)
+        areas = self._every.near(np.zeros(2), (), np.inf)
         self._index = kernels.index_areas(
             areas.kinds, areas.on_route, areas.offsets, areas.points_m
         )
-        self._lowest_m, self._highest_m = every.heights_m.T
+        self._lowest_m, self._highest_m = self._every.heights_m.T
         self._road = np.isin(areas.kinds, ROAD)
         rings = np.split(areas.points_m, areas.offsets[1:-1])
         self._polygons = np.array([shapely.Polygon(ring) for ring in rings], dtype=object)
 
+    def along(self, route_lanes: Iterable[str]) -> Surface:
+        """Returns the same surface, which knows the lanes of a route."""
+        surface = copy.copy(self)
+        surface._index = self._index._replace(on_route=self._every.on_route(route_lanes))
+        return surface
+
     def flags(self, state: FloatArray, ground_m: float) -> npt.NDArray[np.bool_]:
         """Returns (5,) in which areas the ego is; those on another level are not under it.
 
-        The columns are those of `pdm_kernels.ego_areas`; of routes this knows nothing.
+        The columns are those of `pdm_kernels.ego_areas`; of no route unless it is one `along` it.
 
         Args:
             state: (11,) ego state.

@@ -69,6 +69,11 @@ class World:
         self._advance(APPEAR_M[0])
         self._users.step()
 
+    @property
+    def removed_stuck(self) -> int:
+        """How many vehicles were taken out that stood in junctions."""
+        return self._demand.removed_stuck
+
     def _advance(self, nearest_m: float) -> None:
         """Moves everybody; nobody appears nearer to the ego than said."""
         if self._step % _PER_SECOND == 0:

@@ -79,18 +79,22 @@ class RoadAreas:
             self._high_m >= center_m[:2] - radius_m
         )
         rows = np.flatnonzero(reached.all(axis=1))
-        on_route = np.zeros(len(self._names), dtype=np.bool_)
-        on_route[[self._lane_rows[lane] for lane in self._beside(route_lanes)]] = True
         counts = self._counts[rows]
         offsets = np.concatenate([[0], np.cumsum(counts)])
         points = np.arange(offsets[-1]) + np.repeat(self._starts[rows] - offsets[:-1], counts)
         return AreaMap(
             ids=tuple(self._names[row] for row in rows),
             kinds=self._kinds[rows],
-            on_route=on_route[rows],
+            on_route=self.on_route(route_lanes)[rows],
             offsets=offsets,
             points_m=self._points_m[points],
         )
+
+    def on_route(self, route_lanes: Iterable[str]) -> npt.NDArray[np.bool_]:
+        """Returns (P,) which areas are lanes of a route, or beside one in the same direction."""
+        chosen = np.zeros(len(self._names), dtype=np.bool_)
+        chosen[[self._lane_rows[lane] for lane in self._beside(route_lanes)]] = True
+        return chosen
 
     def _beside(self, lane_ids: Iterable[str]) -> set[str]:
         """Returns lanes and all their neighbours in the same direction."""
