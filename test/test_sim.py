@@ -137,9 +137,12 @@ def test_a_drive_through_the_graph_is_the_drive_of_the_offline_closed_loop(tiny_
     assert ours["events"] == theirs["events"]
     for name in ("driving_score", "completion", "seconds", "mean_speed_mps"):
         assert ours[name] == pytest.approx(theirs[name], abs=1e-3), name
+    graph["guarded"] = False  # Its guard stopped nothing.
     assert comparison(offline, graph).splitlines()[-1].split() == ["mean", "+0.00"]
     with pytest.raises(ValueError, match="against: seed is 5, here 4"):
         comparison({**offline, "seed": 5}, graph)
+    with pytest.raises(ValueError, match="guarded"):
+        comparison({**offline, "guarded": True}, graph)
 
 
 def test_ctrl_c_ends_simulation_and_graph(tiny_bundle, tmp_path):
@@ -149,7 +152,7 @@ def test_ctrl_c_ends_simulation_and_graph(tiny_bundle, tmp_path):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 1
-    assert errors.splitlines()[-1] == "rap-evaluate: interrupted, no report was written"
+    assert errors.splitlines()[-1] == "rap-evaluate: interrupted, the report is not there"
     logs = [log.read_text() for log in tmp_path.glob("*.log")]
     assert len(logs) == 3
     assert "Traceback" not in errors + "".join(logs)

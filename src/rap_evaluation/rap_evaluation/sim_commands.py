@@ -185,7 +185,10 @@ def _run(out: Path, domain: int) -> None:
             children.append(simulation)
             _wait_for(simulation, children[:-1], check_requests)
         except SystemExit as error:
-            raise ProcessError("interrupted; the report is of the routes driven so far") from error
+            told = (
+                "is of the routes driven so far" if (out / JSON_NAME).exists() else "is not there"
+            )
+            raise ProcessError(f"interrupted, the report {told}") from error
         finally:
             stop_all(list(reversed(children)))
 
