@@ -196,7 +196,7 @@ def open_loop_report(
     seed: int = 0,
     report: Report = silent,
 ) -> OpenLoopReport:
-    """Evaluates a bundle on moments drawn evenly from some logs.
+    """Evaluates a bundle on moments drawn from some logs, each as likely as any other.
 
     Args:
         driver: Runs the model.

@@ -322,6 +322,22 @@ def test_a_log_of_an_empty_road_says_that_it_is_one(drive, tmp_path, monkeypatch
     assert "  no objects: rasters and samples show empty roads\n" in capsys.readouterr().out
 
 
+def test_of_a_drive_in_pieces_the_longest_becomes_a_bag_and_the_others_are_told(
+    drive, tmp_path, monkeypatch, capsys
+):
+    """Odometry stops for a second: from there on its vehicle is another track."""
+    ego = tuple(s for k, s in enumerate(drive.ego) if not 20 <= k < 70)
+    write_log(tmp_path / "log", recording_of(replace(drive, ego=ego)))
+    arguments = ["bag", str(tmp_path / "log"), "--out", str(tmp_path / "bag")]
+    monkeypatch.setattr("sys.argv", ["rap-evaluate", *arguments])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    assert not done.value.code
+    said = capsys.readouterr().out
+    assert "its vehicle is there in 2 pieces; this is the longest, track 3: 1.5 of 1.9 s" in said
+    assert len(read_bag(tmp_path / "bag").ego) == 16
+
+
 def test_topics_under_other_names_are_told(drive, tmp_path):
     images = "sensor_msgs/msg/CompressedImage"
     header = camera_info_message(drive.cameras[0].model, START_NS).header
