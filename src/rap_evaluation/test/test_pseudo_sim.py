@@ -38,6 +38,7 @@ from rap_evaluation.traffic.towns import town_path
 from rap_inference.bundle import load_bundle
 from rap_planner.patience import WAITING_MPS
 from rap_planner.planner import PATIENCE_S
+from rap_raster.ego_history import EgoHistory
 from rap_raster.frames import to_local
 
 pytestmark = [
@@ -294,6 +295,16 @@ def test_open_loop_sees_with_the_sensor_that_it_is_given(log, tmp_path):
     assert len(list(tmp_path.rglob("*.npy"))) == 3
 
 
+def waited(observation, until_ns: int):
+    """What a planner sees that is asked twice a second, of a vehicle that stands all the time."""
+    begin_ns, history = observation.ego.stamp_ns, EgoHistory()
+    for stamp_ns in range(begin_ns - 3_000_000_000, until_ns, 100_000_000):
+        ego = replace(observation.ego, stamp_ns=stamp_ns)
+        history.add(ego)
+        if stamp_ns >= begin_ns and (stamp_ns - begin_ns) % 500_000_000 == 0:
+            yield replace(observation, ego=ego, history=history)
+
+
 @needs_bundle
 def test_pseudo_simulated_frames_do_not_depend_on_those_before_them(
     folder, standing, tmp_path, monkeypatch
@@ -315,7 +326,8 @@ def test_pseudo_simulated_frames_do_not_depend_on_those_before_them(
     same = []
     for make in (makers[-1], planner_maker(str(BUNDLE), "raster")):
         planner = make(log.map)
-        planner.candidates(first)
+        for waiting in waited(first, second.ego.stamp_ns):
+            planner.candidates(waiting)
         later, alone = (each.candidates(second)[0].scores for each in (planner, make(log.map)))
         same.append(np.array_equal(later, alone))
     assert same == [True, False]
