@@ -231,7 +231,16 @@ def _overlay(read: Callable[[], list[OverlayFrame]], out: Path, style: str) -> N
 def replay(
     bag: Annotated[Path, typer.Argument(help="A rosbag2 folder (sqlite3 or mcap).")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
+    *,
     bundle: BundleOption = None,
+    params_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--params-file",
+            help="Parameter file of your vehicle: its guard_node section (size, limits, checks) "
+            "judges. By default the shipped one, with the simulated vehicle's steering limit.",
+        ),
+    ] = None,
     rate: RateOption = 1.0,
     domain_id: DomainOption = None,
 ) -> None:
@@ -248,7 +257,15 @@ def replay(
         bundle_path = bundle or resource(DEFAULT_BUNDLE)
         domain = free_domain() if domain_id is None else domain_id
         with progress_bar(f"driving in ROS domain {domain}") as progress:
-            result = play(bag, bundle_path, out, rate=rate, domain=domain, progress=progress)
+            result = play(
+                bag,
+                bundle_path,
+                out,
+                vehicle=params_file,
+                rate=rate,
+                domain=domain,
+                progress=progress,
+            )
         write_overview(result)
         _print_summary(result.summary, out)
 

@@ -83,15 +83,28 @@ def slots_of_bag(bag: Bag, bundle: Bundle) -> dict[str, str]:
     return {camera.name: assigned[camera.name] for camera in rig if camera.name in assigned}
 
 
-def replay_params(bag: Bag, bundle: Bundle, slots: Mapping[str, str]) -> Params:
+def replay_params(
+    bag: Bag, bundle: Bundle, slots: Mapping[str, str], vehicle: Path | None = None
+) -> Params:
     """Returns the shipped parameters, adapted to a bag.
 
     Args:
         bag: The bag to be played.
         bundle: The bundle to run.
         slots: Slot name to camera name.
+        vehicle: Parameter file of a vehicle, whose guard is to judge: its sections of guard_node
+            replace what is shipped for simulated drives.
+
+    Raises:
+        ValueError: If that file cannot be used, or has no such section.
     """
     params = overridden(load_params(resource(PARAMS_FILE)), load_params(resource(REPLAY_PARAMS)))
+    if vehicle is not None:
+        sections = sections_of(load_params(vehicle), GUARD)
+        if not sections:
+            raise ValueError(f"{vehicle}: has no section of guard_node")
+        for section in sections:
+            params[GUARD] |= {**section, "mode": params[GUARD]["mode"]}
     for name in (PERCEPTION, RASTER, PLANNER):
         params.setdefault(name, {})["bundle.path"] = str(bundle.path.resolve())
     if slots:

@@ -75,7 +75,14 @@ Progress = Callable[[float], None]
 
 
 def replay(
-    bag_path: Path, bundle_path: Path, out: Path, *, rate: float, domain: int, progress: Progress
+    bag_path: Path,
+    bundle_path: Path,
+    out: Path,
+    *,
+    vehicle: Path | None = None,
+    rate: float,
+    domain: int,
+    progress: Progress,
 ) -> ReplayResult:
     """Plays a bag through the node processes.
 
@@ -83,6 +90,7 @@ def replay(
         bag_path: A rosbag2 folder.
         bundle_path: The model bundle to run.
         out: Folder for `drive.mcap`, `summary.json` and the nodes' logs; made if missing.
+        vehicle: See `replay_params`.
         rate: Drive seconds per second.
         domain: ROS domain to drive in.
         progress: Told how far the drive is.
@@ -93,6 +101,7 @@ def replay(
     Raises:
         BagError: If the bag cannot be played, or `out` is the bag.
         BundleError: If the bundle cannot be used.
+        ValueError: If the parameter file of the vehicle cannot.
         ProcessError: If a node ends early, or nothing is published.
         SystemExit: If a signal asks for the end; no node is left behind.
     """
@@ -102,7 +111,7 @@ def replay(
     bag = open_bag(bag_path)
     slots = slots_of_bag(bag, bundle)
     anchor = next(iter(slots.values()), None)
-    params = replay_params(bag, bundle, slots)
+    params = replay_params(bag, bundle, slots, vehicle)
     steps_ns = due_steps(bag, anchor, params)
     out.mkdir(parents=True, exist_ok=True)
     (out / SUMMARY_NAME).unlink(missing_ok=True)  # of an earlier replay; this one may fail

@@ -87,6 +87,23 @@ def test_parameter_file_holds_the_extrinsics_of_the_bag_and_no_aliases(bag, bund
     assert nodes["/**"]["use_sim_time"] is True
 
 
+def test_the_guard_of_a_vehicle_judges_a_replay_and_nothing_else_of_its_file_counts(
+    bag, bundle, tmp_path
+):
+    path = tmp_path / "vehicle.param.yaml"
+    said = {"vehicle.max_steering_rad": 0.55, "mode": "shadow"}
+    sections = {"/car/guard_node": said, "/car/planner_node": {"patience_s": 1.0}}
+    path.write_text(yaml.safe_dump({name: {"ros__parameters": s} for name, s in sections.items()}))
+    shipped, own = (replay_params(bag, bundle, {}, file) for file in (None, path))
+    assert shipped["/**/guard_node"]["vehicle.max_steering_rad"] == 1.05
+    guard = shipped["/**/guard_node"] | {"vehicle.max_steering_rad": 0.55}
+    assert own == shipped | {"/**/guard_node": guard}
+    del sections["/car/guard_node"]
+    path.write_text(yaml.safe_dump({name: {"ros__parameters": s} for name, s in sections.items()}))
+    with pytest.raises(ValueError, match="has no section of guard_node"):
+        replay_params(bag, bundle, {}, path)
+
+
 def test_without_cameras_no_camera_is_configured(drive, bundle, tmp_path):
     write_bag(replace(drive, cameras=()), tmp_path / "bag")
     bag = open_bag(tmp_path / "bag")
