@@ -43,7 +43,7 @@ Image = npt.NDArray[Any]
 
 
 class _Workspace(threading.local):
-    """Working memory of one thread, kept from frame to frame; it only grows."""
+    """Working memory of one thread, kept from frame to frame; images of one size need none anew."""
 
     def __init__(self) -> None:
         self.corners = _new_corners(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -87,6 +89,16 @@ def test_a_preferred_lane_two_lanes_over_is_reached_without_a_jump(length_m, ste
     assert points[0, 1] == 0.0
     assert points[-1, 1] == 7.0
     assert np.degrees(np.arctan2(steps[:, 1], steps[:, 0])).max() < steepest_deg
+
+
+def test_a_lane_that_begins_beside_the_next_one_is_reached_from_it():
+    """A pocket to turn has no lane before it; Autoware's routes prefer it all the same."""
+    lanes = LANES | {"11": replace(LANES["11"], successors=())}
+    points = lanelet_route_points(lanes, [1, 12], np.array([195.0, 3.5]))
+    on_first, behind = points[points[:, 0] <= 100.0], points[points[:, 0] > 160.0]
+    assert (on_first[:, 1] == 0.0).all()
+    assert (behind[:, 1] == 3.5).all()
+    assert points[-1, 0] == pytest.approx(195.0, abs=0.5)
 
 
 def test_a_lanelet_that_does_not_follow_is_refused():

@@ -69,6 +69,18 @@ def test_piecewise_cubic_uses_the_record_that_began_last():
     np.testing.assert_allclose(PiecewiseCubic.from_records([])(np.array([7.0])), [0.0])
 
 
+def test_before_its_first_record_a_road_is_not_shifted():
+    """ASAM OpenDRIVE 1.7, 11.4: the example of a lane offset that begins 25 m after the road."""
+    cubic = PiecewiseCubic.from_records([(25.0, 0.0, 0.0, 3.9e-3, -5.2e-5)])
+    np.testing.assert_allclose(cubic(np.array([0.0, 10.0, 25.0])), 0.0)
+    np.testing.assert_allclose(cubic(np.array([75.0])), [3.25])
+
+
+def test_of_records_at_one_distance_the_later_one_in_the_file_holds():
+    cubic = PiecewiseCubic.from_records([(0.0, 3.5, 0.0, 0.0, 0.0), (0.0, 3.0, 0.0, 0.0, 0.0)])
+    np.testing.assert_allclose(cubic(np.array([0.0, 5.0])), 3.0)
+
+
 @given(
     st.lists(st.tuples(*[st.floats(-100, 100)] * 3), min_size=2, max_size=40),
     st.floats(0.001, 5.0),

@@ -177,6 +177,31 @@ def test_lanelets_over_each_other_are_no_junction(tmp_path):
     assert load(tmp_path, flat).lanes["27"].in_junction
 
 
+def test_a_ramp_that_rises_to_a_bridge_is_no_junction_with_the_road_below(tmp_path):
+    """As a whole it is as high as the road on average: what counts is where they meet."""
+    middle = {1: (10, -60, -6.0), 2: (14, -60, -6.0), 3: (10, 0, 9.0), 4: (14, 0, 9.0)}
+    ends = {5: (10, 60, -6.0), 6: (14, 60, -6.0)}
+    nodes = [node(100 + key, x, y, z=z) for key, (x, y, z) in (middle | ends).items()]
+    ramp = [way(50, (101, 103, 105)), way(51, (102, 104, 106)), lanelet(27, 50, 51)]
+    text = crossing().replace("</osm>", "".join(nodes + ramp) + "</osm>")
+    assert not load(tmp_path, text).lanes["27"].in_junction
+    assert load(tmp_path, text.replace("'9.0'", "'2.0'")).lanes["27"].in_junction
+
+
+@pytest.mark.parametrize(
+    ("said", "both"),
+    [
+        ({"one_way": "no"}, True),
+        ({"one_way": "yes", "one_way:vehicle": "no"}, False),  # As Lanelet2's traffic rules.
+        ({"one_way:vehicle": "no"}, True),
+        ({}, False),
+    ],
+)
+def test_one_way_alone_decides_where_it_is_set(tmp_path, said, both):
+    text = crossing().replace(lanelet(24, 38, 37, one_way="no"), lanelet(24, 38, 37, **said))
+    assert ("24:inverted" in load(tmp_path, text).lanes) == both
+
+
 def test_nodes_that_no_way_goes_through_say_nothing_about_the_projection(tmp_path):
     """Editors leave them behind; without local_x, one of them moved a map by 91 km."""
     left_behind = "<node id='900' lat='35.0' lon='139.0'/>"

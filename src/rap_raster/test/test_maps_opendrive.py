@@ -220,7 +220,8 @@ def test_limits_of_a_road_change_along_it_and_unknown_units_are_none(tmp_path):
     body = body.replace("</lanes>", f"{sections}</lanes>")
     lanes = load_opendrive(write(tmp_path, body)).lanes
     limits = [lanes[f"1.{index}.-1"].speed_limit_mps for index in range(4)]
-    assert limits[:3] == pytest.approx([50 / 3.6, 50 / 3.6, 30 * 0.44704])
+    # Where it falls within a lane, the lower one: 30 mph from 15 m on.
+    assert limits[:3] == pytest.approx([50 / 3.6, 30 * 0.44704, 30 * 0.44704])
     assert limits[3] is None
 
 
@@ -266,6 +267,21 @@ def test_crosswalk_outline_is_placed_in_the_map(tmp_path):
     np.testing.assert_allclose(sorted(ring[:, 1]), [-2, -2, 2, 2])
 
 
+@pytest.mark.parametrize("corners", [True, False])
+def test_crosswalks_far_from_the_origin_and_without_outline_keep_their_corners(tmp_path, corners):
+    """UTM coordinates are millions: what is metres apart there is not the same point."""
+    ring = ((-2, -1), (2, -1), (2, 1), (-2, 1))
+    rows = "".join(f'<cornerLocal u="{u}" v="{v}" z="0"/>' for u, v in ring)
+    outline = f"<outline>{rows}</outline>" if corners else ""
+    item = (
+        '<objects><object id="1" type="crosswalk" s="10" t="0" length="4" width="2">'
+        f"{outline}</object></objects>"
+    )
+    path = write(tmp_path, road("1", 500_000, 5_400_000, 0, 30, right=lane(-1), extra=item))
+    (found,) = areas_of(load_opendrive(path), PolygonKind.CROSSWALK)
+    np.testing.assert_allclose(found[:, :2] - (500_010, 5_400_000), ring)
+
+
 def test_elevation_and_superelevation_lift_the_edges(tmp_path):
     profile = (
         '<elevationProfile><elevation s="0" a="2" b="0.1" c="0" d="0"/></elevationProfile>'
@@ -299,6 +315,12 @@ BAD = {
     "infinite": (
         '<OpenDRIVE><road id="3" length="inf"/></OpenDRIVE>',
         "road length: expected a finite number, got 'inf'",
+    ),
+    "length": ('<OpenDRIVE><road id="3" length="1e12"/></OpenDRIVE>', "length: is 1e+12 m"),
+    "single side": (
+        '<OpenDRIVE><road id="3" length="9"><lanes><laneSection s="0" singleSide="true"/></lanes>'
+        "</road></OpenDRIVE>",
+        "laneSection at 0.00 m: singleSide is not supported",
     ),
     "no section": ('<OpenDRIVE><road id="3" length="1"/></OpenDRIVE>', "has no laneSection"),
 }

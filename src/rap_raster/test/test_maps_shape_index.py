@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from rap_raster.maps.vector_map import ShapeIndex, shapes_near
+from rap_raster.maps.vector_map import ShapeIndex, height_above, shapes_near
 from rap_raster.scene import Shapes
 
 
@@ -40,3 +41,15 @@ def test_a_crop_without_hits_is_empty_and_well_formed():
     found = shapes_near(shapes, np.array([500.0, 0.0]), 10.0)
     assert len(found) == 0
     assert found.offsets.tolist() == [0]
+
+
+def test_the_height_above_a_map_is_that_above_the_nearest_level_wherever_its_points_are():
+    """A straight road keeps its ends alone; a bridge crosses it 6 m up; both rise by 1 in 100."""
+    road = np.array([(0.0, 0.0, 10.0), (200.0, 0.0, 12.0)])
+    bridge = np.array([(110.0, -50.0, 17.0), (110.0, 50.0, 17.0)])
+    shapes = Shapes.from_list([(10, road), (10, bridge)])
+    assert height_above(shapes, np.array([100.0, 3.0, 11.0])) == pytest.approx(0.0)
+    assert height_above(shapes, np.array([110.0, 3.0, 17.5])) == pytest.approx(0.5)
+    assert height_above(shapes, np.array([50.0, 3.0, -29.5])) == pytest.approx(-40.0)
+    assert height_above(shapes, np.array([50.0, 30.0, 10.0])) is None
+    assert height_above(Shapes.from_list([]), np.zeros(3)) is None

@@ -39,13 +39,15 @@ class PiecewiseCubic:
         cls, records: list[tuple[float, float, float, float, float]]
     ) -> PiecewiseCubic:
         """Builds the function from (start, a, b, c, d) records; no records means zero."""
-        table = np.array(sorted(records) or [(0.0,) * 5], dtype=np.float64)
+        table = np.array(
+            sorted(records, key=lambda record: record[0]) or [(0.0,) * 5], dtype=np.float64
+        )
         return cls(table[:, 0], table[:, 1:])
 
     def __call__(self, s_m: FloatArray) -> FloatArray:
-        """Evaluates at (n,) distances; before the first start the first record is extended."""
+        """Evaluates at (n,) distances; before the first start the value is the one there."""
         index = np.clip(np.searchsorted(self.starts_m, s_m, side="right") - 1, 0, None)
-        ds = s_m - self.starts_m[index]
+        ds = np.maximum(s_m - self.starts_m[index], 0.0)
         a, b, c, d = self.coefficients[index].T
         value: FloatArray = a + ds * (b + ds * (c + ds * d))
         return value

@@ -95,8 +95,10 @@ def _for_vehicles(tags: Tags) -> bool:
 
 
 def _both_ways(tags: Tags) -> bool:
-    keys = ("one_way", "one_way:vehicle", "one_way:vehicle:car")
-    return any(tags.get(key) in _NO for key in keys)
+    """Tells it as Lanelet2's traffic rules do: `one_way` alone decides where it is set."""
+    if "one_way" in tags:
+        return tags["one_way"] in _NO
+    return any(tags.get(key) in _NO for key in ("one_way:vehicle", "one_way:vehicle:car"))
 
 
 def _junction_lanelets(
@@ -112,10 +114,22 @@ def _junction_lanelets(
         return tagged
     rings = [shapely.make_valid(shapely.Polygon(ribbons[key].ring_m[:, :2])) for key in driven]
     cores = shapely.buffer(rings, -_MARGIN_M)
-    heights = np.array([ribbons[key].center_m[:, 2].mean() for key in driven])
     first, second = shapely.STRtree(cores).query(cores, predicate="intersects")
-    met = (first != second) & (np.abs(heights[first] - heights[second]) < _BRIDGE_M)
-    return {driven[i] for i in first[met]}
+    first, second = first[first < second], second[first < second]
+    shared = shapely.intersection(cores[first], cores[second])
+    places = shapely.get_coordinates(shapely.centroid(shared))
+    met = set()
+    for one, other, place in zip(first, second, places, strict=True):
+        heights = [_height_at(ribbons[driven[row]].center_m, place) for row in (one, other)]
+        if abs(heights[0] - heights[1]) < _BRIDGE_M:
+            met |= {driven[one], driven[other]}
+    return met
+
+
+def _height_at(line_m: FloatArray, place_m: FloatArray) -> float:
+    """Returns the height of a line where it is nearest to a place, seen from above."""
+    line = shapely.LineString(line_m)
+    return float(line.interpolate(line.project(shapely.Point(place_m))).z)
 
 
 def _lane_graph(

@@ -53,10 +53,14 @@ def _connected(lanes: Mapping[str, Lane], keys: list[str]) -> list[str]:
     sequence = keys[:1]
     for key in keys[1:]:
         last = sequence[-1]
-        ways = [way for way in _beside(lanes, last) if key in lanes[way[-1]].successors]
+        ways = [[*way[1:], key] for way in _beside(lanes, last) if key in lanes[way[-1]].successors]
+        if not ways:  # A lane that begins beside the next one, such as a pocket to turn.
+            following = [way for go_on in lanes[last].successors for way in _beside(lanes, go_on)]
+            ways = [way for way in following if way[-1] == key]
         if not ways:
             raise ValueError(f"lanelet route: lanelet {key} does not follow lanelet {last}")
-        sequence += [*min(ways, key=len)[1:], key]
+        shortest: list[str] = min(ways, key=len)
+        sequence += shortest
     return sequence
 
 

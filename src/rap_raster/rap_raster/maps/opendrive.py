@@ -113,9 +113,14 @@ def _lane(key: str, site: _Site, sites: dict[str, _Site]) -> Lane:
         left_neighbor=neighbor(step),
         right_neighbor=neighbor(-step),
         in_junction=road.junction is not None,
-        speed_limit_mps=strip.lane.speed_limit_mps
-        or road.speed_limit_mps(road.sections[site.section].s_m),
+        speed_limit_mps=strip.lane.speed_limit_mps or _road_limit_mps(site),
     )
+
+
+def _road_limit_mps(site: _Site) -> float | None:
+    sections = [section.s_m for section in site.road.sections]
+    begin_m, *following = sections[site.section :]
+    return site.road.speed_limit_mps(begin_m, min(following, default=site.road.length_m))
 
 
 def _successors(

@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
+from rap_raster.frames import MAX_PLACE_M
 from rap_raster.maps.lane_geometry import PiecewiseCubic, PlanElement
 from rap_raster.maps.xml_file import MapError, integer_of, number_of, read_xml, text_of
 
@@ -22,6 +23,10 @@ _OTHER_LIGHTS = ("1000002", "1000007", "1000013")
 
 
 Corners = tuple[tuple[float, float, float], ...]
+
+
+LONGEST_M = 1e6
+"""Of a road: longer ones are broken numbers, which would fill the memory with points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +131,11 @@ class RoadRecord:
     signals: tuple[SignalRecord, ...]
     speed_limits_mps: tuple[tuple[float, float | None], ...]
 
-    def speed_limit_mps(self, s_m: float) -> float | None:
-        """Returns the limit of the road's last type record before a distance along it."""
-        before = [limit for start_m, limit in self.speed_limits_mps if start_m <= s_m]
-        return before[-1] if before else None
+    def speed_limit_mps(self, begin_m: float, end_m: float) -> float | None:
+        """Returns the lowest known limit that holds somewhere on a stretch of the road."""
+        before = [limit for start_m, limit in self.speed_limits_mps if start_m <= begin_m]
+        within = [limit for start_m, limit in self.speed_limits_mps if begin_m < start_m < end_m]
+        return min((limit for limit in (*before[-1:], *within) if limit is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +185,7 @@ def _cubics(elements: list[ET.Element], start: str, where: str) -> PiecewiseCubi
 def _road(element: ET.Element, where: str) -> RoadRecord:
     road_id = text_of(element, "id", where)
     where = f"{where} (id {road_id})"
-    length_m = number_of(element, "length", where)
+    length_m = _length_of(element, where)
     junction = element.get("junction", "-1")
     sections = tuple(_section(s, where) for s in element.iterfind("lanes/laneSection"))
     if not sections:
@@ -214,6 +220,13 @@ def _road(element: ET.Element, where: str) -> RoadRecord:
     )
 
 
+def _length_of(element: ET.Element, where: str) -> float:
+    length_m = number_of(element, "length", where)
+    if not 0.0 <= length_m <= LONGEST_M:
+        raise MapError(f"{where}: length: is {length_m:g} m, expected 0 to {LONGEST_M:g}")
+    return length_m
+
+
 def _road_link(element: ET.Element | None, where: str) -> RoadLink | None:
     if element is None:
         return None
@@ -239,8 +252,10 @@ def _plan_element(element: ET.Element, where: str) -> PlanElement:
     if shape is None:
         known = ", ".join(_PLAN_PARAMETERS)
         raise MapError(f"{where}: expected one of {known}")
-    names = ("s", "x", "y", "hdg", "length")
-    s, x, y, heading, length = (number_of(element, name, where) for name in names)
+    s, x, y, heading = (number_of(element, name, where) for name in ("s", "x", "y", "hdg"))
+    length = _length_of(element, where)
+    if max(abs(x), abs(y)) > MAX_PLACE_M:
+        raise MapError(f"{where}: starts at {x:g}, {y:g}, expected at most {MAX_PLACE_M:g} m")
     parameters = tuple(number_of(shape, name, where) for name in _PLAN_PARAMETERS[shape.tag])
     if shape.tag == "paramPoly3":
         parameters += (1.0 if shape.get("pRange", "normalized") == "normalized" else length,)
@@ -259,6 +274,8 @@ _PLAN_PARAMETERS: dict[str, tuple[str, ...]] = {
 def _section(element: ET.Element, where: str) -> SectionRecord:
     s_m = number_of(element, "s", where)
     where = f"{where}: laneSection at {s_m:.2f} m"
+    if element.get("singleSide") == "true":  # Its other side would be that of the one before.
+        raise MapError(f"{where}: singleSide is not supported")
     lanes = [_lane(lane, where) for lane in element.iterfind("*/lane")]
     return SectionRecord(s_m, {lane.id: lane for lane in lanes})
 
@@ -278,7 +295,7 @@ def _lane(element: ET.Element, where: str) -> LaneRecord:
         type=element.get("type", "none"),
         width_m=_cubics(widths, "sOffset", where) if widths else None,
         border_m=_cubics(borders, "sOffset", where) if borders and not widths else None,
-        marks=tuple(sorted(marks)),
+        marks=tuple(sorted(marks, key=lambda mark: mark[0])),
         predecessor=_lane_link(element.find("link/predecessor"), where),
         successor=_lane_link(element.find("link/successor"), where),
         speed_limit_mps=min(
@@ -316,15 +333,27 @@ def _object(element: ET.Element, where: str) -> ObjectRecord:
                 found.append(tuple((first, second, third) for first, second, third in rows))
         return tuple(found)
 
+    local_m = outlines("cornerLocal", ("u", "v", "z"))
+    road_m = outlines("cornerRoad", ("s", "t", "dz"))
+    if not local_m and not road_m:
+        local_m = _bounding_box(element, where)
     return ObjectRecord(
         s_m=number_of(element, "s", where),
         t_m=number_of(element, "t", where),
         z_offset_m=number_of(element, "zOffset", where, default=0.0),
         heading_rad=number_of(element, "hdg", where, default=0.0),
         type=element.get("type", ""),
-        local_m=outlines("cornerLocal", ("u", "v", "z")),
-        road_m=outlines("cornerRoad", ("s", "t", "dz")),
+        local_m=local_m,
+        road_m=road_m,
     )
+
+
+def _bounding_box(element: ET.Element, where: str) -> tuple[Corners, ...]:
+    """Returns the outline of an object that has length and width alone; none without."""
+    u, v = (0.5 * number_of(element, name, where, default=0.0) for name in ("length", "width"))
+    if u <= 0.0 or v <= 0.0:
+        return ()
+    return (((-u, -v, 0.0), (u, -v, 0.0), (u, v, 0.0), (-u, v, 0.0)),)
 
 
 def _signal(element: ET.Element, where: str) -> SignalRecord:

@@ -27,6 +27,7 @@ from rap_raster.maps.shape_parts import (
 from rap_raster.scene import LineKind, PolygonKind, Shapes
 
 _MOUTH_M = 0.5  # Half width of the opening cut around the line where a road enters a junction.
+_CLOSED_M = 1e-3  # Between the ends of an outline that is closed.
 _MIN_LINE_M = 0.3  # Shorter rests of a boundary are left over by cutting.
 
 Surfaces = dict[str, list[SectionSurface]]
@@ -137,7 +138,8 @@ def _outlines(road: RoadRecord, item: ObjectRecord) -> list[FloatArray]:
     rings += [
         np.array([road_point(road, *corner)[0] for corner in corners]) for corners in item.road_m
     ]
-    return [ring[:-1] if np.allclose(ring[0], ring[-1]) else ring for ring in rings]
+    # By metres, not by shares of coordinates, which are millions in UTM.
+    return [r[:-1] if np.linalg.norm(r[0] - r[-1]) < _CLOSED_M else r for r in rings]
 
 
 def _junction_shapes(

@@ -106,22 +106,28 @@ class ShapeIndex:
 
 
 def height_above(shapes: Shapes, place_m: FloatArray) -> float | None:
-    """Returns how far a place lies above the nearest point of a map, seen from above.
+    """Returns how far a place lies above a map, on the level of the map that is nearest.
 
     Args:
         shapes: Of the map.
         place_m: (3,) map frame.
 
     Returns:
-        Metres, negative below; None if no point is within `_NEAR_M`.
+        Metres, negative below; None if no line is within `_NEAR_M`, seen from above.
     """
-    if not len(shapes.points_m):
+    points = shapes.points_m
+    follows = np.ones(len(points), dtype=np.bool_)
+    follows[shapes.offsets[:-1]] = False  # The first of a shape ends no segment.
+    rows = np.flatnonzero(follows)
+    starts, along = points[rows - 1], points[rows] - points[rows - 1]
+    squared = np.maximum((along[:, :2] ** 2).sum(axis=1), 1e-12)
+    share = np.clip(((place_m - starts)[:, :2] * along[:, :2]).sum(axis=1) / squared, 0.0, 1.0)
+    nearest = starts + share[:, None] * along
+    near = np.hypot(*(nearest[:, :2] - place_m[:2]).T) <= _NEAR_M
+    if not near.any():
         return None
-    away_m = np.hypot(*(shapes.points_m[:, :2] - place_m[:2]).T)
-    nearest = int(away_m.argmin())
-    if away_m[nearest] > _NEAR_M:
-        return None
-    return float(place_m[2] - shapes.points_m[nearest, 2])
+    above = place_m[2] - nearest[near, 2]
+    return float(above[np.abs(above).argmin()])
 
 
 def shapes_near(shapes: Shapes, center_m: FloatArray, radius_m: float) -> Shapes:
