@@ -225,8 +225,12 @@ def test_a_guard_that_is_started_again_withdraws_no_request():
             road.until(lambda: len(road.requests) > 0 and road.requests[-1].requested)
             guard.end(signal.SIGKILL)
         dead_ns = probe.node.get_clock().now().nanoseconds
+        road.planning = False
         with Process(GUARD, ACTIVE, PARAMS_FILE):
+            # Objects first: a plan that comes before any has nobody in its way.
             road.until(lambda: len(road.states_since(dead_ns)) > 20)
+            road.planning = True
+            road.until(lambda: len(road.states_since(dead_ns)) > 40)
             assert set(road.states_since(dead_ns)) == {GuardState.WAITING}
             assert road.requests[-1].requested
             road.places = ()
