@@ -37,6 +37,7 @@ def run_nodes(program: str, make_nodes: Callable[[], Sequence[RapNode]]) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
         signal.signal(signal.SIGINT, _leave_to_rclpy)
         rclpy.init()
+        executor = SingleThreadedExecutor()  # After a signal it could not be made any more.
         handles_signals = True
         signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
         remove_dead_segments()
@@ -45,7 +46,7 @@ def run_nodes(program: str, make_nodes: Callable[[], Sequence[RapNode]]) -> int:
             node.start_by_itself()
         gc.collect()
         gc.freeze()  # looking at all that was loaded took 75 ms, in the middle of a drive
-        _spin(nodes)
+        _spin(executor, nodes)
     except ExternalShutdownException:
         return 0
     except Exception as error:
@@ -67,8 +68,7 @@ def _leave_to_rclpy(number: int, frame: FrameType | None) -> None:
     """
 
 
-def _spin(nodes: Sequence[RapNode]) -> None:
-    executor = SingleThreadedExecutor()
+def _spin(executor: SingleThreadedExecutor, nodes: Sequence[RapNode]) -> None:
     for node in nodes:
         executor.add_node(node)
     while rclpy.ok():
