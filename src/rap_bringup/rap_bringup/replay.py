@@ -113,26 +113,14 @@ def replay(
     anchor = next(iter(slots.values()), None)
     params = replay_params(bag, bundle, slots, vehicle)
     steps_ns = due_steps(bag, anchor, params)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / SUMMARY_NAME).unlink(missing_ok=True)  # of an earlier replay; this one may fail
-    params_path = out / "params.yaml"
-    write_params(params, params_path)
+    params_path = _prepared(out, params)
     progress(0.0)
     answers = Answers()
-    with stop_requests() as check_requests:
+    with stop_requests() as check:
         children = _start_nodes(domain, params_path, out)
         try:
             with Recording(out) as recording:
-                run = _Run(
-                    bag,
-                    slots,
-                    set(steps_ns),
-                    children,
-                    answers,
-                    recording,
-                    progress,
-                    check_requests,
-                )
+                run = _Run(bag, slots, set(steps_ns), children, answers, recording, progress, check)
                 run.play(domain, rate)
         finally:
             stop_all(children)
@@ -142,6 +130,15 @@ def replay(
     summary["real_time_factor"] = round(bag.duration_s / max(run.seconds, 1e-3), 3)
     (out / SUMMARY_NAME).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return ReplayResult(bag, bundle, slots, steps_ns, answers, summary, out)
+
+
+def _prepared(out: Path, params: Params) -> Path:
+    """Makes the folder of the results and writes the parameters of the nodes into it."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / SUMMARY_NAME).unlink(missing_ok=True)  # of an earlier replay; this one may fail
+    path = out / "params.yaml"
+    write_params(params, path)
+    return path
 
 
 def due_steps(bag: Bag, anchor: str | None, params: Params) -> list[int]:
