@@ -36,7 +36,7 @@ from rap_raster.scene import Boxes, Lights, Scene, Shapes
 
 __all__ = ["VERSION", "CameraSimulator", "camera_jpeg", "simulate_camera"]
 
-VERSION = 1
+VERSION = 2
 """Raised whenever pictures of the same scene change, so that those kept on disk are made anew."""
 
 RANGE_M = 120.0

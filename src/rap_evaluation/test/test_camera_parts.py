@@ -16,9 +16,10 @@ from rap_evaluation.photo.objects import BOX, ELLIPSOID, FRUSTUM, Objects, place
 from rap_evaluation.photo.paint import BAR_M, DASH_M, GAP_M, bars, dashes
 from rap_evaluation.photo.samples import Samples, Sight
 from rap_evaluation.photo.scenery import NO_SCENERY, TREE, Scenery
-from rap_evaluation.photo.shadows import shadow_grid, sunlit
+from rap_evaluation.photo.shadows import openness, shadow_grid, sunlit
 from rap_evaluation.photo.tracing import trace
 from rap_raster.frames import FloatArray
+from rap_raster.projection import FAR_M
 from rap_raster.scene import Boxes, Lights, ObjectClass
 
 NO_RAYS = np.empty((0, 0, 2), np.float32)
@@ -73,22 +74,21 @@ def test_a_car_reaches_all_six_sides_of_its_box():
         assert np.allclose(reached.min(axis=0), -1.0)
 
 
-def test_frustums_and_ellipsoids_are_traced_where_their_surfaces_are():
-    parts = np.array(
-        [
-            [8.0, 1.5, 0.2, 2.0, 0.9, 0.5, np.cos(0.5), np.sin(0.5), 0.6, 0.3, 0.2],
-            [9.0, -2.5, 0.0, 0.5, 1.5, 1.2, np.cos(2.0), np.sin(2.0), 0.0, 0.0, 0.0],
-        ]
-    )
-    objects = Objects(
+def single_parts(parts: FloatArray, codes: list[int], shapes: list[int]) -> Objects:
+    """Objects of one part each."""
+    return Objects(
         parts[:, :8].copy(),
-        np.array([1, 6], np.uint8),
-        np.array([1, 2], np.int32),
-        np.zeros(2, np.uint8),
+        np.array(codes, np.uint8),
+        np.arange(1, len(parts) + 1, dtype=np.int32),
+        np.zeros(len(parts), np.uint8),
         parts,
-        np.array([FRUSTUM, ELLIPSOID], np.uint8),
-        np.array([0, 1], np.int32),
+        np.array(shapes, np.uint8),
+        np.arange(len(parts), dtype=np.int32),
     )
+
+
+def traced_ahead(objects: Objects) -> tuple[Sight, FloatArray]:
+    """What a camera at the origin sees along x, and its rays in the map frame."""
     map_from_camera = np.array(
         [[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0, 0, 0, 1.0]]
     )
@@ -102,13 +102,66 @@ def test_frustums_and_ellipsoids_are_traced_where_their_surfaces_are():
     )
     trace(sight, objects)
     u, v = np.meshgrid((np.arange(96) - 47.5) / 80.0, (np.arange(64) - 31.5) / 80.0)
-    ways = np.stack([np.ones_like(u), -u, -v], axis=-1)
+    return sight, np.stack([np.ones_like(u), -u, -v], axis=-1)
+
+
+def test_frustums_and_ellipsoids_are_traced_where_their_surfaces_are():
+    parts = np.array(
+        [
+            [8.0, 1.5, 0.2, 2.0, 0.9, 0.5, np.cos(0.5), np.sin(0.5), 0.6, 0.3, 0.2],
+            [9.0, -2.5, 0.0, 0.5, 1.5, 1.2, np.cos(2.0), np.sin(2.0), 0.0, 0.0, 0.0],
+        ]
+    )
+    objects = single_parts(parts, [1, 6], [FRUSTUM, ELLIPSOID])
+    sight, ways = traced_ahead(objects)
     for k, expected in enumerate((_hull_depth(parts[0], ways), _sphere_depth(parts[1], ways))):
         seen = sight.indices == k + 1
         assert seen.sum() > 200
         assert (seen == np.isfinite(expected)).all()
         assert np.abs(sight.depths_m[seen] - expected[seen]).max() < 1e-4
         assert (sight.classes[seen] == objects.codes[k]).all()
+
+
+def test_a_car_alongside_is_drawn_although_its_sphere_holds_the_camera():
+    cabin = np.array([[1.5, 1.6, 0.0, 2.5, 0.7, 0.5, 1.0, 0.0, 0.6, 0.3, 0.2]])
+    assert np.linalg.norm(cabin[0, :3]) < np.linalg.norm(cabin[0, 3:6])
+    sight, ways = traced_ahead(single_parts(cabin, [1], [FRUSTUM]))
+    expected = _hull_depth(cabin[0], ways)
+    assert ((sight.indices == 1) == np.isfinite(expected)).all()
+    assert (sight.indices == 1).sum() > 200
+
+
+def test_cars_end_at_the_range_of_the_rasterizer_and_trees_do_not():
+    sizes = [20.0, 20.0, 20.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+    parts = np.array(
+        [[FAR_M - 25.0, 45.0, 0.0, *sizes], [FAR_M + 25.0, 0, 0, *sizes], [145.0, -45.0, 0, *sizes]]
+    )
+    sight, _ = traced_ahead(single_parts(parts, [1, 1, TREE], [FRUSTUM, FRUSTUM, ELLIPSOID]))
+    assert [bool((sight.indices == k).any()) for k in (1, 2, 3)] == [True, False, True]
+
+
+def test_the_sky_is_hidden_beside_a_car_but_not_on_the_bridge_above_it():
+    car = Boxes.from_rows([[1, 1, 0.0, 0.0, 0.8, 4.5, 1.8, 1.6, 0.0, 0, 0]])
+    objects = placed_objects(car, Lights.empty(), NO_SCENERY)
+    points = np.array([[0.0, 1.1, 0.0], [0.0, 1.1, 6.0], [0.0, 1.1, -6.0], [0.0, 9.0, 0.0]])
+    grid = shadow_grid(objects.boxes, (0.0, 0.0, 1.0), (0.0, 0.0, 0.0), margin_m=shadows.CONTACT_M)
+    shares = openness(_ground(points), objects, grid)
+    assert shares[0] < 0.8
+    assert shares[1:].tolist() == [1.0, 1.0, 1.0]
+
+
+def _ground(points: FloatArray) -> Samples:
+    """Samples of bare ground, one per pixel."""
+    count = len(points)
+    return Samples(
+        np.arange(count, dtype=np.int32),
+        np.ones(count, np.float32),
+        np.zeros(count, np.uint8),
+        np.full(count, -1, np.int32),
+        np.tile([1.0, 0.0, 0.0], (count, 1)),
+        points,
+        np.ones(count),
+    )
 
 
 def _hull_depth(part: FloatArray, ways: FloatArray) -> FloatArray:
@@ -145,16 +198,7 @@ def test_the_sun_is_hidden_where_a_part_is_on_the_way_to_it():
     sun = (0.48, -0.36, 0.8)
     rng = np.random.default_rng(1)
     points = np.column_stack([rng.uniform(-30, 30, (500, 2)), np.zeros(500)])
-    count = len(points)
-    samples = Samples(
-        np.arange(count, dtype=np.int32),
-        np.ones(count, np.float32),
-        np.zeros(count, np.uint8),
-        np.full(count, -1, np.int32),
-        np.tile([1.0, 0.0, 0.0], (count, 1)),
-        points,
-        np.ones(count),
-    )
+    samples = _ground(points)
     grid = shadow_grid(square.parts, sun, (0.0, 0.0, 0.0), margin_m=shadows.PENUMBRA_M)
     lit = sunlit(samples, square, grid, sun) != 0
     # The edges are blurred on purpose: a point counts if all points around it agree.

@@ -256,7 +256,7 @@ def openness(samples: Samples, objects: Objects, grid: ShadowGrid) -> Float32:
         share = 1.0
         for n in range(grid.starts[cell], grid.starts[cell + 1]):
             box = _box(objects.boxes, grid.members[n])
-            if box[2] - box[5] > z + 0.5:
+            if box[2] - box[5] > z + 0.5 or box[2] + box[5] < z - 0.5:  # above or below a bridge
                 continue
             o = _to_box(box, x - box[0], y - box[1], 0.0)
             along, across = max(0.0, abs(o[0]) - 1.0) * box[3], max(0.0, abs(o[1]) - 1.0) * box[4]

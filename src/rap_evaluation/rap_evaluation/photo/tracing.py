@@ -19,6 +19,7 @@ from rap_evaluation.photo.samples import Pinhole, Sight
 from rap_raster.camera import NEAR_M
 from rap_raster.compiled import helper, kernel
 from rap_raster.frames import FloatArray
+from rap_raster.projection import FAR_M
 
 _BLOCK_PX, _TILE_PX = 32, 8
 _BOX, _ELLIPSOID = 0, 2  # of `objects`
@@ -155,7 +156,10 @@ def _spheres(
         dz = parts[k, 2] - map_from_camera[2, 3]
         radius = math.sqrt(parts[k, 3] ** 2 + parts[k, 4] ** 2 + parts[k, 5] ** 2)
         distance = math.sqrt(dx * dx + dy * dy + dz * dz)
-        if distance <= radius + NEAR_M:
+        found[count] = k
+        if distance <= radius + NEAR_M:  # beside the camera: it may be in sight anywhere
+            spheres[count] = (0.0, 0.0, 1.0, 0.0, 1.0, -math.inf)
+            count += 1
             continue
         sine = radius / distance
         for axis in range(3):
@@ -164,12 +168,10 @@ def _spheres(
                 + map_from_camera[1, axis] * dy
                 + map_from_camera[2, axis] * dz
             ) / distance
-        if spheres[count, 2] < -sine:
-            continue
-        spheres[count, 3], spheres[count, 4] = math.sqrt(1.0 - sine * sine), sine
-        spheres[count, 5] = spheres[count, 2] * distance - radius
-        found[count] = k
-        count += 1
+        if spheres[count, 2] >= -sine:
+            spheres[count, 3], spheres[count, 4] = math.sqrt(1.0 - sine * sine), sine
+            spheres[count, 5] = spheres[count, 2] * distance - radius
+            count += 1
     return spheres[:count]
 
 
@@ -262,6 +264,7 @@ def _trace_part(
     down = _unit_frame(part, m[0, 1], m[1, 1], m[2, 1])
     ahead = _unit_frame(part, m[0, 2], m[1, 2], m[2, 2])
     code, shape = objects.codes[objects.owners[k]], objects.shapes[k]
+    range_m = math.inf if code == _TREE else FAR_M  # of what else is drawn of the same object
     for row in range(ways.shape[0]):
         for column in range(ways.shape[1]):
             u, v = ways[row, column, 0], ways[row, column, 1]
@@ -275,7 +278,7 @@ def _trace_part(
                 t, squarely = _hit_ellipsoid(origin, way)
             else:
                 t = _hit_frustum(origin, way, insets)
-            if not NEAR_M < t < depths_m[row, column]:
+            if not NEAR_M < t < min(range_m, depths_m[row, column]):
                 continue
             if code != _TREE or not _between_leaves(origin, way, t, squarely):
                 depths_m[row, column] = t
