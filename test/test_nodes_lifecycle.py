@@ -475,6 +475,22 @@ def test_odometry_without_heights_on_a_map_with_some_is_told(make, tiny_bundle, 
         lifted = replace(road.polylines, points_m=points_m)
         node._on_map(map_msg(replace(road, polylines=lifted), 0, "map"))
         assert [text for _, text in health(node).problems if "the map" in text] == told
+    # A localisation that finds its height does so where the vehicle stands.
+    message.header.stamp.sec, message.pose.pose.position.z = 6, 40.0
+    node.ego.receive(message)
+    assert not [text for _, text in health(node).problems if "the map" in text]
+
+
+@pytest.mark.parametrize(
+    ("kind", "missing"),
+    [(RasterNode, "no features made yet"), (PlannerNode, "nothing planned yet")],
+)
+def test_what_was_made_before_a_pause_is_not_of_after_it(make, tiny_bundle, kind, missing):
+    node = make(kind, bundle__path=str(tiny_bundle))
+    node.start_by_itself()
+    node._last = object()
+    assert node.trigger_deactivate() == node.trigger_activate() == SUCCESS
+    assert missing in [text for _, text in health(node).problems]
 
 
 def test_a_node_whose_steps_stop_coming_says_so(monkeypatch):

@@ -137,7 +137,7 @@ def test_a_drive_through_the_graph_is_the_drive_of_the_offline_closed_loop(tiny_
     assert ours["events"] == theirs["events"]
     for name in ("driving_score", "completion", "seconds", "mean_speed_mps"):
         assert ours[name] == pytest.approx(theirs[name], abs=1e-3), name
-    graph["guarded"] = False  # Its guard stopped nothing.
+    assert graph["guarded"] is False, "its guard stopped nothing"
     assert comparison(offline, graph).splitlines()[-1].split() == ["mean", "+0.00"]
     with pytest.raises(ValueError, match="against: seed is 5, here 4"):
         comparison({**offline, "seed": 5}, graph)

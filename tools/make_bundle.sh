@@ -30,7 +30,9 @@ OMP_NUM_THREADS=1 "$bin/rap-train" fit --config default --logs out/logs/train \
 "$bin/rap-train" export out/fit/default --out models/default --logs out/logs/train \
     --validation out/logs/validate --made-by "make bundle"
 rm -rf data/demo_drive.new
-"$bin/rap-evaluate" bag out/logs/validate/Town02-seed1 --out data/demo_drive.new --seconds 24 --cameras
+# A bag's file is named after its folder, which therefore has its name from the beginning.
+"$bin/rap-evaluate" bag out/logs/validate/Town02-seed1 --out data/demo_drive.new/demo_drive --seconds 24 --cameras
 rm -rf data/demo_drive
-mv data/demo_drive.new data/demo_drive
+mv data/demo_drive.new/demo_drive data/demo_drive
+rmdir data/demo_drive.new
 "$bin/python" tools/golden_replay.py

@@ -32,6 +32,7 @@ from rap_bringup.bag_reader import (
     RecordedMessage,
     check_odometry_frames,
     checked_ego_state,
+    foreign_line,
     open_bag,
     read_messages,
     unreadable,
@@ -155,7 +156,7 @@ def adapt_bag(
     except BaseException:
         shutil.rmtree(out, ignore_errors=True)
         raise
-    return Adapted(counts, left_out.lines)
+    return Adapted(counts, (*_foreign_lines(recording, renames), *left_out.lines))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +213,15 @@ def _taken(
 
 def _is_foreign(topic: str, found: Connection) -> bool:
     return topic in OPTIONAL_TOPICS and found.msgtype != _expected_type(topic, found)
+
+
+def _foreign_lines(recording: _Recording, renames: Mapping[str, str]) -> tuple[str, ...]:
+    recorded = {found.topic.lstrip("/"): found for found in recording.connections}
+    return tuple(
+        foreign_line(name, found.msgtype)
+        for name, found in recorded.items()
+        if name not in renames and _is_foreign(name, found)
+    )
 
 
 def _require_inputs(

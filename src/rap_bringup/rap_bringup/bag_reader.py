@@ -195,9 +195,14 @@ def _without_foreign(topics: dict[str, BagTopic]) -> tuple[str, ...]:
     told = []
     for name in OPTIONAL_TOPICS:
         if name in topics and (kind := topics[name].type_name) != TYPES[name]:
-            told.append(f"/{name} is not read: it has type {kind}, expected {TYPES[name]}")
+            told.append(foreign_line(name, kind))
             del topics[name]
     return tuple(told)
+
+
+def foreign_line(name: str, kind: str) -> str:
+    """Says why a topic is not read that has the name of an input and another type."""
+    return f"/{name} is not read: it has type {kind}, expected {TYPES[name]}"
 
 
 def _unread(topics: dict[str, BagTopic]) -> tuple[str, ...]:
@@ -242,12 +247,12 @@ def messages(bag: Bag, topics: set[str] | None = None) -> Iterator[RecordedMessa
 
     Args:
         bag: An opened bag.
-        topics: Names without leading slash; None for all of `bag.topics`.
+        topics: Names without leading slash; None for all of `bag.topics`. Others are none of its.
 
     Raises:
         BagError: If the bag cannot be read to its end.
     """
-    wanted = set(bag.topics) if topics is None else topics
+    wanted = set(bag.topics) if topics is None else topics & set(bag.topics)
     yield from read_messages(bag.path, wanted)
 
 

@@ -26,6 +26,9 @@ PERCEPTION, RASTER, PLANNER, GUARD, MAP = (
 
 Params = dict[str, dict[str, Any]]
 
+_NOT_OF_A_BAG = ("mode", "autoware_trajectory", "frames.", "qos_overrides.", "use_sim_time")
+"""Parameters of a guard, or begins of them, that have no part in its judgement."""
+
 
 def load_params(path: Path) -> Params:
     """Reads a ROS parameter file.
@@ -93,7 +96,7 @@ def replay_params(
         bundle: The bundle to run.
         slots: Slot name to camera name.
         vehicle: Parameter file of a vehicle, whose guard is to judge: its sections of guard_node
-            replace what is shipped for simulated drives.
+            take the place of what is shipped, but for what depends on where it runs.
 
     Raises:
         ValueError: If that file cannot be used, or has no such section.
@@ -103,8 +106,10 @@ def replay_params(
         sections = sections_of(load_params(vehicle), GUARD)
         if not sections:
             raise ValueError(f"{vehicle}: has no section of guard_node")
+        params[GUARD] = {"mode": params[GUARD]["mode"]}
         for section in sections:
-            params[GUARD] |= {**section, "mode": params[GUARD]["mode"]}
+            judging = {key: section[key] for key in section if not key.startswith(_NOT_OF_A_BAG)}
+            params[GUARD] |= judging
     for name in (PERCEPTION, RASTER, PLANNER):
         params.setdefault(name, {})["bundle.path"] = str(bundle.path.resolve())
     if slots:

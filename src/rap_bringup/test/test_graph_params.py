@@ -91,13 +91,16 @@ def test_the_guard_of_a_vehicle_judges_a_replay_and_nothing_else_of_its_file_cou
     bag, bundle, tmp_path
 ):
     path = tmp_path / "vehicle.param.yaml"
-    said = {"vehicle.max_steering_rad": 0.55, "mode": "shadow"}
+    judging = {"vehicle.length_m": 5.2, "checks.collision": "shadow", "hold_s": 0.2}
+    elsewhere = {"mode": "shadow", "frames.base": "base_footprint", "autoware_trajectory": "on"}
+    qos = {"qos_overrides./localization/odometry.subscription.reliability": "reliable"}
+    said = judging | elsewhere | qos
     sections = {"/car/guard_node": said, "/car/planner_node": {"patience_s": 1.0}}
     path.write_text(yaml.safe_dump({name: {"ros__parameters": s} for name, s in sections.items()}))
     shipped, own = (replay_params(bag, bundle, {}, file) for file in (None, path))
     assert shipped["/**/guard_node"]["vehicle.max_steering_rad"] == 1.05
-    guard = shipped["/**/guard_node"] | {"vehicle.max_steering_rad": 0.55}
-    assert own == shipped | {"/**/guard_node": guard}
+    # What it does not say is the node's default, as on the vehicle.
+    assert own == shipped | {"/**/guard_node": judging | {"mode": "active"}}
     del sections["/car/guard_node"]
     path.write_text(yaml.safe_dump({name: {"ros__parameters": s} for name, s in sections.items()}))
     with pytest.raises(ValueError, match="has no section of guard_node"):

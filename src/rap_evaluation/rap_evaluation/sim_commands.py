@@ -102,7 +102,12 @@ def sim_command(
     params = sim_params(loaded, map_path(map_name).resolve(), sensor, replan_hz)
     if checks == "shadow":
         params[GUARD] |= dict.fromkeys((f"checks.{name}" for name in JUDGING), checks)
-    params[SIM] |= {"out": str(out.resolve()), "routes": routes, "seed": seed}
+    params[SIM] |= {
+        "out": str(out.resolve()),
+        "routes": routes,
+        "seed": seed,
+        "guarded": checks != "shadow",
+    }
     out.mkdir(parents=True, exist_ok=True)
     (out / JSON_NAME).unlink(missing_ok=True)  # Of an earlier run; this one may fail.
     write_params(params, out / "params.yaml")
@@ -111,7 +116,7 @@ def sim_command(
     figures = {key: value for key, value in report.items() if key != "per_route"}
     sys.stdout.write(json.dumps(figures, indent=2) + "\n")
     if offline is not None:
-        sys.stdout.write(comparison(offline, report | {"guarded": checks != "shadow"}))
+        sys.stdout.write(comparison(offline, report))
 
 
 def sim_params(bundle: Bundle, map_file: Path, sensor: str, replan_hz: int) -> Params:

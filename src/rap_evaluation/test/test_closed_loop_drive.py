@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from rap_evaluation.closed_loop.drive import drive
+from rap_evaluation.closed_loop.drive import GOAL_M, drive
 from rap_evaluation.closed_loop.evaluation import ClosedLoopOptions, evaluate_closed_loop
+from rap_evaluation.closed_loop.local_demand import APPEAR_M
 from rap_evaluation.closed_loop.place import open_place
 from rap_evaluation.closed_loop.report import route_report
 from rap_evaluation.closed_loop.routes import (
@@ -46,11 +47,18 @@ class Parked:
 
 
 class Blind:
-    """Follows the route at a steady speed, whatever is in the way."""
+    """Follows the route at a steady speed, whatever is in the way; near the goal to its right."""
+
+    def __init__(self, aside_m=0.0):
+        self.aside_m = aside_m
 
     def plan(self, observation):
         along = observation.along_m + 8.0 * 0.1 * np.arange(1, 51)
-        return Plan(np.array([observation.road.at(m) for m in along])[:, [0, 1, 3]], 0.1)
+        poses = np.array([observation.road.at(m) for m in along])[:, [0, 1, 3]]
+        near = along > observation.road.goal_m - 40.0
+        poses[near, 0] += self.aside_m * np.sin(poses[near, 2])
+        poses[near, 1] -= self.aside_m * np.cos(poses[near, 2])
+        return Plan(poses, 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +73,8 @@ def place(cache):
 
 @pytest.fixture(scope="module")
 def parked(place):
-    (route,) = draw_routes(place, 1, seed=0)
+    """On a route on which somebody comes up behind."""
+    (route,) = draw_routes(place, 1, seed=1)
     return drive(place, route, Parked(), replan_hz=2)
 
 
@@ -203,6 +212,32 @@ def test_traffic_survives_an_ego_that_drives_anywhere(place):
             x, y = x + 0.8 * np.cos(yaw), y + 0.8 * np.sin(yaw)
             world.step(Pose(x, y, z, yaw))
         assert len(world.boxes(1000.0))
+
+
+def test_nobody_appears_near_the_ego(place):
+    """Neither people nor those for whom there was no room before: it could not brake for them."""
+    appeared_m = []
+    for route in draw_routes(place, 4, seed=2):
+        known = set()
+        with running_world(place, route, 60.0) as world:
+            for step in range(500):
+                here = route.at(route.start_m + 0.8 * step)
+                world.step(Pose(*here))
+                boxes = world.boxes(1000.0)
+                new = ~np.isin(boxes.ids, list(known)) & bool(known)
+                appeared_m += np.hypot(*(boxes.centers_m[new, :2] - here[:2]).T).tolist()
+                known |= set(boxes.ids.tolist())
+    assert len(appeared_m) > 25
+    assert min(appeared_m) > APPEAR_M[0] - 10.0  # half a bus, a step, and the lane beside
+
+
+@pytest.mark.parametrize(("aside_m", "reached"), [(9.0, True), (11.0, False)])
+def test_who_passes_the_goal_far_beside_the_route_has_not_arrived(place, aside_m, reached):
+    (route,) = draw_routes(place, 1, seed=0)
+
+    result = drive(place, route, Blind(aside_m), replan_hz=2)
+    assert (result.failure == "") == reached
+    assert result.along_m.max() > route.goal_m - GOAL_M
 
 
 @pytest.mark.parametrize(

@@ -289,6 +289,9 @@ def test_the_other_side_of_the_road_is_outside_the_lanes_of_the_route(place, rou
         watch.step(step, ego(x=x, y=y_m), x, Boxes.empty(), {"turn": LightState.GREEN})
     assert watch.events.off_lane_steps == outside
     assert not watch.events.off_road_m
+    row = route_report(straight_drive(route, events=watch.events), None).row
+    assert row["clean"] == row["clean_within_tolerance"] == (not outside)
+    assert row["status"] == ("Completed" if outside else "Perfect")
 
 
 def test_waiting_over_the_line_is_no_red_light(place, route):

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from rap_bringup.bag_reader import messages, open_bag
+from rap_bringup.bag_adapter import adapt_bag
+from rap_bringup.bag_reader import TYPES, messages, open_bag
 from rap_bringup.bag_types import (
     CONTROL_MODE_TYPE,
     message,
     serialized,
     time_message,
     typestore,
-    vector3,
 )
 from rap_bringup.bags import (
     BagError,
@@ -361,21 +361,31 @@ def test_topics_under_other_names_are_told(drive, tmp_path):
 
 
 def test_what_others_publish_under_names_of_ours_that_may_be_missing_is_not_read(drive, tmp_path):
-    """A velocity command on /command is none of ours; a drive needs neither."""
-    twist = message(
-        "geometry_msgs/msg/Twist", linear=vector3(1.0, 0.0, 0.0), angular=vector3(0.0, 0.0, 0.0)
-    )
+    """Bytes of another type of the same size would be taken for commands and takeovers."""
+    foreign = {
+        "command": ("std_msgs/msg/Int32", {"data": 1}),
+        "engaged": ("std_msgs/msg/UInt8", {"data": 2}),
+        "route": ("std_msgs/msg/String", {"data": "to the station"}),
+        "rap/map": ("std_msgs/msg/String", {"data": "Town01"}),
+    }
     items = [
         ("/odometry", START_NS, odometry_message(drive.ego[0])),
         ("/objects", START_NS, objects_message(drive.objects[0])),
-        ("/command", START_NS, twist),
     ]
+    own = tmp_path / "own"
+    write_messages(own, items, StoragePlugin.MCAP)
+    items += [(f"/{name}", START_NS, message(kind, **f)) for name, (kind, f) in foreign.items()]
     write_messages(tmp_path / "bag", items, StoragePlugin.MCAP)
-    (told,) = open_bag(tmp_path / "bag").unread
-    assert told == "/command is not read: it has type geometry_msgs/msg/Twist, expected " + (
-        "std_msgs/msg/UInt8"
+    told = open_bag(tmp_path / "bag").unread
+    assert told == tuple(
+        f"/{name} is not read: it has type {foreign[name][0]}, expected {TYPES[name]}"
+        for name in foreign
     )
-    assert read_bag(tmp_path / "bag").commands is None
+    read, alone = read_bag(tmp_path / "bag"), read_bag(own)
+    assert read.commands is None
+    assert (read.engaged, read.route_m, read.left_out) == (None, None, told)
+    assert (read.map is None, len(read.ego)) == (alone.map is None, len(alone.ego))
+    assert adapt_bag(tmp_path / "bag", tmp_path / "adapted", {}).left_out == told
 
 
 def test_routes_to_different_goals_tell_no_command(drive, tmp_path):

@@ -38,9 +38,9 @@ GATE = 18.4
 NEAR_M = 1.0
 """A detection this close that fits nothing better is the object, however oddly it moved."""
 
-FASTEST_MPS = 40.0
-"""A detection that would take more than this, and `NEAR_M`, is another one's: the gate alone would
-let an object that was seen once jump to its neighbour at 60 m/s."""
+FASTEST_MPS = 55.0
+"""A detection that would take more than this is another one's: the gate alone would let an object
+that was seen once jump to its neighbour at 60 m/s."""
 
 FAR_M = 4.0
 """A second detection this far from the first may still be the neighbour's in a queue that is seen
@@ -267,7 +267,7 @@ class Tracker:
         """
         dt_s = self._step_s(seen.stamp_ns)
         before = _predicted(self.tracks, dt_s)
-        rows, columns = _matched(before, seen.boxes, dt_s)
+        rows, columns = _matched(before, seen.boxes, seen.stamp_ns)
         found = _corrected(before.select(rows), seen, columns)
         missed = _missed(before.select(np.setdiff1d(np.arange(len(before)), rows)), dt_s)
         new = np.setdiff1d(np.arange(len(seen.boxes)), columns)
@@ -306,7 +306,7 @@ def _predicted(tracks: Tracks, dt_s: float) -> Tracks:
 
 
 def _matched(
-    tracks: Tracks, boxes: Boxes, dt_s: float
+    tracks: Tracks, boxes: Boxes, stamp_ns: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Returns the rows of tracks and of boxes that belong together, at the least total distance."""
     difference = boxes.centers_m[None, :, :2] - tracks.centers_m[:, None, :2]
@@ -317,7 +317,8 @@ def _matched(
     groups = tracks.habits[:, _GROUP, None], _HABIT_TABLE[boxes.classes][None, :, _GROUP]
     fits = (groups[0] == groups[1]) | (groups[0] == 0) | (groups[1] == 0)
     apart_m = np.hypot(difference[..., 0], difference[..., 1])
-    likely = (distance < GATE) & (apart_m < NEAR_M + FASTEST_MPS * dt_s)
+    unseen_s = 1e-9 * (stamp_ns - tracks.seen_ns)
+    likely = (distance < GATE) & (apart_m < FASTEST_MPS * unseen_s[:, None])
     possible = (likely | (apart_m < NEAR_M)) & fits
     # Who may be anywhere fits everywhere: the likelier one is who has said where it will be.
     spread = np.log(np.linalg.det(covariance))[:, None]

@@ -345,6 +345,18 @@ def test_what_is_seen_in_every_message_is_reported_at_every_rate_and_score(perio
     assert len(ids) == 1
 
 
+@pytest.mark.parametrize("period_s", [0.05, 0.1, 0.2, 0.5])
+@pytest.mark.parametrize("velocity", [50.0, np.nan])
+def test_fast_cars_are_followed_at_every_rate(period_s, velocity):
+    """Faster than anybody drives but on a motorway; who is not followed is not reported."""
+    tracker, found = Tracker(), []
+    for step in range(12):
+        moved = [CAR, 50.0 * period_s * step, 0.0, 0.8, *SIZES[CAR], 0.0, velocity, 0.0]
+        found.append(tracker.update(message(period_s * step, moved)))
+    assert [len(objects.boxes) for objects in found[2:]] == [1] * 10
+    assert found[-1].boxes.velocities_mps[0, 0] == pytest.approx(50.0, abs=0.5)
+
+
 def test_a_clock_that_is_set_forgets_everybody_at_once():
     """Without PTP, computers start in 1970: the way from there must not be simulated."""
     tracker = Tracker()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import dropwhile
 
 
 def main() -> None:
@@ -22,5 +23,7 @@ def _one_line(error: Exception) -> str:
     """Returns what an error says; of one from a loader process, without the traceback in it."""
     text = str(error)
     if "\nOriginal Traceback" in text:
-        text = text.strip().splitlines()[-1].partition(": ")[2]
+        innermost = text.rpartition('\n  File "')[2].splitlines()
+        told = dropwhile(lambda line: line.startswith(" "), innermost[1:])
+        text = "\n".join(told).partition(": ")[2] or text
     return " ".join(text.split())

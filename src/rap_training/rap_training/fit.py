@@ -300,8 +300,17 @@ def check_origin(checkpoint: Path, origin: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: If it was not, or does not say on which.
     """
-    if _read_json(checkpoint / ORIGIN_NAME) != _as_json(origin):
-        raise CheckpointError(f"{checkpoint}: was trained on other logs or with another preset")
+    path = checkpoint / ORIGIN_NAME
+    if not path.exists():
+        raise CheckpointError(
+            f"{path}: is missing: an earlier version did not note its logs; go on with that one, "
+            "or train anew"
+        )
+    if _read_json(path) != _as_json(origin):
+        raise CheckpointError(
+            f"{checkpoint}: was trained on other logs, with another preset or another camera "
+            "simulator"
+        )
 
 
 def _claim(out: Path, config: TrainingConfig, origin: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+from rap_evaluation import camera_sim
 from rap_evaluation.logs.drive_log import DriveLog
 from rap_evaluation.logs.log_reader import log_digest
 from rap_training.augmentation.edits.index import INDEX as EDITS
@@ -14,13 +15,18 @@ from rap_training.config import RecoveryConfig, TrainingConfig
 
 
 def origin_of(logs: Sequence[DriveLog], config: TrainingConfig) -> dict[str, Any]:
-    """Returns what logs and presets are by their content, as JSON: samples change when it does.
+    """Returns what samples come from, as JSON: they change when it does.
+
+    Those are logs and presets by their content, and the version of the camera simulator.
 
     Args:
         logs: That samples are drawn from.
         config: What is drawn; it names its recovery preset only.
     """
+    cameras = config.data.cameras
+    simulated = cameras.share > 0.0 and cameras.images == "simulated"
     return {
+        "camera_simulator": camera_sim.VERSION if simulated else None,
         "recovery_preset": _preset(config.data.sources.recovery),
         "logs": [_log(log, config) for log in logs],
     }

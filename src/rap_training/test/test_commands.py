@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from rap_evaluation.logs.log_writer import write_log
 from rap_inference.bundle import BundleError, load_bundle
 from rap_raster.scene import Shapes
-from rap_training import commands, parity
+from rap_training import cli, commands, parity
 from rap_training.augmentation.mixture import mixture_of
 from rap_training.calibration import Calibration
 from rap_training.config import TrainingConfig
@@ -186,6 +186,17 @@ def test_what_a_loader_finds_wrong_is_said_in_one_line(town_recording, tmp_path)
     said = done.stderr.strip().splitlines()[-1]
     assert said.startswith("rap-train: sources: recovery: nothing in "), done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_loader_may_say_it_in_several_lines():
+    """As numpy and pydantic do, and loaders that load with loaders."""
+
+    def trace(told):
+        return f'\nOriginal Traceback (newest last):\n  File "a.py", line 1\n    f()\n{told}\n'
+
+    inner = trace("ValueError: shapes differ\n  left (3,)\n  right (4,)")
+    for text in (inner, trace(f"RuntimeError: Caught it.{inner}")):
+        assert cli._one_line(ValueError(text)) == "shapes differ left (3,) right (4,)"
 
 
 def test_networks_that_differ_from_their_model_do_not_replace_a_bundle(

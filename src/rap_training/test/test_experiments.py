@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import subprocess
 from xml.etree import ElementTree
 
 import numpy as np
@@ -20,7 +21,7 @@ from rap_evaluation.traffic.network import default_cache
 from rap_evaluation.traffic.recorder import record
 from rap_evaluation.traffic.simulation import RecordOptions
 from rap_evaluation.traffic.towns import map_path
-from rap_training import experiment_commands
+from rap_training import experiment_commands, revision
 from rap_training.experiment_commands import experiment_command
 from rap_training.experiments import run as run_module
 from rap_training.experiments.comparison import arms_of
@@ -666,6 +667,34 @@ def test_nothing_is_trained_that_would_not_compare(catalog, town_logs, validatio
     with pytest.raises(ResultError, match="has results of revision 0123abc, this is"):
         run_missing(runs, place, beside=[result_of(runs[0], 0.5)])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_revision_is_of_the_code_alone(tmp_path, monkeypatch):
+    """Every experiment writes documents beside it, which are committed with its results."""
+    packages = tmp_path / "src"
+    packages.mkdir()
+    monkeypatch.setattr(revision, "_PACKAGES", packages)
+    assert code_revision() == "unknown"
+
+    def git(*arguments):
+        who = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org")
+        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    def commit(path, text):
+        path.write_text(text)
+        git("add", "--all")
+        git("commit", "--message", text)
+
+    git("init")
+    commit(packages / "code.py", "first")
+    commit(tmp_path / "results.md", "measured")
+    first = code_revision()
+    (tmp_path / "results.md").write_text("measured again")
+    assert code_revision() == first
+    (packages / "code.py").write_text("changed")
+    assert code_revision() == f"{first}-dirty"
+    commit(packages / "code.py", "second")
+    assert code_revision() not in {first, f"{first}-dirty"}
 
 
 def test_a_run_without_the_closed_loop_it_lacks_is_not_finished(catalog, tmp_path, monkeypatch):

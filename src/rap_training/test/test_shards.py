@@ -13,6 +13,7 @@ import pytest
 import webdataset
 from ray import cloudpickle
 
+from rap_evaluation import camera_sim
 from rap_evaluation.logs.drive_log import LogError
 from rap_evaluation.logs.log_writer import write_log
 from rap_evaluation.sharding import LOCAL
@@ -156,6 +157,14 @@ def test_a_preset_that_was_edited_makes_other_shards(town_logs, tmp_path):
     write_shards(plan)
     preset.write_text("perturbation: {lateral_m: {kind: uniform, low: -2.0, high: 2.0}}")
     with pytest.raises(ShardError, match="another 'recovery_preset'"):
+        write_shards(plan)
+
+
+def test_another_camera_simulator_makes_other_shards(town_logs, tmp_path, monkeypatch):
+    plan = plan_for(town_logs, tmp_path / "out", samples=2)
+    write_shards(plan)
+    monkeypatch.setattr(camera_sim, "VERSION", camera_sim.VERSION + 1)
+    with pytest.raises(ShardError, match="another 'camera_simulator'"):
         write_shards(plan)
 
 

@@ -29,11 +29,11 @@ START_SPEED_MPS = 5.0
 """The ego enters a flow of traffic; a standing start would be hit from behind."""
 
 GOAL_M = 3.0
-
-ARRIVED_M = 10.0
-"""From the route's line, at most. Source: Bench2Drive: less than that from the target."""
 """A route ends this far before its goal: 1 % of the shortest. Source: Bench2Drive, which asks for
 99 %."""
+
+ARRIVED_M = 10.0
+"""Less than this from the route's line. Source: Bench2Drive: less than that from the target."""
 
 MAX_DEVIATION_M = 30.0
 """Farther from the route, the drive has failed. Source: Bench2Drive."""

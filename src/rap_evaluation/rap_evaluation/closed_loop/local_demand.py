@@ -14,8 +14,8 @@ from rap_evaluation.traffic.network import densified
 from rap_raster.frames import FloatArray
 
 APPEAR_M = (70.0, 200.0)
-"""Distances from the ego at which vehicles appear, and the walking edges of people who do: sensors
-see 120 m, so some do in sight, but no vehicle where the ego could not brake for it."""
+"""Distances from the ego to the outermost lanes where road users appear: sensors see 120 m, so some
+do in sight, but none where the ego could not brake for it."""
 
 VANISH_M = 260.0
 """Distance from the ego beyond which vehicles and people are taken out."""
@@ -81,11 +81,11 @@ class LocalDemand(Demand):
         chosen = near[int(self.rng.integers(len(near)))]
         return self._roads.edges[chosen], f"{self._roads.along_m[chosen]:.1f}"
 
-    def walk(self) -> tuple[str, str]:
-        """Returns two edges near the ego."""
+    def walk(self) -> tuple[str, float | None, str]:
+        """Returns a place near the ego and an edge near it."""
         starts, ends = self._near_walks(), self._walks.within(self._ego_m, 0.0, APPEAR_M[1])
         start, end = (near[int(self.rng.integers(len(near)))] for near in (starts, ends))
-        return self._walks.edges[start], self._walks.edges[end]
+        return self._walks.edges[start], float(self._walks.along_m[start]), self._walks.edges[end]
 
     def _near_roads(self) -> npt.NDArray[np.intp]:
         return self._roads.within(self._ego_m, self._nearest_m, APPEAR_M[1])

@@ -53,13 +53,13 @@ class DriveScore:
 
     @property
     def faultless(self) -> bool:
-        """True without at-fault collision, leaving the road or running a red light."""
-        return not (self.collisions_at_fault or self.off_road or self.red_lights)
+        """True without at-fault collision, leaving road or lanes, or running a red light."""
+        return not self.off_road and self.faultless_within(0.0)
 
     def faultless_within(self, tolerance_m: float) -> bool:
         """As `faultless`, where corners may be that far off the road."""
-        far_off = self.off_road_m > tolerance_m
-        return not (self.collisions_at_fault or far_off or self.red_lights)
+        outside = self.off_road_m > tolerance_m or self.off_lane_share > 0.0
+        return not (self.collisions_at_fault or outside or self.red_lights)
 
 
 def score_drive(drive: Drive) -> DriveScore:

@@ -49,6 +49,7 @@ class SimNode(RapNode):
         Declared("replan_hz", 2, "planning instants a second: 1, 2, 5 or 10", 1, 10),
         Declared("sensor", "raster", "camera publishes images too", choices=tuple(SENSORS)),
         Declared("out", "", "folder of the report; made if missing"),
+        Declared("guarded", True, "in the report: whether the guard's checks stop plans"),
         Declared("patience_s", 5.0, "wall time after which a drive goes on unplanned", 0.1, 600.0),
         BUNDLE_PATH,
         MAP_FRAME,
@@ -93,7 +94,7 @@ class SimNode(RapNode):
             routes=self.parameter("routes"),
             seed=self.parameter("seed"),
             replan_hz=self.parameter("replan_hz"),
-            guarded=True,
+            guarded=self.parameter("guarded"),
         )
 
     def start(self) -> None:

@@ -167,11 +167,14 @@ class Demand:
         """Returns the edge where the next vehicle starts and SUMO's word for the position on it."""
         return self._random_edge(), "random_free"
 
-    def walk(self) -> tuple[str, str]:
-        """Returns the edges where the next person starts and wants to go."""
+    def walk(self) -> tuple[str, float | None, str]:
+        """Returns where the next person starts and wants to go.
+
+        Those are an edge, the metres along it, None for anywhere, and the edge of the goal.
+        """
         edges = self.network.walking_edges
         start, end = (edges[int(self.rng.integers(len(edges)))] for _ in range(2))
-        return start, end
+        return start, None, end
 
     def _long_route(self, start: str, vehicle_type: str) -> list[str]:
         """Returns edges through random destinations, enough for the rest of the simulation."""
@@ -205,15 +208,14 @@ class Demand:
         return []
 
     def _add_person(self) -> None:
-        start, end = self.walk()
+        start, along_m, end = self.walk()
         person, person_type = self._next_id("person")
         stages = self.sumo.simulation.findIntermodalRoute(start, end, "", pType=person_type)
         if not stages or any(stage.type != self.sumo.constants.STAGE_WALKING for stage in stages):
             return
-        length = self.sumo.lane.getLength(f"{start}_0")
-        self.sumo.person.add(
-            person, start, float(self.rng.uniform(0.0, length)), typeID=person_type
-        )
+        if along_m is None:
+            along_m = float(self.rng.uniform(0.0, self.sumo.lane.getLength(f"{start}_0")))
+        self.sumo.person.add(person, start, along_m, typeID=person_type)
         for stage in stages:
             self.sumo.person.appendWalkingStage(person, stage.edges, stage.arrivalPos)
 

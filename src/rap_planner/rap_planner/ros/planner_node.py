@@ -121,7 +121,7 @@ class PlannerNode(RapNode):
 
     def start(self) -> None:
         """Subscribes; a command from before is none for here."""
-        self._command = None
+        self._command = self._last = None
         self._progress = Progress()
         self.subscribe(UInt8, "command", self._on_command, RESULT)
         self.subscribe(PathMsg, "route", self._on_route, LATCHED, raw=True)

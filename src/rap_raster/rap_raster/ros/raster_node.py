@@ -60,8 +60,8 @@ Step = CameraFrame | TrackedObjects
 MAX_HEIGHT_M = 2.0
 """Odometry that knows no heights, on a map that does, or the other way round, differs by more."""
 
-HEIGHT_EVERY_M = 5.0
-"""How far the ego goes until its height above the map is looked up anew."""
+HEIGHT_EVERY_M = np.array([5.0, 5.0, 0.5])
+"""How far the ego goes, along each axis, until its height above the map is looked up anew."""
 
 
 class RasterNode(RapNode):
@@ -186,6 +186,7 @@ class RasterNode(RapNode):
     def start(self) -> None:
         """Subscribes."""
         self._progress = Progress()
+        self._last = self._objects = None
         self.subscribe(Odometry, "odometry", self._on_odometry, STREAM)
         self.subscribe(MapPrimitives, "rap/map", self._on_map, LATCHED)
         if self._takes_topics:
@@ -385,7 +386,7 @@ class RasterNode(RapNode):
 
     def _height_above(self, lines: Shapes, place_m: FloatArray) -> float | None:
         """Returns the height above the map; the search in all of it is not for every report."""
-        if self._height is None or np.abs(place_m - self._height[0]).max() > HEIGHT_EVERY_M:
+        if self._height is None or (np.abs(place_m - self._height[0]) > HEIGHT_EVERY_M).any():
             self._height = place_m, height_above(lines, place_m)
         return self._height[1]
 
