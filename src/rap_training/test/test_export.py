@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -32,15 +33,18 @@ def exported(tmp_path_factory):
     return model, bundle
 
 
-def test_the_model_card_names_the_commit(exported):
+def test_the_model_card_names_a_commit_with_the_code_of_today(exported):
     _, bundle = exported
-    heads = Path(__file__).parents[3] / ".git" / "logs" / "HEAD"
     revision = bundle.manifest.training.revision
-    if not heads.exists() or revision == "unknown":
+    if revision == "unknown":
         pytest.skip("git does not tell the commit")
-    commit = heads.read_text(encoding="utf-8").splitlines()[-1].split()[1]
-    assert len(revision.removesuffix("-dirty")) == 12
-    assert commit.startswith(revision.removesuffix("-dirty"))
+    commit = revision.removesuffix("-dirty")
+    assert len(commit) == 12
+    command = ["git", "rev-parse", f"{commit}:src", "HEAD:src"]
+    root = Path(__file__).parents[3]
+    told = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+    named, today = told.stdout.split()
+    assert named == today
 
 
 @torch.no_grad()
