@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import shutil
 import subprocess
 from xml.etree import ElementTree
 
@@ -669,6 +670,7 @@ def test_nothing_is_trained_that_would_not_compare(catalog, town_logs, validatio
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_a_revision_is_of_the_code_alone(tmp_path, monkeypatch):
     """Every experiment writes documents beside it, which are committed with its results."""
     packages = tmp_path / "src"
@@ -677,8 +679,9 @@ def test_a_revision_is_of_the_code_alone(tmp_path, monkeypatch):
     assert code_revision() == "unknown"
 
     def git(*arguments):
-        who = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org")
-        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+        settings = ("user.name=somebody", "user.email=somebody@example.org", "commit.gpgsign=false")
+        given = [word for setting in settings for word in ("-c", setting)]
+        subprocess.run(["git", *given, *arguments], cwd=tmp_path, check=True, capture_output=True)
 
     def commit(path, text):
         path.write_text(text)
